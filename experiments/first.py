@@ -85,8 +85,9 @@ def grid() -> Iterator[Run]:
             for traces in ("recorded", "teacher"):
                 yield Run("stereoset", student, traces, "item", seed)
     for task in ("contract_nli", "logiqa"):
-        for traces in ("recorded", "teacher"):
-            yield Run(task, STUDENTS[1], traces, "item", 0)  # type: ignore[arg-type]
+        for student in STUDENTS:
+            for traces in ("recorded", "teacher"):
+                yield Run(task, student, traces, "item", 0)  # type: ignore[arg-type]
     for seed in range(3):
         for student in STUDENTS:
             for traces in ("recorded", "teacher"):
