@@ -117,6 +117,7 @@ def hub(monkeypatch):
     errors = types.SimpleNamespace(DatasetsError=type("DatasetsError", (Exception,), {}))
     fake = types.SimpleNamespace(load_dataset=load_dataset, exceptions=errors)
     monkeypatch.setitem(sys.modules, "datasets", fake)
+    monkeypatch.setattr(sources, "_hub_answers", lambda: True)
     return shelf
 
 
@@ -322,7 +323,38 @@ def test_hub_rows_read_a_real_table(monkeypatch):
     )
     table = datasets.Dataset.from_list([{"text": "t", "label": 1}], features=features)
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: table)
+    monkeypatch.setattr(sources, "_hub_answers", lambda: True)
     assert sources.hub_rows("any", None, "train") == [{"text": "t", "label": "yes"}]
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_a_silent_hub_is_not_waited_for(monkeypatch, answers):
+    import datasets
+    import httpx
+    from huggingface_hub import constants
+
+    def head(url, *, timeout):
+        assert url == constants.ENDPOINT
+        assert timeout <= 5
+        if not answers:
+            raise httpx.ConnectError("no route")
+
+    seen = []
+
+    def load_dataset(*_, **__):
+        seen.append((constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE))
+        raise ConnectionError("not in the cache")
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(httpx, "head", head)
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(DataError, match="not in the cache") as caught:
+        sources.hub_rows("any/thing", None, "train")
+    assert seen == [(not answers, not answers)]
+    assert ("the hub does not answer" in str(caught.value)) is not answers
+    assert constants.HF_HUB_OFFLINE is False
+    assert datasets.config.HF_HUB_OFFLINE is False
 
 
 def test_wheel_rows_are_rejoined(monkeypatch, hub):
