@@ -1,6 +1,7 @@
 """The candidates of one predictor with their scores, logged as they come."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 from pld_dspy.evaluate import Evaluator
@@ -48,6 +49,10 @@ class Board:
             {f"{evaluation.split}/score": evaluation.score, "val/best": max(scores)},
             step=len(self.evaluations),
         )
+
+    def keep(self, path: Path) -> None:
+        """Keep a file among the artifacts of the tracked run."""
+        self._tracker.file(path)
 
     def ranked(self, pools: Mapping[str, Sequence[Rule]]) -> dict[str, Sequence[Rule]]:
         """Return the pools, those whose whole list scored best on validation first."""

@@ -49,6 +49,9 @@ def distill(
     ] = None,
     *,
     run_dir: Annotated[Path | None, typer.Option(help="Replaces run_dir of the config.")] = None,
+    prefer: Annotated[
+        str | None, typer.Option(help="best, or shortest-within-noise; replaces pld.prefer.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what the run would take, and stop.")
     ] = False,
@@ -60,6 +63,8 @@ def distill(
     changes = list(overrides or [])
     if run_dir is not None:
         changes.append(f"run_dir={json.dumps(str(run_dir))}")
+    if prefer is not None:
+        changes.append(f"pld.prefer={json.dumps(prefer)}")
     settings = read_config(config, changes)
     from pld_dspy.plan import plan
     from pld_dspy.report import show_plan
@@ -86,6 +91,30 @@ def distill(
     rules = _read_json(settings.run_dir / "rules.json")
     write_markdown(report, rules, settings.run_dir / "report.md")
     show_report(report, rules, settings.run_dir, Console())
+
+
+@app.command("search-worker")
+@guarded
+def search_worker(
+    *,
+    storage: Annotated[str, typer.Option(help="Database URL, or journal:<path>.")],
+    study: Annotated[
+        str, typer.Option(help="Name of the study, from the log of `pld distill -v`.")
+    ],
+    api_base: Annotated[
+        str | None, typer.Option(help="The student's endpoint as seen from here.")
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Help a running search from another process or machine."""
+    from pld_dspy.progress import RunProgress
+    from pld_dspy.worker import join_search
+
+    if not verbose:
+        quieten()
+    with RunProgress(stderr()) as progress:
+        joined = join_search(storage, study, api_base=api_base, progress=progress)
+    typer.echo(f"{joined.study}: {joined.tried} lists tried; {joined.asked} answers by this worker")
 
 
 @app.command()

@@ -6,6 +6,7 @@ from pld_dspy.clusters import ClusterConfig
 from pld_dspy.refine import RefineConfig
 from pld_dspy.rules import RuleConfig
 from pld_dspy.search import SearchConfig
+from pld_dspy.select import Prefer
 from pld_dspy.settings import Settings
 
 
@@ -24,6 +25,9 @@ class PLDConfig(Settings):
     """Candidates scored again on the selection examples, besides the student as given."""
     max_p_worse: float = Field(default=0.25, gt=0, le=0.5)
     """A list is kept only if it is worse than the student as given with at most this probability."""
+    prefer: Prefer = "best"
+    """`shortest-within-noise` takes the finalist with the fewest tokens that the selection examples
+    cannot tell from the best."""
     threads: int = Field(default=1, ge=1)
     """Student calls at a time. One is best for a local server: its prompt stays in the cache."""
     teacher_threads: int = Field(default=1, ge=1)

@@ -17,7 +17,7 @@ from pld_dspy.evaluate import silent
 from pld_dspy.metrics import metric_by_name
 from pld_dspy.models import model_name
 from pld_dspy.optimizer import PLD
-from pld_dspy.outcome import REPORT_FILE, Report, commit, scores, versions
+from pld_dspy.outcome import REPORT_FILE, Report, commit, scores, search_numbers, versions
 from pld_dspy.runconfig import RunConfig
 from pld_dspy.runfiles import Pictures, write_json, write_pictures, write_program, write_text
 from pld_dspy.runsetup import Loaded, Models, load, make_evaluator, make_models
@@ -88,7 +88,7 @@ def _run(
     before = evaluator.run(
         loaded.baseline, splits.test, candidate_id="student as given", split="test"
     )
-    compiled = _compile(config, loaded, models, tracker, progress)
+    compiled = compile_program(config, loaded, models, tracker, progress)
     result: PLDResult = compiled.pld_result
     written = write_program(config.run_dir, compiled, result, splits.train)
     after = evaluator.run(compiled, splits.test, candidate_id="compiled program", split="test")
@@ -108,14 +108,16 @@ def _run(
     # The optimizer has closed its tracked run, which this opens again.
     _start(tracker, config, splits)
     tracker.metrics({f"test.{k}": v for k, v in _measures(report).items()})
+    tracker.metrics({f"search.{k}": v for k, v in _search_measures(report).items()})
     for path in (*pictures, *written, config.run_dir / REPORT_FILE):
         tracker.file(path)
     return report
 
 
-def _compile(
+def compile_program(
     config: RunConfig, loaded: Loaded, models: Models, tracker: Tracker, progress: Progress
 ) -> Any:
+    """Return the program that the settings make, with `pld_result` attached; test examples are not seen."""
     optimizer = PLD(
         metric=metric_by_name(loaded.task.metric),
         teacher_lm=models.teacher,
@@ -126,6 +128,7 @@ def _compile(
         seed=config.seed,
         traces=config.traces.path if config.traces.imported else None,
         progress=progress,
+        run_config=config.model_dump(mode="json"),
     )
     splits = loaded.splits
     with dspy.context(lm=models.student):
@@ -158,6 +161,7 @@ def _report(
         teacher_weights=model_name(models.teacher),
         traces="recorded" if config.traces.imported else "teacher",
         **scores(metric_by_name(task.metric), *tested, seed=config.seed),
+        **search_numbers(first),
         rules=len(result.rules),
         chosen_origin=first.chosen.origin,
         reason=first.reason,
@@ -191,6 +195,19 @@ def _measures(report: Report) -> dict[str, float]:
     names = ("baseline", "compiled", "delta", "p_worse", "mcnemar_p", "prompt_tokens", "rules")
     rates = ("unparsed_rate_baseline", "unparsed_rate_compiled", "wall_s")
     return {name: float(getattr(report, name)) for name in (*names, *rates)}
+
+
+def _search_measures(report: Report) -> dict[str, float]:
+    """Return what is known of the search; nothing without one."""
+    measures = {
+        "val_score": report.search_score,
+        "select_score": report.select_score,
+        "optimism": report.optimism,
+        "trials": report.search_trials,
+        "calls": report.search_calls,
+        "full_calls": report.search_full_calls,
+    }
+    return {name: float(value) for name, value in measures.items() if value is not None}
 
 
 @contextmanager

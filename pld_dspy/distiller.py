@@ -24,7 +24,7 @@ from pld_dspy.prepare import Target, in_turn
 from pld_dspy.refine import Problem, refine
 from pld_dspy.render import make_candidate, with_prompt
 from pld_dspy.rules import Synthesis, synthesize, unique
-from pld_dspy.search import search
+from pld_dspy.searcher import search_lists
 from pld_dspy.select import select
 from pld_dspy.store import Spent, StageStore
 from pld_dspy.teacher import Teacher
@@ -38,6 +38,7 @@ from pld_dspy.types import (
     PLDResult,
     PredictorResult,
     Rule,
+    SearchRecord,
     Split,
     Trace,
 )
@@ -67,6 +68,8 @@ class Distiller:
     data: Mapping[Split, Sequence[dspy.Example]]
     label_key: str
     labels: tuple[str, ...]
+    spec: Mapping[str, Any] | None = None
+    """Settings of the run, from which a worker elsewhere asks the same student; None lets none join."""
 
     def __post_init__(self) -> None:
         self.started = time.monotonic()
@@ -81,6 +84,7 @@ class Distiller:
             threads=self.config.threads,
             progress=self.progress,
             seed=self.seed,
+            probabilities=self.config.search.probabilities,
         )
 
     def distill(
@@ -168,15 +172,20 @@ class Distiller:
             origin: Origin = "medoid" if name == "medoids" else "synthesis"
             board.run(make_candidate(problem.task, rules, origin=origin, note=name), "val")
         # Without a pool (all traces are noise, say) there is nothing to edit or to put in order.
-        edits = self._improve(board, pools, target, teacher, traces) if pools else ()
+        edits: tuple[Edit, ...] = ()
+        record: SearchRecord | None = None
+        if pools:
+            edits, record = self._improve(board, pools, target, teacher, traces)
         self._wall()
         chosen = select(
             tuple(board.candidates.values()),
-            {key: value.score for key, value in board.scores["val"].items()},
+            board.scores["val"],
             run=lambda candidate: board.run(candidate, "select"),
             evaluator=self.evaluator,
             finalists=config.finalists,
             max_p_worse=config.max_p_worse,
+            prefer=config.prefer,
+            max_prompt_tokens=config.search.max_prompt_tokens,
         )
         logger.info("%s: %s", target.path, chosen.reason)
         return PredictorResult(
@@ -190,6 +199,7 @@ class Distiller:
             chosen_id=chosen.chosen.id,
             select_delta=chosen.delta,
             reason=chosen.reason,
+            search=record,
         )
 
     def _improve(
@@ -199,8 +209,8 @@ class Distiller:
         target: Target,
         teacher: Teacher,
         traces: Sequence[Trace],
-    ) -> tuple[Edit, ...]:
-        """Edit the best list, then search sizes and orders; return the edits that were tried."""
+    ) -> tuple[tuple[Edit, ...], SearchRecord]:
+        """Edit the best list, then search sizes and orders; return the edits, and what was searched."""
         config = self.config.refine
         if target.label_key != self.label_key:
             # The answers scored are of another output: they do not show this predictor's mistakes.
@@ -219,16 +229,15 @@ class Distiller:
         self.dropped["edit lines that could not be read"] += refined.unreadable
         for candidate, evaluation in zip(refined.candidates, refined.evaluations, strict=True):
             board.add(candidate, evaluation)
-        search(
+        record = search_lists(
+            board,
             board.ranked({**pools, "refined": refined.best.rules}),
-            lambda candidate: board.run(candidate, "val"),
-            task=board.problem.task,
-            known=tuple(board.candidates.values()),
-            lead=board.scores["val"][board.best(with_rules=True).id],
+            evaluator=self.evaluator,
             config=self.config.search,
             seed=self.seed,
+            spec=None if self.spec is None else {"config": self.spec, "predictor": target.path},
         )
-        return refined.edits
+        return refined.edits, record
 
     def _traces(self, teacher: Teacher, target: Target) -> tuple[Trace, ...]:
         given = self.given

@@ -4,7 +4,8 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import dspy
@@ -15,6 +16,7 @@ from pld_dspy.errors import DataError, ModelError, PLDError
 from pld_dspy.examples import example_id
 from pld_dspy.metrics import CorpusMetric, accuracy
 from pld_dspy.models import RATE_LIMITED, REFUSED, UNREACHABLE, explain, model_name
+from pld_dspy.probabilities import Asking, Without, gold_probability
 from pld_dspy.stats import PairedResult, paired_bootstrap, paired_bootstrap_scores
 from pld_dspy.store import StageStore, key_of
 from pld_dspy.types import Answer, Evaluation, Split
@@ -50,6 +52,10 @@ class Evaluator:
     progress: Progress = silent
     seed: int = 0
     max_answer_tokens: int | None = None
+    probabilities: bool = False
+    """Ask for log-probabilities too, so that answers have `p_gold`. Only where the label set is closed
+    and the program is one predictor with one output; an endpoint that gives none is asked without."""
+    _without: Without = field(default_factory=Without, init=False, repr=False, compare=False)
 
     @property
     def metric_name(self) -> str:
@@ -63,10 +69,12 @@ class Evaluator:
         *,
         candidate_id: str,
         split: Split,
+        progress: Progress | None = None,
     ) -> Evaluation:
         """Return the scored answers of `program`, in the order of `examples`.
 
-        Answers stored under the same program, model and example are not asked for again.
+        Answers stored under the same program, model and example are not asked for again. `progress`
+        takes the place of the evaluator's own.
 
         Raises:
             DataError: There is no example.
@@ -76,7 +84,7 @@ class Evaluator:
         if not examples:
             msg = f"the {split} split is empty; give it examples"
             raise DataError(msg)
-        fingerprint = self._fingerprint(program)
+        fingerprint = self.fingerprint(program)
         answers: dict[str, Answer] = {}
         todo: dict[str, dspy.Example] = {}
         for example in examples:
@@ -86,7 +94,8 @@ class Evaluator:
                 todo[key] = example
             else:
                 answers[example_id(example)] = _from_record(stored)
-        for answer in self._ask(program, list(todo.items()), what=f"{candidate_id} on {split}"):
+        tell = partial(progress or self.progress, f"{candidate_id} on {split}")
+        for answer in self._ask(program, list(todo.items()), tell):
             answers[answer.example_id] = answer
         ordered = tuple(answers[example_id(example)] for example in examples)
         if all(answer.error is not None for answer in ordered):
@@ -102,10 +111,7 @@ class Evaluator:
 
     def score(self, answers: Sequence[Answer]) -> float:
         """Return the metric over the answers that have no error."""
-        read = [answer for answer in answers if answer.error is None]
-        if isinstance(self.metric, CorpusMetric):
-            return self.metric([a.gold for a in read], [a.answer for a in read])
-        return sum(answer.score for answer in read) / len(read)
+        return score_answers(self.metric, answers)
 
     def compare(self, first: Evaluation, second: Evaluation, *, n: int = 2000) -> PairedResult:
         """Return second minus first over the examples that both answered, with its interval."""
@@ -128,7 +134,32 @@ class Evaluator:
             [a.score for a, _ in pairs], [b.score for _, b in pairs], n=n, seed=self.seed
         )
 
-    def _fingerprint(self, program: dspy.Module) -> str:
+    def adopt(self, program: dspy.Module, example: dspy.Example, answer: Answer) -> None:
+        """Store an answer that another process got from the same program, unless it is stored here."""
+        key = key_of(self.fingerprint(program), example_id(example))
+        if answer.error is not None or self.store.get(STAGE, key) is not None:
+            return
+        record = {
+            "example_id": answer.example_id,
+            "gold": answer.gold,
+            "answer": answer.answer,
+            "raw": answer.raw,
+            "score": answer.score,
+            "spent": {
+                "role": "student",
+                "calls": answer.calls,
+                "cached_calls": 0,
+                "input_tokens": answer.input_tokens,
+                "output_tokens": answer.output_tokens,
+                "model": model_name(self.lm),
+            },
+        }
+        if answer.p_gold is not None:
+            record["p_gold"] = answer.p_gold
+        self.store.put(STAGE, key, record)
+
+    def fingerprint(self, program: dspy.Module) -> str:
+        """Return what changes with anything that makes the program answer or be scored differently."""
         predictors = {path: _identity(predictor) for path, predictor in program.named_predictors()}
         adapter = dspy.settings.adapter
         wording = getattr(program, "wording", "field")
@@ -142,36 +173,43 @@ class Evaluator:
         )
 
     def _ask(
-        self, program: dspy.Module, todo: Sequence[tuple[str, dspy.Example]], *, what: str
+        self,
+        program: dspy.Module,
+        todo: Sequence[tuple[str, dspy.Example]],
+        tell: Callable[[int, int], None],
     ) -> list[Answer]:
         done: list[Answer] = []
+        wanted = self.probabilities and bool(self.labels and todo)
+        ask = Asking.of(program, self.lm, self._without, wanted=wanted)
         with ThreadPoolExecutor(max_workers=max(1, self.threads)) as pool:
             # DSPy keeps its settings in context variables, which threads do not inherit.
             futures = [
-                pool.submit(copy_context().run, self._answer, program, example, key)
+                pool.submit(copy_context().run, self._answer, ask, example, key)
                 for key, example in todo
             ]
             try:
                 for future in as_completed(futures):
                     done.append(future.result())
-                    self.progress(what, len(done), len(todo))
+                    tell(len(done), len(todo))
             except BaseException:
                 for future in futures:
                     future.cancel()
                 raise
         return done
 
-    def _answer(self, program: dspy.Module, example: dspy.Example, key: str) -> Answer:
+    def _answer(self, ask: Asking, example: dspy.Example, key: str) -> Answer:
         gold = str(example[self.label_key])
         error: str | None = None
         label: str | None = None
-        raw, score = "", 0.0
+        raw, score, p_gold = "", 0.0, None
         with dspy.context(lm=self.lm, trace=[]), metered() as meter:
             try:
-                prediction = program(**example.inputs())
+                prediction = ask(example.inputs(), lambda: meter.calls)
                 raw = str(prediction.get(self.label_key, ""))
                 label = read_label(raw, self.labels) if self.labels else raw
                 score = self._score_one(example, prediction, label == gold)
+                if ask.telling is not None and meter.calls == 1:
+                    p_gold = gold_probability(prediction, self.labels, label, gold)
             except AdapterParseError as unread:
                 raw = str(unread.lm_response or "")
             except (*UNREACHABLE, *REFUSED, *RATE_LIMITED) as failed:
@@ -193,6 +231,8 @@ class Evaluator:
             "score": score,
             "spent": spent,
         }
+        if p_gold is not None:
+            record["p_gold"] = p_gold
         return _from_record(self.store.put(STAGE, key, record))
 
     def _score_one(self, example: dspy.Example, prediction: Any, right: bool) -> float:
@@ -200,6 +240,16 @@ class Evaluator:
             return float(right)
         result = self.metric(example, prediction)
         return float(getattr(result, "score", result) or 0.0)
+
+
+def score_answers(metric: Metric, answers: Sequence[Answer]) -> float:
+    """Return the metric over the answers that have no error; 0.0 if all of them have one."""
+    read = [answer for answer in answers if answer.error is None]
+    if not read:
+        return 0.0
+    if isinstance(metric, CorpusMetric):
+        return metric([a.gold for a in read], [a.answer for a in read])
+    return sum(answer.score for answer in read) / len(read)
 
 
 def as_accuracy(evaluation: Evaluation) -> float:
@@ -219,6 +269,7 @@ def _from_record(record: Mapping[str, Any]) -> Answer:
         calls=spent["calls"],
         input_tokens=spent["input_tokens"],
         output_tokens=spent["output_tokens"],
+        p_gold=record.get("p_gold"),
     )
 
 
@@ -234,8 +285,9 @@ def _identity(predictor: dspy.Predict) -> dict[str, Any]:
 
 
 def _decoding(lm: dspy.BaseLM) -> dict[str, Any]:
-    # Connection details are left out: the same weights at another address answer the same.
-    left_out = {"api_base", "api_key", "base_url"}
+    # The same weights at another address answer the same, and so they do when asked how probable
+    # their answer was.
+    left_out = {"api_base", "api_key", "base_url", "logprobs", "top_logprobs"}
     return {name: value for name, value in lm.kwargs.items() if name not in left_out}
 
 

@@ -1,7 +1,7 @@
 """The optimizer as DSPy knows it: settings, checks, and one compile."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class PLD(dspy.teleprompt.Teleprompter):
         traces: Path | str | Sequence[Trace] | None = None,
         predictors: Sequence[str] | None = None,
         progress: Progress | None = None,
+        run_config: Mapping[str, Any] | None = None,
     ) -> None:
         """Set up the optimizer; nothing is called or written yet.
 
@@ -59,6 +60,8 @@ class PLD(dspy.teleprompt.Teleprompter):
             predictors: Paths of the predictors to distil into; None takes each predictor that
                 has an output with a gold label in the examples.
             progress: Called with what is being done, how many are done, and how many there are.
+            run_config: Settings of `pld distill`, written into the study of the search so that
+                `pld search-worker` can ask the same student elsewhere; None lets none join.
 
         Raises:
             ConfigError: The embedder is not known.
@@ -74,6 +77,7 @@ class PLD(dspy.teleprompt.Teleprompter):
         self.traces = traces
         self.predictors = predictors
         self.progress: Progress = progress or silent
+        self.run_config = run_config
 
     def compile(
         self,
@@ -127,6 +131,7 @@ class PLD(dspy.teleprompt.Teleprompter):
             data={"train": splits.train, "val": splits.val, "select": splits.select},
             label_key=targets[-1].label_key,
             labels=targets[-1].labels,
+            spec=self.run_config,
         )
         self.tracker.start(
             name="pld",

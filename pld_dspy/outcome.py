@@ -13,7 +13,7 @@ from pld_dspy.errors import StorageError
 from pld_dspy.evaluate import as_accuracy
 from pld_dspy.metrics import CorpusMetric, macro_f1
 from pld_dspy.stats import bootstrap_interval, mcnemar, paired_bootstrap
-from pld_dspy.types import Evaluation, Interval
+from pld_dspy.types import Evaluation, Interval, PredictorResult
 
 REPORT_FILE = "report.json"
 _PACKAGES = ("pld-dspy", "dspy", "optuna", "mlflow", "scikit-learn", "numpy", "xllamacpp")
@@ -83,6 +83,18 @@ class Report(BaseModel):
     versions: dict[str, str]
     commit: str | None
     """Commit of the package's checkout, `-dirty` if it has changes; None outside a checkout."""
+    search_score: float | None = None
+    """Validation score of the chosen list, on which the search chose; None without a search."""
+    select_score: float | None = None
+    """Score of the chosen list on the selection examples, which the search did not see."""
+    optimism: float | None = None
+    """`search_score` minus `select_score`: how much of the former is luck, and noise of both."""
+    search_trials: int | None = None
+    """Lists that the search tried."""
+    search_calls: int | None = None
+    """Student answers that these lists took."""
+    search_full_calls: int | None = None
+    """Student answers that the same lists would have taken without racing."""
 
     @property
     def kept_as_given(self) -> bool:
@@ -140,6 +152,22 @@ def scores(
         "failures_baseline": before.failures,
         "prompt_tokens": after.prompt_tokens,
         "prompt_tokens_baseline": before.prompt_tokens,
+    }
+
+
+def search_numbers(part: PredictorResult) -> dict[str, Any]:
+    """Return the fields of a report that tell of the search; none of them if there was none."""
+    record = part.search
+    if record is None or not record.trials:
+        return {}
+    val, held_out = (part.score(part.chosen_id, split) for split in ("val", "select"))
+    return {
+        "search_score": val,
+        "select_score": held_out,
+        "optimism": None if val is None or held_out is None else val - held_out,
+        "search_trials": len(record.trials),
+        "search_calls": record.calls,
+        "search_full_calls": record.full_calls,
     }
 
 

@@ -11,10 +11,27 @@ from rich.table import Table
 from pld_dspy.outcome import Report
 from pld_dspy.plan import Plan
 
-__all__ = ["show_plan", "show_report", "show_rule", "show_rules", "verdict", "write_markdown"]
+__all__ = [
+    "search_line",
+    "show_plan",
+    "show_report",
+    "show_rule",
+    "show_rules",
+    "verdict",
+    "write_markdown",
+]
 
 _METRICS = {"macro_f1": "macro-F1", "accuracy": "accuracy", "mcc": "MCC"}
-_PICTURES = ("before_after.png", "confusion.png", "candidates.png", "clusters.png")
+_PICTURES = (
+    "before_after.png",
+    "confusion.png",
+    "candidates.png",
+    "front.png",
+    "gains.png",
+    "search_history.png",
+    "search_importances.png",
+    "clusters.png",
+)
 
 Rules = Mapping[str, Mapping[str, Any]]
 """The content of `rules.json`: by predictor, the list with its evidence."""
@@ -33,10 +50,28 @@ def verdict(report: Report) -> str:
     return f"No clear difference: {change} on {report.test_n} test examples; the interval holds 0."
 
 
+def search_line(report: Report) -> str | None:
+    """Return how far the search's score was luck, and what the search took; None without one."""
+    if report.search_trials is None:
+        return None
+    found = (
+        f"{report.search_trials} lists tried with {report.search_calls} of "
+        f"{report.search_full_calls} calls"
+    )
+    if report.kept_as_given or report.search_score is None:
+        return found
+    score = f"validation {report.search_score:.2f}"
+    if report.select_score is not None:
+        score += f", selection {report.select_score:.2f} (optimism {report.optimism:+.2f})"
+    return f"{score}; {found}"
+
+
 def show_report(report: Report, rules: Rules, run_dir: Path, console: Console) -> None:
     """Print the scores before and after, the rules, the files, and what can be done next."""
     console.print(f"[bold]{escape(verdict(report))}[/bold]")
     console.print(_scores(report))
+    if (line := search_line(report)) is not None:
+        console.print(f"Search: {line}", highlight=False, soft_wrap=True)
     for warning in report.warnings:
         console.print(f"[yellow]clusters: {escape(warning)}[/yellow]", soft_wrap=True)
     show_rules(rules, console)
@@ -49,15 +84,22 @@ def show_report(report: Report, rules: Rules, run_dir: Path, console: Console) -
 
 
 def show_rules(rules: Rules, console: Console) -> None:
-    """Print the final rules in order, with how many training examples of each label support each."""
+    """Print the final rules in order, with how many training examples of each label support each.
+
+    The gain is how much a rule changes the mean score, with its 95% interval; it stands where the
+    search measured one.
+    """
     for predictor, chosen in rules.items():
         if not chosen["rules"]:
             console.print("No rules: the student stays as given.")
             continue
         title = "Rules" if len(rules) == 1 else f"Rules of {predictor}"
-        table = Table("no.", "id", "rule", "support", title=title, title_justify="left")
+        measured = any(rule.get("gain") for rule in chosen["rules"])
+        heads = ("no.", "id", "rule", "support", *(["gain"] if measured else []))
+        table = Table(*heads, title=title, title_justify="left")
         for rule in chosen["rules"]:
-            table.add_row(str(rule["number"]), rule["id"], escape(rule["text"]), _support(rule))
+            cells = str(rule["number"]), rule["id"], escape(rule["text"]), _support(rule)
+            table.add_row(*cells, *([escape(_gain(rule))] if measured else []))
         console.print(table)
 
 
@@ -70,7 +112,8 @@ def show_rule(rule: Mapping[str, Any], examples: Mapping[str, str], console: Con
         console: Where to print.
     """
     console.print(f"[bold]{rule['id']}[/bold] {escape(rule['text'])}", soft_wrap=True)
-    console.print(f"origin {rule['origin']}, support {_support(rule)}")
+    gain = f", gain {_gain(rule)}" if rule.get("gain") else ""
+    console.print(escape(f"origin {rule['origin']}, support {_support(rule)}{gain}"))
     for old in rule["ancestors"]:
         console.print(f"from {old['id']}: {escape(old['text'])}", soft_wrap=True)
     for trace in rule["traces"]:
@@ -119,11 +162,14 @@ def _page(report: Report, rules: Rules, folder: Path) -> Iterator[str]:
         yield f"| {' | '.join(_cell(cell) for cell in row)} |"
     yield f"\nIntervals: 95%, paired bootstrap over examples. McNemar p = {report.mcnemar_p:.3g}."
     yield f"\n{report.reason}\n"
+    if (line := search_line(report)) is not None:
+        yield f"Search: {line}.\n"
     for predictor, chosen in rules.items():
         yield "## Rules" if len(rules) == 1 else f"## Rules of {predictor}"
         yield ""
         for rule in chosen["rules"]:
-            yield f"{rule['number']}. {rule['text']} (`{rule['id']}`; {_support(rule)})"
+            gain = f"; gain {_gain(rule)}" if rule.get("gain") else ""
+            yield f"{rule['number']}. {rule['text']} (`{rule['id']}`; {_support(rule)}{gain})"
         if not chosen["rules"]:
             yield "None: the student stays as given."
     yield ""
@@ -184,6 +230,14 @@ def _metric(report: Report) -> str:
 
 def _support(rule: Mapping[str, Any]) -> str:
     return ", ".join(f"{label} {count}" for label, count in rule["labels"].items())
+
+
+def _gain(rule: Mapping[str, Any]) -> str:
+    """Return the measured gain with its interval, or nothing; old files have none."""
+    if not rule.get("gain"):
+        return ""
+    estimate, low, high = rule["gain"]
+    return f"{estimate:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def _cell(text: str) -> str:

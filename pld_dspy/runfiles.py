@@ -19,6 +19,7 @@ from pld_dspy.plots import (
     confusion_pair,
     score_over_candidates,
 )
+from pld_dspy.search_plots import front_figure, gains_figure, validation_points
 from pld_dspy.tasks import Task
 from pld_dspy.types import Evaluation, Interval, PLDResult, PredictorResult, Rule, Trace
 
@@ -82,7 +83,9 @@ def write_program(
 
 
 def rules_with_evidence(part: PredictorResult, sources: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the chosen rules in order, each with its traces and their examples, and its ancestors.
+    """Return the chosen rules in order, each with its gain, its traces and their examples, and ancestors.
+
+    A gain is the estimate with the ends of its 95% interval; None where none was measured.
 
     Args:
         part: What was distilled into one predictor.
@@ -93,6 +96,7 @@ def rules_with_evidence(part: PredictorResult, sources: Mapping[str, Any]) -> di
     known |= {rule.id: rule for edit in part.edits for rule in edit.added}
     known |= {rule.id: rule for candidate in part.candidates for rule in candidate.rules}
     chosen = part.chosen
+    gains = _gains(part, known)
     return {
         "candidate": chosen.id,
         "origin": chosen.origin,
@@ -102,6 +106,7 @@ def rules_with_evidence(part: PredictorResult, sources: Mapping[str, Any]) -> di
             {
                 "number": number,
                 **_rule(rule),
+                "gain": gains.get(rule.text),
                 "traces": [_trace(traces[i], sources) for i in rule.trace_ids if i in traces],
                 "ancestors": [_rule(known[i]) for i in _ancestors(rule, known)],
             }
@@ -111,7 +116,7 @@ def rules_with_evidence(part: PredictorResult, sources: Mapping[str, Any]) -> di
 
 
 def write_pictures(pictures: Pictures, run_dir: Path) -> list[Path]:
-    """Return the pictures written: confusion, clusters, candidates, before and after."""
+    """Return the pictures written: confusion, clusters, candidates, before and after, the search."""
     first = pictures.result.predictors[0]
     before, after = (
         Interval(estimate=evaluation.score, low=low, high=high)
@@ -125,6 +130,7 @@ def write_pictures(pictures: Pictures, run_dir: Path) -> list[Path]:
         "confusion": confusion_pair(pictures.before, pictures.after, pictures.task.labels),
         "candidates": score_over_candidates(first.evaluations, first.candidates),
         "before_after": before_after_figure([row]),
+        **_search_pictures(first, pictures.task.metric),
     }
     if (clusters := _cluster_picture(first, pictures.embedder)) is not None:
         drawn["clusters"] = clusters
@@ -134,6 +140,33 @@ def write_pictures(pictures: Pictures, run_dir: Path) -> list[Path]:
         figure.savefig(path, dpi=_DPI)
         paths.append(path)
     return paths
+
+
+def _search_pictures(part: PredictorResult, metric: str) -> "dict[str, Figure]":
+    """Return what there is to see of the search; without one, nothing."""
+    record = part.search
+    if record is None or not record.trials:
+        return {}
+    drawn: dict[str, Figure] = {}
+    given = next((c.id for c in part.candidates if c.origin == "as given"), None)
+    if points := validation_points(part.evaluations):
+        drawn["front"] = front_figure(points, given=given, chosen=part.chosen_id, metric=metric)
+    if record.gains:
+        kept = {rule.text for rule in part.chosen.rules}
+        chosen = {rule.id for rule in part.rules if rule.text in kept}
+        drawn["gains"] = gains_figure(record, part.rules, chosen=chosen)
+    return drawn
+
+
+def _gains(part: PredictorResult, known: Mapping[str, Rule]) -> dict[str, list[float]]:
+    """Return estimate, low and high by text: the search counts rules of the same text as one."""
+    if part.search is None:
+        return {}
+    return {
+        known[i].text: [gain.estimate, gain.low, gain.high]
+        for i, gain in part.search.gains.items()
+        if i in known
+    }
 
 
 def _cluster_picture(part: PredictorResult, embedder: str) -> "Figure | None":

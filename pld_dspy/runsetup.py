@@ -122,6 +122,8 @@ def make_evaluator(
     lm: dspy.LM,
     store: StageStore,
     progress: Progress = silent,
+    *,
+    probabilities: bool = False,
 ) -> Evaluator:
     """Return what scores programs on this task; answers in `store` are not asked for again."""
     return Evaluator(
@@ -133,6 +135,7 @@ def make_evaluator(
         threads=config.pld_config.threads,
         progress=progress,
         seed=config.seed,
+        probabilities=probabilities,
     )
 
 

@@ -1,17 +1,37 @@
-"""Size and order of the rule list, searched with Optuna on the validation examples."""
+"""Size, order and choice of the rules, searched with Optuna on the validation examples."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Literal, NamedTuple
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from typing import Any, Literal
 
 import optuna
+from optuna.trial import FrozenTrial, TrialState
 from pydantic import Field
 
-from pld_dspy.lists import ORDERS, Order, ordered, weakness
-from pld_dspy.render import make_candidate
+from pld_dspy.errors import ConfigError, DataError
+from pld_dspy.evaluate import Metric
+from pld_dspy.gains import marginal_gains
+from pld_dspy.lists import weakness
+from pld_dspy.metrics import CorpusMetric
+from pld_dspy.proposals import Proposal, anchors, guided, probes
+from pld_dspy.racing import (
+    RaceConfig,
+    chance_to_win,
+    chance_to_win_scores,
+    race,
+    stratified_blocks,
+)
+from pld_dspy.render import HEADER
 from pld_dspy.settings import Settings
-from pld_dspy.types import Candidate, Evaluation, Rule
+from pld_dspy.space import Hints, RuleList, Space
+from pld_dspy.studies import REPEAT, Repeat, Worker, others
+from pld_dspy.trials import Tried, listing_of, note, note_answers, observations, tried_of
+from pld_dspy.types import Answer, Interval
 
 logger = logging.getLogger(__name__)
 
@@ -19,113 +39,338 @@ logger = logging.getLogger(__name__)
 class SearchConfig(Settings):
     """How many lists are tried, and which."""
 
-    trials: int = Field(default=10, ge=0)
-    """Different lists scored on validation, besides those that are scored anyway."""
-    sampler: Literal["tpe", "random"] = "tpe"
+    trials: int = Field(default=30, ge=0)
+    """Different lists asked on validation, besides those that are scored anyway."""
+    sampler: Literal["tpe", "random", "gp", "cmaes"] = "tpe"
+    """`gp` needs torch, and `cmaes` the package of that name."""
+    guided: bool = True
+    """Whether measured gains propose lists too; without, all but the starts are the sampler's."""
     max_rules: int | None = Field(default=None, ge=1)
     """Longest list; None is as long as the longest pool."""
+    max_prompt_tokens: int | None = Field(default=None, ge=1)
+    """Most input tokens of a call, rules and example together, in the mean; None is no limit."""
+    race: RaceConfig = RaceConfig()
+    probabilities: bool = True
+    """Whether the student's endpoint is asked for log-probabilities, which tell more than right or
+    wrong; one that gives none is asked without."""
+    storage: str | None = None
+    """Database URL or `journal:<path>`; None is a journal in the run folder."""
+    study: str | None = None
+    """Name of the study; None makes one from everything that trials depend on."""
+    grace_s: float = Field(default=60.0, gt=0)
+    """Seconds without a sign of life after which a worker's trial goes to another."""
 
 
-class Searched(NamedTuple):
-    """The lists that were tried, with their scores, in order."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contest:
+    """What every list is measured on, and by whom."""
 
-    candidates: tuple[Candidate, ...]
-    evaluations: tuple[Evaluation, ...]
+    space: Space
+    metric: Metric
+    ids: tuple[str, ...]
+    """Of the validation examples."""
+    gold: tuple[str, ...]
+    ask: Callable[[RuleList, Sequence[int]], Sequence[Answer]]
+    """Has the student answer the examples in these places under a list."""
+    known: tuple[Tried, ...]
+    """Lists that were scored in full before, the student as given first."""
+    config: SearchConfig
+    seed: int
+    done: Callable[[int, int], None] = lambda count, total: None
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Weight of each example: the labels count the same, as in macro-F1."""
+        counts = Counter(self.gold)
+        return tuple(len(self.gold) / (len(counts) * counts[label]) for label in self.gold)
 
 
-def search(
-    pools: Mapping[str, Sequence[Rule]],
-    score: Callable[[Candidate], Evaluation],
-    *,
-    task: str,
-    known: Sequence[Candidate],
-    lead: Evaluation | None = None,
-    config: SearchConfig,
-    seed: int,
-) -> Searched:
-    """Return up to `config.trials` new lists: which pool, how many of its rules, in which order.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Searched:
+    """What the search found."""
 
-    The paper leaves size and order open. The space is small and structured on purpose: at a few
-    dozen trials the encoding decides far more than the sampler. Lists that decode to the same
-    prompt are scored once. The study is replayed from its seed on resume; its answers are stored,
-    so a replay costs nothing.
+    tried: tuple[Tried, ...]
+    """Lists of the study's trials, in order, those that were stopped early among them."""
+    gains: Mapping[int, Interval]
+    """By place in the pool: how much a rule changes the mean score, its labels weighted the same."""
+    calls: int
+    """Student answers that the trials took."""
+    full_calls: int
+    """Student answers that the same lists would have taken without racing."""
+    metric: Metric
+
+
+def search(contest: Contest, study: optuna.Study) -> Searched:
+    """Return every list that the study tried; it has `config.trials` of them, or all there are.
+
+    The paper leaves size and order open. Lists come from fixed starts, from designed subsets that
+    measure each rule's gain, from a regression of the scores so far, and from the sampler. Each is
+    raced against the best one known: it stops once it can hardly win. No list is asked twice. A
+    study that was begun goes on, and several processes may work on one.
 
     Args:
-        pools: Rule pools by name, the most promising first; empty ones are left out.
-        score: Scores a candidate on the validation examples.
-        task: Instructions of the student as given.
-        known: Candidates that were scored before, and are not scored again.
-        lead: Evaluation of the best list so far; its mistakes set the order `weak first`.
-        config: Size of the search.
-        seed: Seed of the sampler.
+        contest: The space, the examples, and the student.
+        study: Made by `open_study` or loaded by a worker.
+
+    Raises:
+        ConfigError: The sampler is not installed, or the token limit is below every list.
+        DataError: No class has two validation examples.
+        ModelError: An endpoint cannot be reached; the trial is queued again.
     """
-    filled = {name: rules for name, rules in pools.items() if rules}
-    if not filled or config.trials == 0:
-        return Searched((), ())
-    longest = max(len(rules) for rules in filled.values())
-    most = min(longest, config.max_rules or longest)
-    scores: dict[str, float] = {}
-    tried: list[Candidate] = []
-    evaluations: list[Evaluation] = []
-    done = {candidate.id for candidate in known}
-    leads = [lead] if lead is not None else []
+    space, config = contest.space, contest.config
+    if config.trials and space.rules:
+        _check_sampler(config.sampler)
+        _check_examples(contest.gold)
+        _check_budget(contest)
+        Worker(
+            study=study,
+            trials=config.trials,
+            prepare=partial(_prepare, contest),
+            run=partial(_run, contest, study),
+            requeue=partial(_params_of, space),
+            doubled=partial(_doubled, study),
+            grace_s=config.grace_s,
+            done=contest.done,
+        ).work()
+    tried = _tried(contest, study)
+    calls = sum(len(t.answers) for t in tried)
+    everything = (*contest.known, *tried)
+    gains = marginal_gains(
+        observations(everything),
+        len(space.rules),
+        weights=contest.weights,
+        seed=contest.seed,
+    )
+    return Searched(
+        tried=tried,
+        gains=dict(enumerate(gains)),
+        calls=calls,
+        full_calls=len(tried) * len(contest.gold),
+        metric=contest.metric,
+    )
 
-    def objective(trial: optuna.Trial) -> float:
-        pool = filled[trial.suggest_categorical("pool", sorted(filled))]
-        order: Order = ORDERS[trial.suggest_categorical("order", range(len(ORDERS)))]
-        size = min(trial.suggest_int("size", 1, most), len(pool))
-        weak = weakness(leads[-1].answers) if leads else {}
-        candidate = make_candidate(
-            task,
-            ordered(pool, order, weak=weak)[:size],
-            origin="search",
-            note=f"trial {trial.number}, {order}",
+
+def best_of(contest: Contest, tried: Sequence[Tried]) -> Tried:
+    """Return the best list that was asked about every example and keeps the token limit.
+
+    Ties go to the fewer tokens. The student as given always keeps the limit.
+    """
+    limit = contest.config.max_prompt_tokens or math.inf
+    full = [t for t in tried if not t.stopped and (t.tokens <= limit or not t.listing.rules)]
+    return max(full, key=lambda t: (t.value(contest.metric), -t.tokens, -len(t.listing.rules)))
+
+
+def _prepare(contest: Contest, study: optuna.Study, count: int) -> None:
+    trials = study.get_trials(deepcopy=False)
+    # Seeded anew for every trial, so that a study that was interrupted goes on as it would have.
+    repeats = sum(t.user_attrs.get(REPEAT, False) for t in trials)
+    study.sampler = _sampler(contest.config, contest.seed * 10_007 + count + repeats)
+    if not any(t.state == TrialState.WAITING for t in trials):
+        _propose(contest, study, count)
+
+
+def _propose(contest: Contest, study: optuna.Study, count: int) -> None:
+    """Enqueue the list to try next, or nothing if it is the sampler's turn."""
+    config, space = contest.config, contest.space
+    starts = anchors(space, config.trials)
+    subsets = probes(space, config.trials, seed=contest.seed) if config.guided else []
+    for planned in (starts, subsets):
+        # A list that was lost with its worker is queued again, under the same part.
+        begun = {part for kind, part in _parts(study) if planned and kind == planned[0].kind}
+        part = next((n for n in range(len(planned)) if n not in begun), None)
+        if part is not None:
+            _enqueue(study, planned[part], part)
+            return
+    if not config.guided or count % 3 == 2:
+        return
+    tried = (*contest.known, *_tried(contest, study))
+    leader = best_of(contest, tried)
+    proposal = guided(space, tried, leader, contest.weights, bold=count % 3 == 1)
+    if proposal is not None:
+        _enqueue(study, proposal, count)
+
+
+def _enqueue(study: optuna.Study, proposal: Proposal, part: int) -> None:
+    study.enqueue_trial(proposal.params, user_attrs={"kind": proposal.kind, "part": part})
+
+
+def _parts(study: optuna.Study) -> list[tuple[str, int]]:
+    trials = study.get_trials(deepcopy=False)
+    return [(t.user_attrs["kind"], t.user_attrs["part"]) for t in trials if "part" in t.user_attrs]
+
+
+def _run(contest: Contest, study: optuna.Study, trial: optuna.Trial) -> float | None:
+    """Return the value of the trial's list, or None if it was stopped before the last example."""
+    space, config, metric = contest.space, contest.config, contest.metric
+    tried = (*contest.known, *_tried(contest, study))
+    leader = best_of(contest, tried)
+    listing = _within_limit(
+        contest, space.decode(space.suggest(trial), _hints(contest, tried, leader))
+    )
+    kind = str(trial.user_attrs.get("kind", "sampler"))
+    note(trial, listing)
+    if listing in {t.listing for t in contest.known} or _doubled(study, trial):
+        raise Repeat
+    blocks = stratified_blocks(contest.gold, config.race.block, seed=contest.seed)
+    if kind == "probe" and config.race.enabled:
+        # Half of the examples, other ones for each subset: gains need many lists more than many
+        # answers to each, and a subset that is not asked in full never wins by chance.
+        part = int(trial.user_attrs["part"])
+        blocks = tuple(b for i, b in enumerate(blocks) if (i + part) % 2 == 0)
+    answers: dict[int, Answer] = {}
+
+    def ask(places: tuple[int, ...]) -> Sequence[Answer]:
+        got = contest.ask(listing, places)
+        answers.update(zip(places, got, strict=True))
+        trial.set_user_attr("answers", note_answers(answers))
+        return got
+
+    chance = _even if kind == "probe" else partial(_chance, contest, leader)
+    raced = race(ask, chance, blocks=blocks, config=config.race)
+    found = Tried(listing=listing, answers=answers, number=trial.number, kind=kind)
+    trial.set_user_attr("tokens", found.tokens)
+    trial.set_user_attr("score", found.score(metric))
+    if config.max_prompt_tokens is not None:
+        trial.set_constraint("tokens", found.tokens - config.max_prompt_tokens)
+    value = found.value(metric)
+    if raced.stopped or len(answers) < len(contest.gold):
+        trial.report(value, step=len(answers))
+        return None
+    return value
+
+
+def _doubled(study: optuna.Study, trial: optuna.Trial) -> bool:
+    """Return whether another trial has the list: a finished one, or a running one of a lower number."""
+    mine = listing_of(study.trials[trial.number])
+    return mine in {listing_of(other) for other in others(study, trial.number)}
+
+
+def _even(said: Sequence[Answer], seen: Sequence[int]) -> float:
+    """Stop nobody."""
+    return 0.5
+
+
+def _chance(contest: Contest, leader: Tried, said: Sequence[Answer], seen: Sequence[int]) -> float:
+    metric, size = contest.metric, len(contest.gold)
+    if isinstance(metric, CorpusMetric):
+        return chance_to_win(
+            contest.gold,
+            [leader.answers[at].answer for at in range(size)],
+            [answer.answer for answer in said],
+            seen,
+            metric=metric,
+            seed=contest.seed,
         )
-        if candidate.id in done:
-            raise optuna.TrialPruned
-        if candidate.id not in scores:
-            evaluation = score(candidate)
-            scores[candidate.id] = evaluation.score
-            tried.append(candidate)
-            evaluations.append(evaluation)
-            if not leads or evaluation.score > leads[-1].score:
-                leads.append(evaluation)
-        return scores[candidate.id]
-
-    def enough(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-        if len(tried) >= config.trials:
-            study.stop()
-
-    with _quiet():
-        study = optuna.create_study(direction="maximize", sampler=_sampler(config, seed))
-    # The best pools with the labels that they miss first; the very best twice, since a new lead
-    # shows other mistakes. What is left of the trials is the sampler's.
-    best = list(filled)[:2]
-    for name, order in (
-        *((name, "weak first") for name in best),
-        (best[0], "weak first"),
-        (best[0], "general first"),
-        (best[0], "label"),
-    ):
-        study.enqueue_trial({"pool": name, "order": ORDERS.index(order), "size": most})
-    # Small pools have few different lists: a bound on repeats ends the search there.
-    with _quiet():
-        study.optimize(objective, n_trials=config.trials * 5, callbacks=[enough], catch=())
-    return Searched(tuple(tried), tuple(evaluations))
+    return chance_to_win_scores(
+        [leader.answers[at].score for at in range(size)],
+        [answer.score for answer in said],
+        seen,
+        seed=contest.seed,
+    )
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Optuna from printing each trial; its verbosity is global, so it is put back."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)
+def _hints(contest: Contest, tried: Sequence[Tried], leader: Tried) -> Hints:
+    # The student as given shows what it misses without rules; orders are about lists with rules.
+    limit = contest.config.max_prompt_tokens or math.inf
+    full = [t for t in tried if not t.stopped and t.listing.rules and t.tokens <= limit]
+    shown = best_of(contest, full) if full else leader
+    gains = marginal_gains(
+        observations(tried),
+        len(contest.space.rules),
+        weights=contest.weights,
+        seed=contest.seed,
+        n=1,
+    )
+    return Hints(
+        weak=weakness([shown.answers[at] for at in sorted(shown.answers)]),
+        gains={place: gain.estimate for place, gain in enumerate(gains)},
+    )
+
+
+def _tried(contest: Contest, study: optuna.Study) -> tuple[Tried, ...]:
+    states = (TrialState.COMPLETE, TrialState.PRUNED)
+    trials = study.get_trials(deepcopy=False, states=states)
+    found = (
+        # Counted without the failed ones, so that an interrupted study tells the same in the end.
+        tried_of(trial, contest.ids, contest.gold, number=place)
+        for place, trial in enumerate(trials)
+    )
+    return tuple(tried for tried in found if tried is not None)
+
+
+def _params_of(space: Space, trial: FrozenTrial) -> dict[str, Any]:
+    """Return parameters that stand for the very list of the trial, if it came so far."""
+    listing = listing_of(trial)
+    return dict(trial.params) if listing is None else space.encode(listing)
+
+
+def _check_examples(gold: Sequence[str]) -> None:
+    """Refuse validation examples that tell no list from another."""
+    if max(Counter(gold).values(), default=0) < 2:
+        msg = f"validation has {len(gold)} examples, one a class at most; give each class at least two, or set search.trials = 0"
+        raise DataError(msg)
+
+
+def _check_budget(contest: Contest) -> None:
+    """Refuse a token limit that no list with a rule can keep."""
+    limit = contest.config.max_prompt_tokens
+    cost = rule_tokens(contest)
+    if limit is None or cost is None:
+        return
+    bare, per_rule = cost
+    least = math.ceil(bare + min(per_rule.values()))
+    if least > limit:
+        msg = (
+            f"search.max_prompt_tokens is {limit}, and the shortest prompt with a rule takes about "
+            f"{least} tokens a call ({bare:.0f} without rules); raise it"
+        )
+        raise ConfigError(msg)
+
+
+def _within_limit(contest: Contest, listing: RuleList) -> RuleList:
+    """Return the list without the last rules that would exceed the token limit."""
+    limit = contest.config.max_prompt_tokens
+    cost = rule_tokens(contest)
+    if limit is None or cost is None:
+        return listing
+    left, per_rule = limit - cost[0], cost[1]
+    kept: list[int] = []
+    for place in listing.rules:
+        if left >= per_rule[place]:
+            kept.append(place)
+            left -= per_rule[place]
+    return RuleList(tuple(kept), listing.header if kept else HEADER)
+
+
+def rule_tokens(contest: Contest) -> tuple[float, dict[int, float]] | None:
+    """Return the tokens of a call without rules, and about those of each rule, from counted calls.
+
+    None where the endpoint reports no tokens, or no list with rules was asked yet.
+    """
+    bare = [t for t in contest.known if not t.listing.rules and t.tokens]
+    ruled = [t for t in contest.known if t.listing.rules and t.tokens]
+    if not bare or not ruled:
+        return None
+    start = bare[0].tokens
+    texts = {place: len(rule.text) + 4 for place, rule in enumerate(contest.space.rules)}
+    chars = sum(sum(texts[place] for place in t.listing.rules) for t in ruled)
+    per_char = sum(t.tokens - start for t in ruled) / chars
+    return start, {place: size * per_char for place, size in texts.items()}
 
 
 def _sampler(config: SearchConfig, seed: int) -> optuna.samplers.BaseSampler:
+    seed %= 2**32
     if config.sampler == "random":
         return optuna.samplers.RandomSampler(seed=seed)
+    if config.sampler == "gp":
+        return optuna.samplers.GPSampler(seed=seed)
+    if config.sampler == "cmaes":
+        return optuna.samplers.CmaEsSampler(seed=seed)
     return optuna.samplers.TPESampler(seed=seed, n_startup_trials=6)
+
+
+def _check_sampler(name: str) -> None:
+    package = {"gp": "torch", "cmaes": "cmaes"}.get(name)
+    if package is not None and find_spec(package) is None:
+        msg = f"search.sampler {name!r} needs the package {package}; install it, or take 'tpe' or 'random'"
+        raise ConfigError(msg)

@@ -1,10 +1,13 @@
 """The last word: the best candidates and the student as given, on examples no step has used."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pld_dspy.evaluate import Evaluator
+from pld_dspy.front import Point, pareto
 from pld_dspy.types import Candidate, Evaluation, Interval
+
+Prefer = Literal["best", "shortest-within-noise"]
 
 
 class Selection(NamedTuple):
@@ -18,14 +21,16 @@ class Selection(NamedTuple):
     reason: str
 
 
-def select(
+def select(  # noqa: PLR0913 - every setting of the choice
     candidates: Sequence[Candidate],
-    val_scores: Mapping[str, float],
+    val: Mapping[str, Evaluation],
     *,
     run: Callable[[Candidate], Evaluation],
     evaluator: Evaluator,
     finalists: int,
     max_p_worse: float,
+    prefer: Prefer = "best",
+    max_prompt_tokens: int | None = None,
 ) -> Selection:
     """Return the best finalist, if it beats the student as given on the selection examples.
 
@@ -36,27 +41,43 @@ def select(
 
     Args:
         candidates: The student as given first, then all the others.
-        val_scores: Validation score by candidate id.
+        val: Validation evaluation by candidate id; candidates without one take no part.
         run: Scores a candidate on the selection examples.
         evaluator: Compares two evaluations.
         finalists: How many candidates besides the student as given are scored again.
         max_p_worse: In [0, 1]; 0.5 keeps whatever is not behind.
+        prefer: `shortest-within-noise` takes the finalist with the fewest tokens whose paired 95%
+            interval against the best one holds zero, and that beats the student as given by the
+            same rule as the best; half of the finalists then come from the front of score and
+            tokens.
+        max_prompt_tokens: Candidates whose calls took more input tokens in the mean take no part.
     """
     as_given, *others = {candidate.id: candidate for candidate in candidates}.values()
-    ranked = sorted(
-        (candidate for candidate in others if candidate.rules),
-        key=lambda c: (-val_scores[c.id], len(c.prompt), c.id),
-    )[:finalists]
+    fitting = [
+        c
+        for c in others
+        if c.rules
+        and c.id in val
+        and (max_prompt_tokens is None or val[c.id].prompt_tokens <= max_prompt_tokens)
+    ]
+    ranked = _finalists(fitting, val, finalists, prefer)
     baseline = run(as_given)
     results = [run(candidate) for candidate in ranked]
     evaluations = (baseline, *results)
     if not ranked:
-        return Selection(as_given, evaluations, None, "no rule list was made")
+        reason = (
+            "no rule list was made"
+            if max_prompt_tokens is None or not others
+            else (
+                f"the student stays as given: no rule list takes {max_prompt_tokens} tokens a call or fewer"
+            )
+        )
+        return Selection(as_given, evaluations, None, reason)
     order = sorted(
         range(len(ranked)),
         # Both sets count: the selection score alone is as noisy as it is unbiased.
         key=lambda i: (
-            -(results[i].score + 0.5 * val_scores[ranked[i].id]),
+            -(results[i].score + 0.5 * val[ranked[i].id].score),
             len(ranked[i].prompt),
             ranked[i].id,
         ),
@@ -72,8 +93,65 @@ def select(
             f"rule lists changes {evaluator.metric_name} by {gain}{doubt}"
         )
         return Selection(as_given, evaluations, None, reason)
+    if prefer == "shortest-within-noise":
+        short = _shortest(best, results, baseline, evaluator, max_p_worse)
+        if short != best:
+            return _short_one(ranked, results, evaluations, evaluator, best, short)
     reason = (
         f"best of {len(ranked)} finalists on {n} selection examples: {evaluator.metric_name} {gain} "
         "against the student as given"
     )
     return Selection(ranked[best], evaluations, paired.delta, reason)
+
+
+def _finalists(
+    fitting: Sequence[Candidate], val: Mapping[str, Evaluation], count: int, prefer: Prefer
+) -> list[Candidate]:
+    by_score = sorted(fitting, key=lambda c: (-val[c.id].score, len(c.prompt), c.id))
+    if prefer == "best":
+        return by_score[:count]
+    by_id = {c.id: c for c in by_score}
+    points = [Point(c.id, val[c.id].score, val[c.id].prompt_tokens) for c in by_score]
+    # The best ones of the front first: a list far below the best is short for a reason.
+    front = [by_id[point.candidate_id] for point in reversed(pareto(points))]
+    best = by_score[: max(1, count - count // 2)]
+    return list({c.id: c for c in (*best, *front, *by_score)}.values())[:count]
+
+
+def _shortest(
+    best: int,
+    results: Sequence[Evaluation],
+    baseline: Evaluation,
+    evaluator: Evaluator,
+    max_p_worse: float,
+) -> int:
+    """Return the finalist with the fewest tokens that the data cannot tell from the best."""
+    for i in sorted(range(len(results)), key=lambda i: results[i].prompt_tokens):
+        if i == best:
+            break
+        against_best = evaluator.compare(results[best], results[i]).delta
+        against_given = evaluator.compare(baseline, results[i])
+        if against_best.high < 0:
+            continue
+        if against_given.delta.estimate > 0 and against_given.p_worse <= max_p_worse:
+            return i
+    return best
+
+
+def _short_one(
+    ranked: Sequence[Candidate],
+    results: Sequence[Evaluation],
+    evaluations: tuple[Evaluation, ...],
+    evaluator: Evaluator,
+    best: int,
+    short: int,
+) -> Selection:
+    delta = evaluator.compare(evaluations[0], results[short]).delta
+    lost = evaluator.compare(results[best], results[short]).delta
+    reason = (
+        f"shortest of {len(ranked)} finalists within noise of the best on "
+        f"{len(evaluations[0].answers)} selection examples: {evaluator.metric_name} "
+        f"{lost.estimate:+.3f} [{lost.low:+.3f}, {lost.high:+.3f}] against the best, at "
+        f"{results[short].prompt_tokens:.0f} instead of {results[best].prompt_tokens:.0f} tokens a call"
+    )
+    return Selection(ranked[short], evaluations, delta, reason)

@@ -20,7 +20,7 @@ from pld_dspy.types import Interval
 Floats = npt.NDArray[np.float64]
 Row = tuple[str | None, ...]
 
-_TIE = 1e-12
+TIE = 1e-12
 """Differences below this are rounding, and count as ties."""
 
 _BLOCK = 2_000_000
@@ -174,8 +174,8 @@ def _resamples(
         yield rng.multinomial(size, counts / size, size=min(step, n - start))
 
 
-class _Counts(NamedTuple):
-    """Counts of a block of resamples, each of shape `(resamples, labels)`."""
+class Counts(NamedTuple):
+    """Counts of a block of answer lists, each of shape `(lists, labels)`; 0 gold is no class."""
 
     gold: Floats
     said: Floats
@@ -186,9 +186,8 @@ def _scores(
     metric: CorpusMetric, rows: Sequence[Row], column: int, drawn: npt.NDArray[np.int64]
 ) -> Floats:
     """Return the metric of column `column` against column 0 for each resample."""
-    fast = _FAST.get(metric)
-    if fast is not None:
-        return fast(_count(rows, column, drawn))
+    if metric in FROM_COUNTS:
+        return FROM_COUNTS[metric](_count(rows, column, drawn))
     gold = [row[0] for row in rows if row[0] is not None]
     values = []
     for times in drawn:
@@ -197,7 +196,7 @@ def _scores(
     return np.array(values, dtype=np.float64)
 
 
-def _count(rows: Sequence[Row], column: int, drawn: npt.NDArray[np.int64]) -> _Counts:
+def _count(rows: Sequence[Row], column: int, drawn: npt.NDArray[np.int64]) -> Counts:
     codes: dict[str | None, int] = {}
     for row in rows:
         codes.setdefault(row[0], len(codes))
@@ -206,20 +205,20 @@ def _count(rows: Sequence[Row], column: int, drawn: npt.NDArray[np.int64]) -> _C
     gold = labels[[codes[row[0]] for row in rows]]
     said = labels[[codes[row[column]] for row in rows]]
     times = drawn.astype(np.float64)
-    return _Counts(times @ gold, times @ said, times @ (gold * said))
+    return Counts(times @ gold, times @ said, times @ (gold * said))
 
 
-def _accuracy(counts: _Counts) -> Floats:
+def _accuracy(counts: Counts) -> Floats:
     return np.asarray(counts.hits.sum(axis=1) / counts.gold.sum(axis=1))
 
 
-def _macro_f1(counts: _Counts) -> Floats:
+def _macro_f1(counts: Counts) -> Floats:
     present = counts.gold > 0
     f1 = 2 * counts.hits / np.where(present, counts.gold + counts.said, 1.0)
     return np.asarray((f1 * present).sum(axis=1) / present.sum(axis=1))
 
 
-def _mcc(counts: _Counts) -> Floats:
+def _mcc(counts: Counts) -> Floats:
     size = counts.gold.sum(axis=1)
     # R_K of Gorodkin 2004, which needs the margins and the right answers only.
     covariance = counts.hits.sum(axis=1) * size - (counts.gold * counts.said).sum(axis=1)
@@ -229,11 +228,12 @@ def _mcc(counts: _Counts) -> Floats:
     return np.asarray(np.divide(covariance, scale, out=np.zeros_like(size), where=scale > 0))
 
 
-_FAST: dict[CorpusMetric, Callable[[_Counts], Floats]] = {
+FROM_COUNTS: dict[CorpusMetric, Callable[[Counts], Floats]] = {
     macro_f1: _macro_f1,
     accuracy: _accuracy,
     mcc: _mcc,
 }
+"""The metrics that counts decide, each as a function from counts to scores of shape `(lists,)`."""
 
 
 def _interval(estimate: float, resampled: Floats) -> Interval:
@@ -242,7 +242,7 @@ def _interval(estimate: float, resampled: Floats) -> Interval:
 
 
 def _paired(estimate: float, deltas: Floats) -> PairedResult:
-    ties = np.abs(deltas) < _TIE
+    ties = np.abs(deltas) < TIE
     worse = (deltas < 0) & ~ties
     return PairedResult(
         delta=_interval(estimate, deltas), p_worse=float(np.mean(worse + 0.5 * ties))

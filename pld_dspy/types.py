@@ -152,6 +152,10 @@ class Answer:
     calls: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    p_gold: float | None = None
+    """Probability that the answer is the gold label, in [0, 1], among the labels of the closed set;
+    0.0 if the alternatives that the endpoint told hold none of it. None where it was not asked for,
+    or the endpoint tells none, or the answer cannot be followed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +210,42 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TriedList:
+    """One list that the search asked the student about."""
+
+    number: int
+    """Place among the study's trials that count, from 0."""
+    candidate_id: str
+    rule_ids: tuple[str, ...]
+    """In the order of the list."""
+    proposed_by: str
+    """`anchor`, `probe`, `greedy`, `neighbour` or `sampler`."""
+    score: float
+    """Metric over the examples that were asked."""
+    asked: int
+    """Validation examples that were asked."""
+    stopped: bool
+    """Whether it was stopped before the last example."""
+    prompt_tokens: float
+    """Mean input tokens of a call; 0.0 where the endpoint reports none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchRecord:
+    """What the search over size and order did."""
+
+    study: str
+    """Name of the Optuna study."""
+    trials: tuple[TriedList, ...]
+    gains: Mapping[str, Interval]
+    """By rule id: how much the mean score changes when the rule is in the list."""
+    calls: int
+    """Student answers that the trials took."""
+    full_calls: int
+    """Student answers that the same lists would have taken without racing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PredictorResult:
     """What was distilled into one predictor."""
 
@@ -224,6 +264,15 @@ class PredictorResult:
     """Chosen minus as given, on the selection examples; None if the student was kept as given."""
     reason: str
     """One sentence: why this candidate was kept."""
+    search: SearchRecord | None = None
+    """None if there was nothing to search."""
+
+    def score(self, candidate_id: str, split: Split) -> float | None:
+        """Return a candidate's score on a split; None if it was not scored there in full."""
+        found = (
+            e.score for e in self.evaluations if e.candidate_id == candidate_id and e.split == split
+        )
+        return next(found, None)
 
     @property
     def chosen(self) -> Candidate:

@@ -1,12 +1,22 @@
 """Scores against a naive count, failures that are no zeros, and answers that are paid for once."""
 
 import logging
+import math
 import threading
 from collections import Counter
+from dataclasses import replace
 from typing import Literal
 
 import dspy
 import pytest
+from dspy.lm15 import (
+    InvalidRequestError,
+    ServerError,
+    TokenLogprob,
+    TopLogprob,
+    TransportError,
+    UnsupportedFeatureError,
+)
 
 from fakes import FakeEngine, FakeTeacher, RuleFollower, every, fake_lm, keyword_rule, keyword_task
 from pld_dspy.errors import DataError, ModelError, PLDError
@@ -275,7 +285,7 @@ def test_the_order_in_which_a_demonstration_lists_its_inputs_does_not_matter():
     for order in (["p", "q"], ["q", "p"]):
         demo = dspy.Example(p=1, q=2, label="red")
         demo._input_keys = order
-        keys.append(evaluator(follower())._fingerprint(student(demos=[demo])))
+        keys.append(evaluator(follower()).fingerprint(student(demos=[demo])))
     assert keys[0] == keys[1]
 
 
@@ -304,3 +314,210 @@ def test_compare_takes_the_scores_of_a_metric_of_one_example():
     result = scorer.compare(good, poor, n=200)
     assert result.delta.estimate == pytest.approx(poor.score - good.score)
     assert result == scorer.compare(good, poor, n=200)
+
+
+class Telling(RuleFollower):
+    """Follows the rules and, if asked to, tells log-probabilities: 3/4 its answer, 1/4 `blue`."""
+
+    def __init__(self, tells=True):
+        super().__init__(TASK.default)
+        self.tells = tells
+        self.asked = []
+
+    def complete(self, request):
+        self.asked.append(request.config.logprobs)
+        response = super().complete(request)
+        if request.config.logprobs is None or not self.tells:
+            return response
+        said = response.message.parts[0].text
+        top = [TopLogprob(said, math.log(0.75)), TopLogprob(" Blue", math.log(0.25))]
+        return replace(response, logprobs=(TokenLogprob(said, math.log(0.75), top=tuple(top)),))
+
+
+class Refusing(Telling):
+    """An endpoint that takes no log-probabilities."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def complete(self, request):
+        if request.config.logprobs is not None:
+            self.asked.append(request.config.logprobs)
+            raise self.error("logprobs: unknown parameter")
+        return super().complete(request)
+
+
+def without_p(evaluation):
+    return replace(evaluation, answers=tuple(replace(a, p_gold=None) for a in evaluation.answers))
+
+
+def expected_p(answer):
+    if answer.answer == "blue":
+        return float(answer.gold == "blue")
+    return {answer.answer: 0.75, "blue": 0.25}.get(answer.gold, 0.0)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_the_probability_of_gold_is_told_and_nothing_else_changes(own, caplog):
+    engine = Telling()
+    program = student(TASK.rules[:2], lm=fake_lm(engine) if own else None)
+    plain = run(evaluator(Telling()), program)
+    engine.asked.clear()
+    result = run(evaluator(engine, probabilities=True, threads=3), program)
+    assert [a.p_gold for a in result.answers] == [expected_p(a) for a in result.answers]
+    assert {a.p_gold for a in result.answers} >= {0.75, 0.25}
+    assert without_p(result) == plain
+    assert {a.p_gold for a in plain.answers} == {None}
+    assert engine.asked == [20] * 24
+    assert not caplog.messages
+    if own:
+        assert "logprobs" not in program.predict.lm.kwargs
+
+
+def test_it_is_stored_and_answers_stored_without_it_are_not_asked_for_again(tmp_path):
+    first = run(evaluator(Telling(), store=StageStore(tmp_path)), examples=EXAMPLES[:3])
+    engine = Telling()
+    scorer = evaluator(engine, store=StageStore(tmp_path), probabilities=True)
+    both = run(scorer, examples=EXAMPLES[:5])
+    assert both.answers[:3] == first.answers
+    assert [a.p_gold is None for a in both.answers] == [True] * 3 + [False] * 2
+    assert ["p_gold" in record for record in scorer.store.all("answers")] == [False] * 3 + [
+        True
+    ] * 2
+    again = run(evaluator(engine, store=StageStore(tmp_path)), examples=EXAMPLES[:5])
+    assert again == both
+    assert engine.calls == 2
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("error", [InvalidRequestError, UnsupportedFeatureError, ServerError])
+def test_an_endpoint_that_refuses_is_asked_without_and_warned_of_once(error, threads, caplog):
+    engine = Refusing(error)
+    scorer = evaluator(engine, probabilities=True, threads=threads)
+    assert run(scorer) == run(evaluator(follower()))
+    assert engine.asked.count(None) == 24
+    assert 1 <= engine.asked.count(20) <= threads
+    run(scorer, student(TASK.rules[:2]))
+    assert engine.asked.count(20) <= threads
+    assert sum("gives no log-probabilities" in message for message in caplog.messages) == 1
+    assert "logprobs: unknown parameter" in caplog.text
+
+
+def test_an_endpoint_that_leaves_them_out_is_asked_without_and_warned_of_once(caplog):
+    engine = Telling(tells=False)
+    result = run(evaluator(engine, probabilities=True))
+    assert result == run(evaluator(follower()))
+    assert engine.asked == [20] + [None] * 23
+    assert [m for m in caplog.messages if "(they are not in its answer)" in m] == caplog.messages
+    assert len(caplog.messages) == 1
+
+
+def test_an_example_that_is_refused_for_itself_does_not_end_the_asking(caplog):
+    class Picky(Telling):
+        def complete(self, request):
+            if EXAMPLES[0].text in (request.messages[-1].text or ""):
+                raise InvalidRequestError("not about this")
+            return super().complete(request)
+
+    result = run(evaluator(Picky(), probabilities=True))
+    assert result.failures == 1
+    assert "not about this" in result.answers[0].error
+    assert all(a.p_gold is not None for a in result.answers[1:])
+    assert "gives no log-probabilities" not in caplog.text
+
+
+def test_an_endpoint_that_is_down_is_not_blamed_on_the_parameter():
+    class Dropped(Telling):
+        def answer(self, prompt, call):
+            if call > 10:
+                raise TransportError("connection reset")
+            return super().answer(prompt, call)
+
+    engine = Dropped()
+    with pytest.raises(ModelError, match="does not answer"):
+        run(evaluator(engine, probabilities=True))
+    assert set(engine.asked) == {20}
+
+
+class Twice(dspy.Module):
+    """Asks two predictors, of which the first is not heeded."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = student(), student()
+
+    def forward(self, text):
+        self.first(text=text)
+        return self.second(text=text)
+
+
+class Colours(dspy.Signature):
+    """Name the colour, and why."""
+
+    text: str = dspy.InputField()
+    label: Literal["red", "green", "blue", "grey"] = dspy.OutputField()
+    reason: str = dspy.OutputField()
+
+
+@pytest.mark.parametrize("program", [Twice(), DirectStudent(Colours)])
+def test_several_predictors_or_outputs_are_asked_without(program, caplog):
+    class Both(Telling):
+        def answer(self, prompt, call):
+            label = super().answer(prompt, call)
+            return f"Label: {label}\nReason: x" if "Reason" in prompt.user else label
+
+    engine = Both()
+    result = run(evaluator(engine, probabilities=True), program)
+    assert {a.p_gold for a in result.answers} == {None}
+    assert set(engine.asked) == {None}
+    assert not caplog.messages
+
+
+def test_an_open_set_is_asked_without():
+    engine = Telling()
+    scorer = replace(evaluator(engine, metric=accuracy, probabilities=True), labels=())
+    assert {a.p_gold for a in run(scorer).answers} == {None}
+    assert set(engine.asked) == {None}
+
+
+def test_an_unreadable_answer_has_no_probability():
+    class Chatty(Telling):
+        def answer(self, prompt, call):
+            return "what a nice day" if call % 3 == 0 else super().answer(prompt, call)
+
+    result = run(evaluator(Chatty(), probabilities=True))
+    assert {a.answer is None for a in result.answers if a.p_gold is None} == {True}
+    assert sum(a.p_gold is None for a in result.answers) == 8
+
+
+def test_a_program_that_makes_several_calls_of_one_predictor_has_no_probability():
+    class Again(Crashing):
+        def forward(self, text):
+            self.inner(text=text)
+            return super().forward(text)
+
+    engine = Telling()
+    result = run(evaluator(engine, probabilities=True), Again(()))
+    assert {a.p_gold for a in result.answers} == {None}
+    assert engine.calls == 48
+
+
+def test_the_adapter_of_dspy_itself_is_followed_too():
+    class Chat(Telling):
+        def answer(self, prompt, call):
+            return {"label": super().answer(prompt, call)}
+
+        def complete(self, request):
+            response = super().complete(request)
+            text = response.message.parts[0].text
+            head, label, tail = text.partition(text.split("\n")[1])
+            pieces = [TokenLogprob(head, 0.0), TokenLogprob(tail, 0.0)]
+            top = (TopLogprob(label, math.log(0.75)), TopLogprob("Blue", math.log(0.25)))
+            pieces.insert(1, TokenLogprob(label, math.log(0.75), top=top))
+            return replace(response, logprobs=tuple(pieces))
+
+    with dspy.context(adapter=dspy.ChatAdapter()):
+        result = run(evaluator(Chat(), probabilities=True), dspy.Predict(Colour))
+    assert {a.answer for a in result.answers} == {TASK.default}
+    assert [a.p_gold for a in result.answers] == [expected_p(a) for a in result.answers]

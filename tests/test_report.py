@@ -1,5 +1,6 @@
 import io
 import json
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -8,20 +9,62 @@ from fakes import RuleFollower
 from pld_dspy.distill import run_distill
 from pld_dspy.errors import StorageError
 from pld_dspy.metrics import accuracy, macro_f1
-from pld_dspy.outcome import Report, commit, scores, versions
+from pld_dspy.outcome import Report, commit, scores, search_numbers, versions
 from pld_dspy.plan import plan
 from pld_dspy.progress import RunProgress
-from pld_dspy.report import show_plan, show_report, show_rules, verdict, write_markdown
+from pld_dspy.render import make_candidate
+from pld_dspy.report import (
+    search_line,
+    show_plan,
+    show_report,
+    show_rule,
+    show_rules,
+    verdict,
+    write_markdown,
+)
+from pld_dspy.rules import make_rule
 from pld_dspy.runconfig import read_config
-from pld_dspy.types import Answer, Evaluation
+from pld_dspy.runfiles import rules_with_evidence
+from pld_dspy.traces import make_trace
+from pld_dspy.tracking import NullTracker
+from pld_dspy.types import (
+    Answer,
+    Clustering,
+    Diagnosis,
+    Evaluation,
+    Interval,
+    PredictorResult,
+    SearchRecord,
+    TriedList,
+)
 from small_runs import TASK, Models, write_config
 
 
+class Noted(NullTracker):
+    """Remembers what it was told."""
+
+    def __init__(self):
+        self.told, self.files = {}, set()
+
+    def metrics(self, values, *, step=None):
+        self.told |= values
+
+    def file(self, path, folder=""):
+        self.files.add(path.name)
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def tracker():
+    """The tracker of the finished run."""
+    return Noted()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, tracker):
     """A finished run: its report, its rules, its folder."""
     folder = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pld_dspy.distill._tracker", lambda config: tracker)
         Models(patch, student=RuleFollower(TASK.default))
         config = read_config(write_config(folder))
         report = run_distill(config)
@@ -141,6 +184,183 @@ def test_the_page_holds_the_scores_the_rules_and_the_pictures(finished):
     assert "![confusion](confusion.png)" in page
     for number, rule in enumerate(rules["predict"]["rules"], 1):
         assert f"\n{number}. {rule['text']}" in page
+
+
+SEARCHED = {
+    "rules": 3,
+    "search_score": 0.93,
+    "select_score": 0.9,
+    "optimism": 0.03,
+    "search_trials": 30,
+    "search_calls": 402,
+    "search_full_calls": 1080,
+}
+LINE = "validation 0.93, selection 0.90 (optimism +0.03); 30 lists tried with 402 of 1080 calls"
+
+
+def test_a_report_from_before_there_were_search_figures_still_reads(finished, tmp_path):
+    old = Path(__file__).parent.parent / "experiments" / "results" / "demo.json"
+    assert search_line(Report.model_validate_json(old.read_text(encoding="utf-8"))) is None
+    report, rules, _ = finished
+    lines = json.loads(report.to_json())
+    for name in SEARCHED.keys() - {"rules"}:
+        assert lines.pop(name) is not None
+    (tmp_path / "report.json").write_text(json.dumps(lines), encoding="utf-8")
+    read = Report.read(tmp_path)
+
+    assert "lists tried" not in printed(show_report, read, rules, tmp_path)
+    write_markdown(read, rules, tmp_path / "report.md")
+    assert "lists tried" not in (tmp_path / "report.md").read_text(encoding="utf-8")
+
+
+def test_the_terminal_and_the_page_tell_how_far_the_search_was_lucky(finished, tmp_path):
+    report, rules, _ = finished
+    report = report.model_copy(update=SEARCHED)
+    write_markdown(report, rules, tmp_path / "report.md")
+
+    assert f"Search: {LINE}\n" in printed(show_report, report, rules, tmp_path)
+    assert f"\nSearch: {LINE}.\n" in (tmp_path / "report.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"optimism": -0.02, "select_score": 0.95}, LINE.replace("0.90 (optimism +0.03", "0.95 (optimism -0.02")),
+        ({"select_score": None, "optimism": None}, LINE.replace(", selection 0.90 (optimism +0.03)", "")),
+        ({"rules": 0}, "30 lists tried with 402 of 1080 calls"),
+        ({"search_trials": None}, None),
+    ],
+)  # fmt: skip
+def test_what_is_not_known_of_the_search_is_not_said(finished, change, line):
+    assert search_line(finished[0].model_copy(update=SEARCHED | change)) == line
+
+
+def test_a_run_reports_its_own_search(finished):
+    report, rules, folder = finished
+
+    assert report.search_trials == 2
+    assert 0 < report.search_calls <= report.search_full_calls == 2 * 16
+    assert report.optimism == pytest.approx(report.search_score - report.select_score)
+    assert all(len(rule["gain"]) == 3 for rule in rules["predict"]["rules"])
+    assert {"front.png", "gains.png"} <= {path.name for path in folder.iterdir()}
+
+
+def test_the_search_is_tracked_with_its_pictures(finished, tracker):
+    report, _, folder = finished
+    drawn = {path.name for path in folder.glob("*.png")}
+
+    assert {"front.png", "gains.png", "search_history.png"} <= drawn <= tracker.files
+    told = {k: v for k, v in tracker.told.items() if k.startswith("search.")}
+    assert told == {
+        "search.val_score": report.search_score,
+        "search.select_score": report.select_score,
+        "search.optimism": report.optimism,
+        "search.trials": 2,
+        "search.calls": report.search_calls,
+        "search.full_calls": report.search_full_calls,
+    }
+
+
+RULE = make_rule("If it barks, answer dog.", [make_trace("e", "dog", "w", "r")], origin="synthesis")
+TWIN = make_rule(RULE.text, [make_trace("f", "dog", "v", "s")], origin="medoid")
+OTHER = make_rule("If it meows, answer cat.", [make_trace("g", "cat", "w", "r")], origin="medoid")
+
+
+def distilled(*, search=None, rules=(RULE,)):
+    """A predictor whose chosen list holds `rules`, with scores of 0.75 and 0.5 on 'val' and 'select'."""
+    diagnosis = Diagnosis(
+        method="m",
+        clusters=0,
+        noise_share=0,
+        largest_share=0,
+        label_mix=0,
+        labels_without_rule=(),
+        warnings=(),
+    )
+    chosen = make_candidate("Task.", rules, origin="synthesis")
+    return PredictorResult(
+        predictor="predict",
+        traces=(),
+        clustering=Clustering(clusters=(), noise=(), diagnosis=diagnosis),
+        rules=(RULE, TWIN, OTHER),
+        edits=(),
+        candidates=(chosen,),
+        evaluations=tuple(
+            Evaluation(
+                candidate_id=chosen.id, split=split, metric="macro_f1", score=score, answers=()
+            )
+            for split, score in (("val", 0.75), ("select", 0.5))
+        ),
+        chosen_id=chosen.id,
+        select_delta=None,
+        reason="",
+        search=search,
+    )
+
+
+def record(*, trials=1):
+    tried = TriedList(
+        number=0,
+        candidate_id="c",
+        rule_ids=(RULE.id,),
+        proposed_by="anchor",
+        score=0.5,
+        asked=10,
+        stopped=True,
+        prompt_tokens=50.0,
+    )
+    return SearchRecord(
+        study="s",
+        trials=(tried,) * trials,
+        gains={RULE.id: Interval(estimate=0.1, low=-0.05, high=0.25)},
+        calls=10,
+        full_calls=40,
+    )
+
+
+def test_optimism_is_validation_minus_selection():
+    assert search_numbers(distilled(search=record(trials=3))) == {
+        "search_score": 0.75,
+        "select_score": 0.5,
+        "optimism": 0.25,
+        "search_trials": 3,
+        "search_calls": 10,
+        "search_full_calls": 40,
+    }
+
+
+@pytest.mark.parametrize("search", [None, record(trials=0)])
+def test_no_search_has_no_figures(search):
+    assert search_numbers(distilled(search=search)) == {}
+
+
+def test_each_rule_is_filed_with_its_gain_under_whatever_id_it_was_searched():
+    found = rules_with_evidence(distilled(search=record(), rules=(TWIN, OTHER)), {})["rules"]
+    without = rules_with_evidence(distilled(), {})["rules"]
+
+    assert [rule["gain"] for rule in found] == [[0.1, -0.05, 0.25], None]
+    assert [rule["gain"] for rule in without] == [None]
+    json.dumps(found)
+
+
+def test_the_gain_stands_beside_the_support():
+    part = rules_with_evidence(distilled(search=record(), rules=(RULE, OTHER)), {})
+    table = printed(show_rules, {"predict": part})
+
+    assert "gain" in table
+    (row,) = [line for line in table.splitlines() if RULE.id in line]
+    assert row.index("dog 1") < row.index("+0.10 [-0.05, +0.25]")
+    assert "gain +0.10 [-0.05, +0.25]" in printed(show_rule, part["rules"][0], {})
+    assert "gain" not in printed(show_rule, part["rules"][1], {})
+
+
+def test_rules_of_an_older_run_are_shown_without_gains(finished):
+    _, rules, _ = finished
+    old = [{k: v for k, v in r.items() if k != "gain"} for r in rules["predict"]["rules"]]
+
+    table = printed(show_rules, {"predict": {**rules["predict"], "rules": old}})
+    assert "gain" not in table
+    assert old[0]["id"] in table
 
 
 def test_the_plan_is_shown_with_its_bounds(tmp_path):

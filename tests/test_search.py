@@ -1,184 +1,194 @@
-"""The search over pool, size and order: no list twice, bounded, the same for the same seed."""
+"""The search: no list twice, bounded, racing saves calls, limits hold, the same for the same seed."""
 
+from dataclasses import replace
+
+import optuna
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from keyword_runs import TASK
-from pld_dspy.errors import ConfigError
-from pld_dspy.lists import ORDERS, ordered
-from pld_dspy.render import make_candidate
-from pld_dspy.rules import make_rule
-from pld_dspy.search import SearchConfig, search
-from pld_dspy.traces import make_trace
-from pld_dspy.types import Evaluation
-
-LABELS = ("red", "green", "blue")
-TRACES = [make_trace(f"e{n}", LABELS[n % 3], "w", f"If {n}.") for n in range(30)]
+from pld_dspy.errors import ConfigError, DataError
+from pld_dspy.metrics import macro_f1
+from pld_dspy.render import HEADER
+from pld_dspy.search import best_of, search
+from pld_dspy.space import RuleList
+from pld_dspy.studies import quiet
+from simulated import SimulatedStudent
 
 
-def rules(count, name="rule", **kind):
-    """Rules with different support, labels and lengths."""
-    return [
-        make_rule(
-            f"If {name} {n}{' really' * (n % 3)}, answer {LABELS[n % 3]}.",
-            TRACES[n % 3 : 30 - 3 * n : 3] or TRACES[:1],
-            **{"origin": "synthesis", **kind},
+def begin(seed=1, n=60, **config):
+    """A contest with the student as given and all rules known, its calls, and a study."""
+    student = SimulatedStudent(seed, rules=8)
+    contest, calls = student.contest(n, seed=seed, **config)
+    known = known_of(contest, (), tuple(range(8)))
+    calls.clear()
+    with quiet():
+        study = optuna.create_study(direction="maximize")
+    return student, replace(contest, known=known), calls, study
+
+
+def known_of(contest, *lists):
+    from pld_dspy.trials import Tried
+
+    places = range(len(contest.gold))
+    return tuple(
+        Tried(
+            listing=RuleList(rules),
+            answers=dict(enumerate(contest.ask(RuleList(rules), places))),
         )
-        for n in range(count)
-    ]
-
-
-POOLS = {"general": rules(3, "general"), "merged": rules(7, "merged", cluster_id="k1")}
-
-
-class Scorer:
-    """Scores a list by a hash of its prompt, or by `value`, and keeps what it was asked."""
-
-    def __init__(self, value=lambda candidate: int(candidate.id[1:], 16) / 16**8):
-        self.value = value
-        self.asked = []
-
-    def __call__(self, candidate):
-        self.asked.append(candidate)
-        return Evaluation(
-            candidate_id=candidate.id,
-            split="val",
-            metric="accuracy",
-            score=self.value(candidate),
-            answers=(),
-        )
-
-
-def run(pools=POOLS, *, scorer=None, known=(), seed=0, **config):
-    return search(
-        pools,
-        scorer or Scorer(),
-        task="Name it.",
-        known=known,
-        config=SearchConfig(**config),
-        seed=seed,
+        for rules in lists
     )
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
-@pytest.mark.parametrize("trials", [1, 6, 25])
-def test_as_many_different_lists_are_scored_as_allowed(sampler, trials):
-    scorer = Scorer()
-    found = run(scorer=scorer, trials=trials, sampler=sampler)
-    ids = [candidate.id for candidate in found.candidates]
-
-    assert len(ids) == len(set(ids)) == trials
-    assert list(found.candidates) == scorer.asked
-    assert [e.candidate_id for e in found.evaluations] == ids
+def lists(found):
+    return [tried.listing for tried in found.tried]
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_every_list_is_the_start_of_a_pool_in_one_of_the_orders(sampler):
-    starts = {
-        tuple(r.id for r in ordered(pool, order)[:size])
-        for pool in POOLS.values()
-        for order in ORDERS
-        for size in range(1, len(pool) + 1)
-    }
-    for candidate in run(trials=25, sampler=sampler).candidates:
-        assert tuple(r.id for r in candidate.rules) in starts
-        assert candidate == make_candidate(
-            "Name it.", candidate.rules, origin="search", note=candidate.note
-        )
+@pytest.mark.parametrize("trials", [1, 6, 20])
+def test_as_many_different_lists_are_tried_as_allowed(sampler, trials):
+    _, contest, calls, study = begin(trials=trials, sampler=sampler)
+    found = search(contest, study)
+
+    assert len(lists(found)) == len(set(lists(found))) == trials
+    assert not set(lists(found)) & {tried.listing for tried in contest.known}
+    assert found.calls == sum(calls) <= found.full_calls == trials * 60
 
 
-def test_lists_that_were_scored_before_are_not_scored_again():
-    first = run(trials=5)
-    scorer = Scorer()
-    again = run(scorer=scorer, known=first.candidates, trials=5)
-
-    assert len(again.candidates) == 5
-    assert not {c.id for c in first.candidates} & {c.id for c in scorer.asked}
-
-
-@pytest.mark.parametrize("most", [1, 3, 5])
-def test_no_list_is_longer_than_the_bound(most):
-    sizes = {len(c.rules) for c in run(trials=20, max_rules=most).candidates}
-
-    assert max(sizes) == most
-    assert 0 not in sizes
+def test_no_trials_and_no_rules_are_no_search():
+    _, contest, calls, study = begin(trials=0)
+    assert search(contest, study).tried == ()
+    empty = replace(contest, space=replace(contest.space, rules=(), groups={}), known=())
+    assert search(empty, study).tried == ()
+    assert not calls
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_the_same_seed_tries_the_same_lists(sampler):
-    one, same, other = (run(trials=12, sampler=sampler, seed=s) for s in (5, 5, 6))
+def test_a_small_space_is_searched_until_nothing_new_is_left():
+    student = SimulatedStudent(3, rules=2)
+    contest, _ = student.contest(24, trials=50)
+    contest = replace(
+        contest,
+        space=replace(contest.space, headers=(HEADER,)),
+        known=known_of(contest, (), (0, 1)),
+    )
+    with quiet():
+        found = search(contest, optuna.create_study(direction="maximize"))
+    assert {listing.rules for listing in lists(found)} == {(0,), (1,), (1, 0)}
 
-    assert one == same
-    assert one.candidates != other.candidates
+
+def test_the_same_seed_tries_the_same_lists_and_another_seed_others():
+    first, again = (search(c, s) for _, c, _, s in (begin(trials=18), begin(trials=18)))
+    assert lists(first) == lists(again)
+    _, contest, _, study = begin(trials=18)
+    assert lists(search(replace(contest, seed=2), study)) != lists(first)
 
 
-def test_every_pool_is_tried_whole():
-    known = {tuple(r.id for r in pool): name for name, pool in POOLS.items()}
-    wholes = [
-        name
-        for ids, name in known.items()
-        for c in run(trials=6).candidates
-        if sorted(r.id for r in c.rules) == sorted(ids)
+def test_racing_stops_lists_that_cannot_win_and_loses_nothing():
+    _, contest, calls, study = begin(trials=24, n=100)
+    raced = search(contest, study)
+    _, slow, all_calls, other = begin(trials=24, n=100, race={"enabled": False})
+    full = search(slow, other)
+
+    assert sum(all_calls) == full.full_calls == full.calls
+    assert sum(calls) < 0.7 * full.calls
+    stopped = [t for t in raced.tried if t.stopped]
+    assert stopped
+    assert all(len(t.answers) < 100 for t in stopped)
+    assert all(len(t.answers) == 100 for t in raced.tried if not t.stopped)
+    best = best_of(contest, (*contest.known, *raced.tried))
+    assert not best.stopped
+
+
+def test_the_search_beats_all_rules_on_what_it_saw():
+    _, contest, _, study = begin(trials=30)
+    found = search(contest, study)
+    best = best_of(contest, (*contest.known, *found.tried))
+    assert best.score(macro_f1) > max(tried.score(macro_f1) for tried in contest.known)
+
+
+def test_gains_tell_helpful_rules_from_harmful_ones():
+    student, contest, _, study = begin(trials=36, n=200)
+    gains = search(contest, study).gains
+    true = [
+        student.true_score((*(r for r in range(8) if r != rule), rule))
+        - student.true_score(tuple(r for r in range(8) if r != rule))
+        for rule in range(8)
     ]
-
-    assert set(wholes) == set(POOLS)
-
-
-def test_a_pool_with_few_different_lists_ends_the_search():
-    scorer = Scorer()
-    one = rules(1)
-    found = run({"only": one, "empty": []}, scorer=scorer, trials=50)
-
-    assert len(found.candidates) == len(scorer.asked) == 1
-    assert found.candidates[0].rules == tuple(one)
+    worst, top = min(range(8), key=true.__getitem__), max(range(8), key=true.__getitem__)
+    assert gains[top].estimate > gains[worst].estimate
+    assert all(g.low <= g.estimate <= g.high for g in gains.values())
 
 
-@pytest.mark.parametrize(("pools", "trials"), [({}, 5), ({"empty": ()}, 5), (POOLS, 0)])
-def test_nothing_to_search_scores_nothing(pools, trials):
-    scorer = Scorer()
-
-    assert run(pools, scorer=scorer, trials=trials) == ((), ())
-    assert scorer.asked == []
+def test_right_and_wrong_are_enough_where_no_probabilities_are_told():
+    _, contest, _, study = begin(trials=20, odds=False)
+    assert len(search(contest, study).tried) == 20
 
 
-def test_a_better_order_is_found_where_there_is_one():
-    pool = [
-        make_rule(text, TRACES[: n + 1], origin="synthesis") for n, text in enumerate(TASK.rules)
-    ]
-    scorer = Scorer(lambda candidate: TASK.accuracy([r.text for r in candidate.rules]))
-    found = run({"all": pool}, scorer=scorer, trials=12)
-    by_support = TASK.accuracy([r.text for r in ordered(pool, "support")])
-
-    assert by_support < max(e.score for e in found.evaluations) == 1.0
+def test_the_token_limit_holds_for_every_list():
+    _, contest, _, study = begin(trials=20, max_prompt_tokens=40 + 3 * 12)
+    found = search(contest, study)
+    assert found.tried
+    assert all(tried.tokens <= 40 + 3 * 12 for tried in found.tried)
+    best = best_of(contest, (*contest.known, *found.tried))
+    assert best.tokens <= 40 + 3 * 12
 
 
-def test_a_failing_score_stops_the_search():
-    def fail(candidate):
-        msg = "the endpoint is gone"
-        raise RuntimeError(msg)
-
-    with pytest.raises(RuntimeError, match="the endpoint is gone"):
-        search(POOLS, fail, task="t", known=(), config=SearchConfig(), seed=0)
-
-
-@settings(max_examples=15, deadline=None)
-@given(
-    st.lists(st.integers(0, 6), min_size=1, max_size=4),
-    st.integers(0, 8),
-    st.one_of(st.none(), st.integers(1, 8)),
-)
-def test_whatever_the_pools_no_bound_is_passed(sizes, trials, most):
-    pools = {f"pool {n}": rules(size, f"pool {n}") for n, size in enumerate(sizes)}
-    scorer = Scorer()
-    found = run(pools, scorer=scorer, trials=trials, max_rules=most)
-    ids = [c.id for c in scorer.asked]
-
-    assert len(ids) == len(set(ids)) == len(found.candidates) <= trials
-    assert all(1 <= len(c.rules) <= (most or 6) for c in found.candidates)
+def test_a_token_limit_below_every_list_is_refused_before_any_call():
+    _, contest, calls, study = begin(trials=20, max_prompt_tokens=45)
+    with pytest.raises(ConfigError, match=r"max_prompt_tokens is 45, .* about 5\d tokens a call"):
+        search(contest, study)
+    assert not calls
+    assert not study.trials
 
 
-@pytest.mark.parametrize("wrong", [{"trials": -1}, {"max_rules": 0}, {"sampler": "grid"}, {"x": 1}])
-def test_wrong_settings_are_refused(wrong):
-    with pytest.raises(ConfigError, match=next(iter(wrong))):
-        SearchConfig(**wrong)
+def test_one_validation_example_a_class_is_refused_before_any_call():
+    _, contest, calls, study = begin(trials=4, n=4)
+    with pytest.raises(DataError, match="validation has 4 examples, one a class at most"):
+        search(contest, study)
+    assert not calls
+
+
+def test_a_sampler_that_is_not_installed_is_named():
+    _, contest, _, study = begin(trials=12, sampler="gp")
+    with pytest.raises(ConfigError, match="needs the package torch"):
+        search(contest, study)
+
+
+def test_a_study_that_was_begun_goes_on_as_if_it_had_not_stopped():
+    _, contest, calls, study = begin(trials=20)
+    whole = search(contest, study)
+    spent = sum(calls)
+
+    class Killed(BaseException):
+        pass
+
+    _, contest, calls, study = begin(trials=20)
+    ask = contest.ask
+
+    def dies(listing, places):
+        if sum(calls) > spent // 2:
+            raise Killed
+        return ask(listing, places)
+
+    with pytest.raises(Killed):
+        search(replace(contest, ask=dies), study)
+    half = sum(calls)
+    resumed = search(contest, study)
+    assert lists(resumed) == lists(whole)
+    # The list that was under way is asked anew; a run folder would have its answers.
+    assert sum(calls) - half <= spent - half + 60
+
+
+def test_a_finished_study_asks_nothing():
+    _, contest, calls, study = begin(trials=12)
+    first = search(contest, study)
+    calls.clear()
+    assert lists(search(contest, study)) == lists(first)
+    assert not calls
+
+
+def test_more_trials_extend_a_finished_study():
+    _, contest, calls, study = begin(trials=12)
+    first = search(contest, study)
+    calls.clear()
+    more = replace(contest, config=contest.config.model_copy(update={"trials": 15}))
+    assert lists(search(more, study))[:12] == lists(first)
+    assert len(calls) >= 3

@@ -1,5 +1,7 @@
 """The last word is that of the selection examples; the student as given wins every tie."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,7 +39,12 @@ def listed(name, length=1):
 def evaluation(candidate, right):
     """The first `right` of 40 answers are right."""
     answers = tuple(
-        Answer(example_id=f"e{n}", gold=gold, answer=gold if n < right else "other")
+        Answer(
+            example_id=f"e{n}",
+            gold=gold,
+            answer=gold if n < right else "other",
+            input_tokens=5 + 10 * len(candidate.rules),
+        )
         for n, gold in enumerate(GOLD)
     )
     return Evaluation(
@@ -49,7 +56,14 @@ def evaluation(candidate, right):
     )
 
 
-def choose(given, *others, finalists=3, max_p_worse=0.25):
+def on_val(candidate, score):
+    """What the search saw of a list; each rule takes ten tokens, and the task five."""
+    tokens = 5 + 10 * len(candidate.rules)
+    answer = Answer(example_id="v", gold="red", answer="red", input_tokens=tokens)
+    return replace(evaluation(candidate, 0), split="val", score=score, answers=(answer,))
+
+
+def choose(given, *others, finalists=3, max_p_worse=0.25, **settings):
     """Select among `(candidate, val score, right answers on select)`; also return who was asked."""
     right = {AS_GIVEN.id: given[1]} | {c.id: n for c, _, n in others}
     asked = []
@@ -60,11 +74,12 @@ def choose(given, *others, finalists=3, max_p_worse=0.25):
 
     selection = select(
         [AS_GIVEN, *(c for c, _, _ in others)],
-        {AS_GIVEN.id: given[0]} | {c.id: val for c, val, _ in others},
+        {c.id: on_val(c, score) for c, score, _ in [(AS_GIVEN, *given), *others]},
         run=run,
         evaluator=EVALUATOR,
         finalists=finalists,
         max_p_worse=max_p_worse,
+        **settings,
     )
     return selection, asked
 
@@ -157,7 +172,7 @@ def test_crashed_examples_are_left_out_of_the_comparison():
 
     found = select(
         [AS_GIVEN, A],
-        {AS_GIVEN.id: 0.5, A.id: 0.9},
+        {AS_GIVEN.id: on_val(AS_GIVEN, 0.5), A.id: on_val(A, 0.9)},
         run=run,
         evaluator=EVALUATOR,
         finalists=1,
@@ -189,3 +204,47 @@ def test_the_optimizer_takes_its_limits_from_the_config():
     config = pld(FakeEngine(str)).config
 
     assert (config.finalists, config.max_p_worse) == (3, 0.25)
+
+
+SHORT, LONG = listed("short"), listed("long", 4)
+
+
+def test_the_shortest_list_within_noise_is_taken_if_it_is_preferred():
+    lists = (LONG, 0.9, 36), (SHORT, 0.8, 35)
+    best, _ = choose((0.5, 20), *lists)
+    short, _ = choose((0.5, 20), *lists, prefer="shortest-within-noise")
+
+    assert best.chosen == LONG
+    assert short.chosen == SHORT
+    assert short.delta.estimate == pytest.approx(15 / 40)
+    assert "15 instead of 45 tokens" in short.reason
+
+
+def test_a_short_list_beyond_noise_is_not_taken():
+    chosen, _ = choose((0.5, 20), (LONG, 0.9, 38), (SHORT, 0.8, 25), prefer="shortest-within-noise")
+    assert chosen.chosen == LONG
+
+
+def test_a_short_list_no_better_than_the_student_is_not_taken():
+    chosen, _ = choose((0.5, 30), (LONG, 0.9, 34), (SHORT, 0.8, 30), prefer="shortest-within-noise")
+    assert chosen.chosen == LONG
+
+
+def test_short_lists_on_the_front_reach_the_final_if_they_are_preferred():
+    longs = [(listed(f"l{n}", 4), 0.9 - n / 100, 36) for n in range(4)]
+    _, asked = choose((0.5, 20), *longs, (SHORT, 0.7, 35), finalists=2)
+    _, asked_short = choose(
+        (0.5, 20), *longs, (SHORT, 0.7, 35), finalists=2, prefer="shortest-within-noise"
+    )
+    assert asked == [AS_GIVEN, longs[0][0], longs[1][0]]
+    assert asked_short == [AS_GIVEN, longs[0][0], SHORT]
+
+
+def test_lists_over_the_token_limit_take_no_part():
+    chosen, asked = choose((0.5, 20), (LONG, 0.9, 38), (SHORT, 0.8, 34), max_prompt_tokens=20)
+    assert asked == [AS_GIVEN, SHORT]
+    assert chosen.chosen == SHORT
+
+    chosen, asked = choose((0.5, 20), (LONG, 0.9, 38), max_prompt_tokens=20)
+    assert asked == [AS_GIVEN]
+    assert "no rule list takes 20 tokens a call or fewer" in chosen.reason

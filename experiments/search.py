@@ -1,0 +1,183 @@
+"""All rules in support order against the searched list, on the same test examples.
+
+`python -m experiments.search` works through the grid below, each run in a process of its own, and
+adds two JSON lines a run, one an arm, to `experiments/results/search.jsonl`. A run that has its
+lines is skipped, and a run that was stopped goes on from its folder. Traces and merged rules of
+`experiments.first` are taken over where they lie in `runs/first`.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+from experiments.first import RUNS as FIRST_RUNS
+from experiments.first import STUDENTS, TEACHER, Run, config_of
+from pld_dspy.distill import compile_program
+from pld_dspy.errors import PLDError
+from pld_dspy.lists import ordered
+from pld_dspy.metrics import metric_by_name
+from pld_dspy.outcome import commit, interval, search_numbers
+from pld_dspy.progress import RunProgress
+from pld_dspy.render import make_candidate, with_prompt
+from pld_dspy.runconfig import RunConfig
+from pld_dspy.runsetup import load, make_evaluator, make_models
+from pld_dspy.search import SearchConfig
+from pld_dspy.store import StageStore
+from pld_dspy.tracking import NullTracker
+from pld_dspy.types import Candidate, PredictorResult
+
+RESULTS = Path(__file__).parent / "results" / "search.jsonl"
+RUNS = Path("runs/search")
+TRIALS = 24
+
+Arm = Literal["all-rules", "searched"]
+
+
+def grid() -> Iterator[Run]:
+    """Yield the runs, the quickest first."""
+    for student in STUDENTS:
+        for seed in range(3):
+            yield Run("stereoset", student, "recorded", "item", seed)
+    yield Run("contract_nli", STUDENTS[0], "recorded", "item", 0)
+
+
+def search_config(run: Run, endpoints: dict[str, str]) -> RunConfig:
+    """Return the settings of `experiments.first` with a longer search and more finalists."""
+    config = config_of(run, endpoints)
+    pld = config.pld.model_copy(update={"search": SearchConfig(trials=TRIALS), "finalists": 3})
+    return config.model_copy(update={"pld": pld, "run_dir": RUNS / run.name})
+
+
+def all_rules(part: PredictorResult, task: str) -> Candidate:
+    """Return the list that the search starts from, in support order: the best one that synthesis and refinement made."""
+    made = [c for c in part.candidates if c.rules and c.origin != "search"]
+    best = max(made, key=lambda c: (part.score(c.id, "val") or 0.0, -len(c.prompt)))
+    return make_candidate(task, ordered(best.rules, "support"), origin="synthesis")
+
+
+def run_one(run: Run, endpoints: dict[str, str]) -> list[dict[str, Any]]:
+    """Return the lines of a run's two arms.
+
+    Raises:
+        PLDError: A model, the data or the folder cannot be used.
+    """
+    config = search_config(run, endpoints)
+    _take_over(run)
+    loaded = load(config)
+    with RunProgress(Console(stderr=True), None) as progress:
+        models = make_models(config, progress=progress)
+        compiled = compile_program(config, loaded, models, NullTracker(), progress)
+        part = compiled.pld_result.predictors[0]
+        task = loaded.task.signature.instructions
+        whole = all_rules(part, task)
+        evaluator = make_evaluator(
+            config, loaded.task, models.student, StageStore(config.run_dir), progress
+        )
+        programs = {
+            "all-rules": with_prompt(loaded.baseline, part.predictor, whole.prompt),
+            "searched": with_prompt(loaded.baseline, part.predictor, part.chosen.prompt),
+        }
+        tested = {
+            arm: evaluator.run(program, loaded.splits.test, candidate_id=arm, split="test")
+            for arm, program in programs.items()
+        }
+    paired = evaluator.compare(tested["all-rules"], tested["searched"]).delta
+    usage = compiled.pld_result.usage["student"]
+    lines = []
+    for arm, evaluation in tested.items():
+        own = interval(metric_by_name(loaded.task.metric), evaluation, seed=run.seed)
+        searched = arm == "searched"
+        numbers = search_numbers(part)
+        lines.append(
+            {
+                "run": run.name,
+                "task": run.task,
+                "student": run.student,
+                "teacher": TEACHER,
+                "seed": run.seed,
+                "arm": arm,
+                "metric": loaded.task.metric,
+                "test_n": len(evaluation.answers),
+                "macro_f1": evaluation.score,
+                "ci95": [own.low, own.high],
+                "delta_vs_all": paired.estimate if searched else 0.0,
+                "delta_vs_all_ci95": [paired.low, paired.high] if searched else [0.0, 0.0],
+                "prompt_tokens": evaluation.prompt_tokens,
+                "rules_kept": len(part.chosen.rules if searched else whole.rules),
+                "student_calls": usage.calls if searched else usage.calls - _search_calls(part),
+                "search_calls": _search_calls(part) if searched else 0,
+                "search_full_calls": part.search.full_calls if searched and part.search else 0,
+                "search_score": numbers.get("search_score") if searched else None,
+                "select_score": numbers.get("select_score") if searched else None,
+                "reason": part.reason if searched else "",
+                "commit": commit(),
+            }
+        )
+    return lines
+
+
+def _search_calls(part: PredictorResult) -> int:
+    return part.search.calls if part.search is not None else 0
+
+
+def _take_over(run: Run) -> None:
+    """Copy what `experiments.first` has paid for: keys are content hashes."""
+    folder = RUNS / run.name
+    for other in sorted(FIRST_RUNS.glob(f"{run.task}-*-recorded-{run.split}-{run.seed}")):
+        for stage in ("answers", "traces", "rules", "refine"):
+            source, target = other / f"{stage}.jsonl", folder / f"{stage}.jsonl"
+            if source.exists() and not target.exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, target)
+
+
+def done() -> set[str]:
+    """Return the names of the runs that have their lines."""
+    if not RESULTS.exists():
+        return set()
+    lines = RESULTS.read_text(encoding="utf-8").splitlines()
+    return {json.loads(line)["run"] for line in lines if line.strip()}
+
+
+app = typer.Typer(add_completion=False, help=__doc__)
+
+
+@app.command()
+def main(
+    only: Annotated[str, typer.Option(help="Runs whose name holds this text.")] = "",
+    endpoint: Annotated[
+        list[str], typer.Option(help="MODEL=URL: ask this address for a model of the catalogue.")
+    ] = [],  # noqa: B006 - typer copies it
+    one: Annotated[str, typer.Option(help="Make this run here.")] = "",
+) -> None:
+    """Work through the grid."""
+    endpoints = dict(pair.split("=", 1) for pair in endpoint)
+    if one:
+        run = next(r for r in grid() if r.name == one)
+        try:
+            lines = run_one(run, endpoints)
+        except PLDError as error:
+            msg = f"error: {run.name}: {error}"
+            raise SystemExit(msg) from error
+        RESULTS.parent.mkdir(exist_ok=True)
+        with RESULTS.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        return
+    todo = [run for run in grid() if only in run.name and run.name not in done()]
+    for number, run in enumerate(todo, 1):
+        typer.echo(f"[{number}/{len(todo)}] {run.name}")
+        arguments = [arg for pair in endpoint for arg in ("--endpoint", pair)]
+        subprocess.run(
+            [sys.executable, "-m", "experiments.search", "--one", run.name, *arguments], check=False
+        )
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,141 @@
+"""Which lists the search tries besides those that the sampler draws: starts, probes, and neighbours."""
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any, Literal, NamedTuple
+
+from pld_dspy.designs import designed_subsets
+from pld_dspy.space import RuleList, Space
+from pld_dspy.surrogate import Surrogate, fit_surrogate, greedy_forward
+from pld_dspy.trials import Tried, observations
+
+Kind = Literal["anchor", "probe", "greedy", "neighbour", "sampler"]
+
+_PROBED = 12
+"""Most rules whose gains are measured by designed subsets: more need more lists than a search has."""
+_OPTIMISM = 0.5
+"""Standard deviations added to a forecast, so that what is little known is tried too."""
+_FEWEST = 16
+"""Trials below which none is spent on subsets: the starts are worth more."""
+
+
+_designs = cache(designed_subsets)
+
+
+class Proposal(NamedTuple):
+    """A list to try next, and why."""
+
+    params: dict[str, Any]
+    kind: Kind
+
+
+def anchors(space: Space, count: int) -> list[Proposal]:
+    """Return up to `count` lists that are worth a try before anything is known, the best first.
+
+    The most promising groups with the labels that the student misses first; the very best group
+    twice, since a new best list shows other mistakes; then its other orders, and its first half.
+    """
+    names = list(space.groups)
+    best = names[0]
+    starts: list[tuple[str, str, int]] = [
+        *((name, "weak first", space.most) for name in names[:2]),
+        (best, "weak first", space.most),
+        (best, "general first", space.most),
+        (best, "label", space.most),
+        (best, "support", space.most),
+        (best, "support", max(1, len(space.groups[best]) // 2)),
+        (best, "exceptions first", space.most),
+    ]
+    return [
+        Proposal(
+            {
+                "group": group,
+                "order": order,
+                "size": min(size, space.most),
+                "amplitude": 0.0,
+                "header": space.headers[0],
+            },
+            "anchor",
+        )
+        for group, order, size in starts[:count]
+    ]
+
+
+def probes(space: Space, trials: int, *, seed: int) -> list[Proposal]:
+    """Return designed subsets of the most promising rules; none if there are few trials.
+
+    A third of the trials at most, and two for each rule.
+    """
+    places = probed(space)
+    count = min(2 * len(places), trials // 3)
+    if trials < _FEWEST or len(places) < 2:
+        return []
+    return [
+        Proposal(
+            space.encode(
+                RuleList(tuple(places[i] for i in subset)[: space.most], space.headers[0])
+            ),
+            "probe",
+        )
+        for subset in _designs(len(places), count, seed=seed)
+    ]
+
+
+def probed(space: Space) -> tuple[int, ...]:
+    """Return the rules whose gains are measured: those of the most promising groups."""
+    places = dict.fromkeys(place for held in space.groups.values() for place in held)
+    return tuple(places)[:_PROBED]
+
+
+def guided(
+    space: Space, tried: Sequence[Tried], best: Tried, weights: Sequence[float], *, bold: bool
+) -> Proposal | None:
+    """Return the untried list that the scores so far speak for most, or None if there is none.
+
+    A regression of the scores on which rules are in a list, and where, forecasts the lists that are
+    one change away from the best one, and the list that it would build itself.
+
+    Args:
+        space: What may be tried.
+        tried: Everything that was scored, in part or in full.
+        best: The list to start from.
+        weights: Of the examples, so that each label counts the same.
+        bold: Whether what is little known counts as better than its forecast.
+    """
+    surrogate = fit_surrogate(observations(tried), len(space.rules), weights=weights)
+    known = {t.listing for t in tried}
+    built = RuleList(greedy_forward(surrogate, max_rules=space.most), best.listing.header)
+    options = [built, *_neighbours(space, best.listing)]
+    fresh = [
+        listing for listing in dict.fromkeys(options) if listing not in known and listing.rules
+    ]
+    if not fresh:
+        return None
+    listing = max(fresh, key=lambda one: _forecast(surrogate, one, bold=bold))
+    kind: Kind = "greedy" if listing == built else "neighbour"
+    return Proposal(space.encode(listing), kind)
+
+
+def _forecast(surrogate: Surrogate, listing: RuleList, *, bold: bool) -> float:
+    forecast = surrogate.predict(listing.rules)
+    return forecast.mean + (_OPTIMISM * forecast.sd if bold else 0.0)
+
+
+def _neighbours(space: Space, listing: RuleList) -> Iterator[RuleList]:
+    """Yield the lists one change away: a rule more, less, elsewhere, or another; another header."""
+    rules, header = listing
+    for at, place in enumerate(rules):
+        without = rules[:at] + rules[at + 1 :]
+        yield RuleList(without, header)
+        for to in range(len(rules)):
+            yield RuleList((*without[:to], place, *without[to:]), header)
+    for place in range(len(space.rules)):
+        if place in rules:
+            continue
+        for at in range(len(rules) + 1):
+            if len(rules) < space.most:
+                yield RuleList((*rules[:at], place, *rules[at:]), header)
+            if at < len(rules):
+                yield RuleList((*rules[:at], place, *rules[at + 1 :]), header)
+    for other in space.headers:
+        yield RuleList(rules, other)
