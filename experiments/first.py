@@ -7,9 +7,6 @@ and a run that was stopped goes on from its folder.
 
 import json
 import logging
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -17,8 +14,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 import typer
 from rich.console import Console
 
+from experiments.grids import add_lines, done, take_over, work_through
 from pld_dspy.distill import run_distill
-from pld_dspy.errors import PLDError
 from pld_dspy.progress import RunProgress
 from pld_dspy.runconfig import RunConfig
 
@@ -136,7 +133,8 @@ def run_one(run: Run, endpoints: dict[str, str]) -> dict[str, Any]:
     Raises:
         PLDError: A model, the data or the folder cannot be used.
     """
-    _share_answers(run)
+    sources = sorted(RUNS.glob(f"{run.task}-*-{run.split}-{run.seed}"))
+    take_over(sources, RUNS / run.name, ("answers", "traces", "rules"))
     config = config_of(run, endpoints)
     with RunProgress(Console(stderr=True), None) as progress:
         report = run_distill(config, progress=progress)
@@ -151,25 +149,6 @@ def run_one(run: Run, endpoints: dict[str, str]) -> dict[str, Any]:
         "split_by": {"item": "random items", "group": "unseen targets"}[run.split],
         "engine": "endpoint" if endpoints else "xllamacpp",
     }
-
-
-def _share_answers(run: Run) -> None:
-    """Copy what runs of the same task, split and seed have paid for: keys are content hashes."""
-    folder = RUNS / run.name
-    for other in sorted(RUNS.glob(f"{run.task}-*-{run.split}-{run.seed}")):
-        for stage in ("answers", "traces", "rules"):
-            source, target = other / f"{stage}.jsonl", folder / f"{stage}.jsonl"
-            if other != folder and source.exists() and not target.exists():
-                folder.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, target)
-
-
-def done() -> set[str]:
-    """Return the names of the runs that have a line."""
-    if not RESULTS.exists():
-        return set()
-    lines = RESULTS.read_text(encoding="utf-8").splitlines()
-    return {json.loads(line)["run"] for line in lines if line.strip()}
 
 
 app = typer.Typer(add_completion=False, help=__doc__)
@@ -188,22 +167,10 @@ def main(
     endpoints = dict(pair.split("=", 1) for pair in endpoint)
     if one:
         run = next(r for r in grid() if r.name == one)
-        try:
-            line = run_one(run, endpoints)
-        except PLDError as error:
-            msg = f"error: {run.name}: {error}"
-            raise SystemExit(msg) from error
-        RESULTS.parent.mkdir(exist_ok=True)
-        with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        add_lines(RESULTS, run.name, lambda: [run_one(run, endpoints)])
         return
-    todo = [run for run in grid() if only in run.name and run.name not in done()]
-    for number, run in enumerate(todo[: limit or None], 1):
-        typer.echo(f"[{number}/{len(todo)}] {run.name}")
-        arguments = [arg for pair in endpoint for arg in ("--endpoint", pair)]
-        subprocess.run(
-            [sys.executable, "-m", "experiments.first", "--one", run.name, *arguments], check=False
-        )
+    todo = [run.name for run in grid() if only in run.name and run.name not in done(RESULTS)]
+    work_through("experiments.first", todo[: limit or None], endpoint)
 
 
 if __name__ == "__main__":

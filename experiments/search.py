@@ -6,10 +6,6 @@ lines is skipped, and a run that was stopped goes on from its folder. Traces and
 `experiments.first` are taken over where they lie in `runs/first`.
 """
 
-import json
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,8 +15,8 @@ from rich.console import Console
 
 from experiments.first import RUNS as FIRST_RUNS
 from experiments.first import STUDENTS, TEACHER, Run, config_of
+from experiments.grids import add_lines, done, take_over, work_through
 from pld_dspy.distill import compile_program
-from pld_dspy.errors import PLDError
 from pld_dspy.lists import ordered
 from pld_dspy.metrics import metric_by_name
 from pld_dspy.outcome import commit, interval, search_numbers
@@ -69,7 +65,8 @@ def run_one(run: Run, endpoints: dict[str, str]) -> list[dict[str, Any]]:
         PLDError: A model, the data or the folder cannot be used.
     """
     config = search_config(run, endpoints)
-    _take_over(run)
+    sources = sorted(FIRST_RUNS.glob(f"{run.task}-*-recorded-{run.split}-{run.seed}"))
+    take_over(sources, RUNS / run.name, ("answers", "traces", "rules", "refine"))
     loaded = load(config)
     with RunProgress(Console(stderr=True), None) as progress:
         models = make_models(config, progress=progress)
@@ -127,25 +124,6 @@ def _search_calls(part: PredictorResult) -> int:
     return part.search.calls if part.search is not None else 0
 
 
-def _take_over(run: Run) -> None:
-    """Copy what `experiments.first` has paid for: keys are content hashes."""
-    folder = RUNS / run.name
-    for other in sorted(FIRST_RUNS.glob(f"{run.task}-*-recorded-{run.split}-{run.seed}")):
-        for stage in ("answers", "traces", "rules", "refine"):
-            source, target = other / f"{stage}.jsonl", folder / f"{stage}.jsonl"
-            if source.exists() and not target.exists():
-                folder.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, target)
-
-
-def done() -> set[str]:
-    """Return the names of the runs that have their lines."""
-    if not RESULTS.exists():
-        return set()
-    lines = RESULTS.read_text(encoding="utf-8").splitlines()
-    return {json.loads(line)["run"] for line in lines if line.strip()}
-
-
 app = typer.Typer(add_completion=False, help=__doc__)
 
 
@@ -161,22 +139,10 @@ def main(
     endpoints = dict(pair.split("=", 1) for pair in endpoint)
     if one:
         run = next(r for r in grid() if r.name == one)
-        try:
-            lines = run_one(run, endpoints)
-        except PLDError as error:
-            msg = f"error: {run.name}: {error}"
-            raise SystemExit(msg) from error
-        RESULTS.parent.mkdir(exist_ok=True)
-        with RESULTS.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        add_lines(RESULTS, run.name, lambda: run_one(run, endpoints))
         return
-    todo = [run for run in grid() if only in run.name and run.name not in done()]
-    for number, run in enumerate(todo, 1):
-        typer.echo(f"[{number}/{len(todo)}] {run.name}")
-        arguments = [arg for pair in endpoint for arg in ("--endpoint", pair)]
-        subprocess.run(
-            [sys.executable, "-m", "experiments.search", "--one", run.name, *arguments], check=False
-        )
+    todo = [run.name for run in grid() if only in run.name and run.name not in done(RESULTS)]
+    work_through("experiments.search", todo, endpoint)
 
 
 if __name__ == "__main__":

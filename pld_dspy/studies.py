@@ -44,10 +44,6 @@ class Repeat(Exception):  # noqa: N818 - it tells of no error
     """The list of the trial was tried before, or is being tried by another worker."""
 
 
-class Exhausted(Exception):  # noqa: N818 - it tells of no error
-    """The sampler only comes back with lists that were tried."""
-
-
 def open_storage(where: str | None, folder: Path | None = None) -> BaseStorage:
     """Return the storage: a database, a journal file, or memory.
 
