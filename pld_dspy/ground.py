@@ -25,9 +25,9 @@ def with_examples(
 ) -> tuple[Rule, ...]:
     """Return the rules, each with up to `count` values of the short input fields of its evidence.
 
-    The paper wants rules free of the particular example. A very small student follows an abstract
-    rule badly and one with a few instances better (0.5B, 48 sentences: 0.28 against 0.43 macro-F1),
-    so both kinds are candidates and validation decides. Without a short field nothing is returned.
+    The paper wants rules free of the particular example. A very small student may follow an abstract
+    rule badly and one with a few instances better, so both kinds are candidates and validation
+    decides. Without a short field nothing is returned.
 
     Args:
         rules: The abstract rules.

@@ -61,8 +61,8 @@ def ordered(
     the labels that a student misses most before those that it says too often, by `weak` (see
     `weakness`); `gain` puts the rule with the largest measured gain first, by rule id in `gains`;
     `ends` puts the best supported rule first, the next one last, and so on inwards, since readers
-    keep the first and the last lines best. Measured: the same four rules gave a 1.5B student 0.70 to 0.96 macro-F1 by order
-    alone, and the best order had the label that it overuses last.
+    keep the first and the last lines best. For a small
+    student the order alone can decide more than the text of the rules does.
     """
     by_support = sorted(rules, key=lambda rule: (-rule.support, rule.id))
     if order == "reverse":
