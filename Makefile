@@ -61,12 +61,15 @@ clean: ## Remove the virtual environment and the tools' caches; runs/ stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage dist
 	find pld_dspy experiments tests -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
-# The stamp is written last, so that an interrupted installation is taken up again.
+# The stamp is written last, so that an interrupted installation is taken up again. The lock is
+# whole, so nothing is resolved: older pips take `coverage[toml]` for another package than the
+# pinned `coverage`, and fail as soon as a newer one is published.
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' || \
 		{ echo "Python 3.11 to 3.14 is needed; $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another: make PYTHON=python3.12" >&2; exit 2; }
 	@echo "Installing the locked packages into $(VENV) (two to three minutes the first time)"
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --require-hashes -r requirements.lock
+	@$(PY) -m pip --disable-pip-version-check -q check
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
