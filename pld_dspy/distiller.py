@@ -186,6 +186,7 @@ class Distiller:
             max_p_worse=config.max_p_worse,
             prefer=config.prefer,
             max_prompt_tokens=config.search.max_prompt_tokens,
+            forecasts={} if record is None else record.forecasts,
         )
         logger.info("%s: %s", target.path, chosen.reason)
         return PredictorResult(

@@ -1,10 +1,14 @@
 """Which lists the search tries besides those that the sampler draws: starts, probes, and neighbours."""
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from pld_dspy.designs import designed_subsets
+from pld_dspy.margins import Margins
 from pld_dspy.space import RuleList, Space
 from pld_dspy.surrogate import Surrogate, fit_surrogate, greedy_forward
 from pld_dspy.trials import Tried, observations
@@ -15,6 +19,8 @@ _PROBED = 12
 """Most rules whose gains are measured by designed subsets: more need more lists than a search has."""
 _OPTIMISM = 0.5
 """Standard deviations added to a forecast, so that what is little known is tried too."""
+_STEPS = 8
+"""Most changes of one climb."""
 _FEWEST = 16
 """Trials below which none is spent on subsets: the starts are worth more."""
 
@@ -114,6 +120,47 @@ def guided(
     listing = max(fresh, key=lambda one: _forecast(surrogate, one, bold=bold))
     kind: Kind = "greedy" if listing == built else "neighbour"
     return Proposal(space.encode(listing), kind)
+
+
+def climbed(
+    space: Space,
+    tried: Sequence[Tried],
+    best: Tried,
+    margins: Margins,
+    *,
+    bold: np.random.Generator | None,
+) -> Proposal | None:
+    """Return the untried list that a climb by the forecast ends at, or None if there is none.
+
+    From the best list it goes to the neighbour with the best forecast, as long as that rises.
+
+    Args:
+        space: What may be tried.
+        tried: Everything that was scored, in part or in full.
+        best: The list to start from.
+        margins: Forecasts lists.
+        bold: Draws the effects to forecast by; None takes their means.
+    """
+    effects = None if bold is None else margins.draw(bold)[0]
+    known = {t.listing for t in tried}
+    at, height = best.listing, -math.inf
+    best_fresh: tuple[float, RuleList] | None = None
+    for _ in range(_STEPS):
+        options = [one for one in dict.fromkeys(_neighbours(space, at)) if one.rules]
+        heights = margins.forecast([one.rules for one in options], effects)
+        fresh = [(h, one) for h, one in zip(heights, options, strict=True) if one not in known]
+        if fresh:
+            top = max(fresh, key=lambda pair: pair[0])
+            if best_fresh is None or top[0] > best_fresh[0]:
+                best_fresh = top
+        highest = int(np.argmax(heights))
+        if heights[highest] <= height:
+            break
+        at, height = options[highest], float(heights[highest])
+    if best_fresh is None:
+        return None
+    kind: Kind = "greedy" if bold is None else "neighbour"
+    return Proposal(space.encode(best_fresh[1]), kind)
 
 
 def _forecast(surrogate: Surrogate, listing: RuleList, *, bold: bool) -> float:

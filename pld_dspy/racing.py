@@ -21,6 +21,8 @@ from pld_dspy.stats import FROM_COUNTS, TIE, Counts, Floats
 Ints = npt.NDArray[np.int64]
 Said = TypeVar("Said")
 Answers = Sequence[str | None]
+Rights = Callable[[int, np.random.Generator], npt.NDArray[np.bool_]]
+"""Draws which examples are right, shape `(draws, examples)`."""
 
 _DISAGREE = 0.5
 """Prior share of answers that are independent of the incumbent's, and as often right; the other
@@ -40,9 +42,9 @@ class RaceConfig(Settings):
     """How soon a candidate stops."""
 
     enabled: bool = True
-    block: int = Field(default=12, ge=1)
+    block: int = Field(default=8, ge=1)
     """Examples between two looks."""
-    min_chance: float = Field(default=0.05, gt=0, lt=0.5)
+    min_chance: float = Field(default=0.08, gt=0, lt=0.5)
     """A candidate stops when its chance to end ahead of the incumbent falls below this."""
 
 
@@ -113,7 +115,7 @@ def stratified_blocks(gold: Sequence[str], size: int, *, seed: int) -> tuple[tup
     )
 
 
-def chance_to_win(
+def chance_to_win(  # noqa: PLR0913 - the data, and how the rest of it is drawn
     gold: Sequence[str],
     incumbent: Answers,
     candidate: Answers,
@@ -122,6 +124,7 @@ def chance_to_win(
     metric: CorpusMetric,
     seed: int,
     draws: int = 400,
+    forecast: Rights | None = None,
 ) -> float:
     """Return the chance that the candidate's metric on all examples is the higher, in [0, 1].
 
@@ -138,6 +141,8 @@ def chance_to_win(
         metric: What is raced; macro-F1, accuracy and MCC are vectorised.
         seed: Seed of the draws.
         draws: Completed answer lists; the chance has a standard error of up to `0.5 / sqrt(draws)`.
+        forecast: Draws which of all `N` examples the candidate gets right, in place of the
+            Beta-binomial, such as `Margins.rights` with its first arguments bound.
 
     Raises:
         DataError: There is no example, lengths differ, or `seen` is no set of indices.
@@ -147,7 +152,13 @@ def chance_to_win(
     _check_seen(len(gold), len(candidate), seen, draws)
     coded = _code(gold, incumbent, candidate, seen)
     first = coded.table(coded.incumbent)[None]
-    tables = np.concatenate([first, _complete(coded, draws, np.random.default_rng(seed))])
+    rng = np.random.default_rng(seed)
+    rights = (
+        _draw_rights(coded, draws, rng)
+        if forecast is None
+        else _rights_of(coded, forecast(draws, rng))
+    )
+    tables = np.concatenate([first, _complete(coded, rights, rng)])
     scores = _score_tables(metric, tables, coded.names)
     return _share_ahead(scores[1:] - scores[0])
 
@@ -230,17 +241,23 @@ def _code(gold: Answers, incumbent: Answers, candidate: Answers, seen: Sequence[
     return _Coded(names, len(set(gold)), first, second, said)
 
 
-def _complete(coded: _Coded, draws: int, rng: np.random.Generator) -> Ints:
+def _rights_of(coded: _Coded, drawn: npt.NDArray[np.bool_]) -> Ints:
+    """Return how many unseen examples of each label are right in each draw, `(draws, labels)`."""
+    unseen = (coded.candidate < 0) & drawn
+    labels = coded.gold[None] == np.arange(coded.labels)[:, None]
+    return np.asarray(unseen.astype(np.int64) @ labels.T.astype(np.int64))
+
+
+def _complete(coded: _Coded, rights: Ints, rng: np.random.Generator) -> Ints:
     """Return tables of the candidate's answers to all examples, `(draws, labels, names)`."""
     diagonal = np.arange(coded.labels)
     told = coded.table(coded.candidate)
-    rights = _draw_rights(coded, draws, rng)
     unseen = np.bincount(coded.gold) - told.sum(axis=1)
     mistakes = coded.table(coded.incumbent) + 1 / len(coded.names)
     mistakes[diagonal, diagonal] = 0.0
     alpha = told + _WRONG * mistakes / mistakes.sum(axis=1, keepdims=True)
     alpha[diagonal, diagonal] = 0.0
-    shares = rng.standard_gamma(alpha, size=(draws, *alpha.shape))
+    shares = rng.standard_gamma(alpha, size=(len(rights), *alpha.shape))
     drawn = rng.multinomial(unseen - rights, shares / shares.sum(axis=2, keepdims=True))
     drawn[:, diagonal, diagonal] += rights
     return np.asarray(told + drawn)

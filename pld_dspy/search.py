@@ -4,11 +4,12 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from typing import Any, Literal
 
+import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import Field
@@ -17,8 +18,9 @@ from pld_dspy.errors import ConfigError, DataError
 from pld_dspy.evaluate import Metric
 from pld_dspy.gains import marginal_gains
 from pld_dspy.lists import weakness
+from pld_dspy.margins import Margins, fit_margins
 from pld_dspy.metrics import CorpusMetric
-from pld_dspy.proposals import Proposal, anchors, guided, probes
+from pld_dspy.proposals import Proposal, anchors, climbed, guided, probes
 from pld_dspy.racing import (
     RaceConfig,
     chance_to_win,
@@ -98,6 +100,9 @@ class Searched:
     full_calls: int
     """Student answers that the same lists would have taken without racing."""
     metric: Metric
+    forecasts: Mapping[RuleList, float] = field(default_factory=dict)
+    """Share of right answers expected of each list, its labels weighted the same, in [0, 1]; empty
+    where answers came without gold probabilities."""
 
 
 def search(contest: Contest, study: optuna.Study) -> Searched:
@@ -147,7 +152,16 @@ def search(contest: Contest, study: optuna.Study) -> Searched:
         calls=calls,
         full_calls=len(tried) * len(contest.gold),
         metric=contest.metric,
+        forecasts=_forecasts(contest, everything),
     )
+
+
+def _forecasts(contest: Contest, tried: Sequence[Tried]) -> dict[RuleList, float]:
+    margins = margins_of(contest, tried)
+    if margins is None or not isinstance(contest.metric, CorpusMetric):
+        return {}  # what another metric counts as good is not in the gold probability
+    expected = margins.forecast([t.listing.rules for t in tried])
+    return {t.listing: float(share) for t, share in zip(tried, expected, strict=True)}
 
 
 def best_of(contest: Contest, tried: Sequence[Tried]) -> Tried:
@@ -181,11 +195,18 @@ def _propose(contest: Contest, study: optuna.Study, count: int) -> None:
         if part is not None:
             _enqueue(study, planned[part], part)
             return
-    if not config.guided or count % 3 == 2:
-        return
     tried = (*contest.known, *_tried(contest, study))
+    margins = margins_of(contest, tried)
+    # Drawn effects explore better than the sampler does, which is left a turn in six.
+    if not config.guided or count % (3 if margins is None else 6) == 2:
+        return
     leader = best_of(contest, tried)
-    proposal = guided(space, tried, leader, contest.weights, bold=count % 3 == 1)
+    bold = None if count % 3 == 0 else np.random.default_rng((contest.seed, count))
+    proposal = (
+        guided(space, tried, leader, contest.weights, bold=bold is not None)
+        if margins is None
+        else climbed(space, tried, leader, margins, bold=bold)
+    )
     if proposal is not None:
         _enqueue(study, proposal, count)
 
@@ -211,12 +232,14 @@ def _run(contest: Contest, study: optuna.Study, trial: optuna.Trial) -> float | 
     note(trial, listing)
     if listing in {t.listing for t in contest.known} or _doubled(study, trial):
         raise Repeat
+    margins = margins_of(contest, tried)
     blocks = stratified_blocks(contest.gold, config.race.block, seed=contest.seed)
     if kind == "probe" and config.race.enabled:
         # Half of the examples, other ones for each subset: gains need many lists more than many
         # answers to each, and a subset that is not asked in full never wins by chance.
         part = int(trial.user_attrs["part"])
-        blocks = tuple(b for i, b in enumerate(blocks) if (i + part) % 2 == 0)
+        every = 2 if margins is None else 3
+        blocks = tuple(b for i, b in enumerate(blocks) if (i + part) % every == 0)
     answers: dict[int, Answer] = {}
 
     def ask(places: tuple[int, ...]) -> Sequence[Answer]:
@@ -225,7 +248,7 @@ def _run(contest: Contest, study: optuna.Study, trial: optuna.Trial) -> float | 
         trial.set_user_attr("answers", note_answers(answers))
         return got
 
-    chance = _even if kind == "probe" else partial(_chance, contest, leader)
+    chance = _even if kind == "probe" else partial(_chance, contest, leader, listing, margins)
     raced = race(ask, chance, blocks=blocks, config=config.race)
     found = Tried(listing=listing, answers=answers, number=trial.number, kind=kind)
     trial.set_user_attr("tokens", found.tokens)
@@ -241,7 +264,7 @@ def _run(contest: Contest, study: optuna.Study, trial: optuna.Trial) -> float | 
 
 def _doubled(study: optuna.Study, trial: optuna.Trial) -> bool:
     """Return whether another trial has the list: a finished one, or a running one of a lower number."""
-    mine = listing_of(study.trials[trial.number])
+    mine = listing_of(study.get_trials(deepcopy=False)[trial.number])
     return mine in {listing_of(other) for other in others(study, trial.number)}
 
 
@@ -250,9 +273,39 @@ def _even(said: Sequence[Answer], seen: Sequence[int]) -> float:
     return 0.5
 
 
-def _chance(contest: Contest, leader: Tried, said: Sequence[Answer], seen: Sequence[int]) -> float:
+def margins_of(contest: Contest, tried: Sequence[Tried]) -> Margins | None:
+    """Return the regression of all gold probabilities; None where an answer came without one."""
+    answers = [a for t in tried for a in t.answers.values() if a.error is None]
+    if any(a.p_gold is None for a in answers if a.answer is not None):
+        return None
+    kept = [[(at, a) for at, a in t.answers.items() if a.error is None] for t in tried]
+    if not any(kept):
+        return None
+    return fit_margins(
+        [t.listing.rules for t in tried],
+        [{at: a.p_gold or 0.0 for at, a in row} for row in kept],
+        [{at: float(a.answer == a.gold) for at, a in row} for row in kept],
+        contest.gold,
+        len(contest.space.rules),
+        weights=contest.weights,
+    )
+
+
+def _chance(
+    contest: Contest,
+    leader: Tried,
+    listing: RuleList,
+    margins: Margins | None,
+    said: Sequence[Answer],
+    seen: Sequence[int],
+) -> float:
     metric, size = contest.metric, len(contest.gold)
     if isinstance(metric, CorpusMetric):
+        forecast = None
+        if margins is not None:
+            odds = {at: a.p_gold or 0.0 for at, a in zip(seen, said, strict=True)}
+            fit, rules = margins, listing.rules
+            forecast = lambda draws, rng: fit.rights(rules, odds, draws=draws, rng=rng)  # noqa: E731
         return chance_to_win(
             contest.gold,
             [leader.answers[at].answer for at in range(size)],
@@ -260,6 +313,7 @@ def _chance(contest: Contest, leader: Tried, said: Sequence[Answer], seen: Seque
             seen,
             metric=metric,
             seed=contest.seed,
+            forecast=forecast,
         )
     return chance_to_win_scores(
         [leader.answers[at].score for at in range(size)],

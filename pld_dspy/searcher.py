@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import optuna
@@ -85,7 +85,19 @@ def search_lists(
         metric = evaluator.metric_name
         for path in save_study_figures(study, evaluator.store.folder, metric=metric):
             board.keep(path)
-    return _record(study.study_name, board.problem.task, space, searched)
+    record = _record(study.study_name, board.problem.task, space, searched)
+    return replace(record, forecasts=_forecasts(board, space, contest.known, searched))
+
+
+def _forecasts(
+    board: Board, space: Space, known: Sequence[Tried], searched: Searched
+) -> dict[str, float]:
+    """Return the forecasts by candidate id, those of the lists that were scored before among them."""
+    return {
+        candidate_of(board.problem.task, space, tried).id: searched.forecasts[tried.listing]
+        for tried in (*known, *searched.tried)
+        if tried.listing in searched.forecasts
+    }
 
 
 def _record(name: str, task: str, space: Space, searched: Searched) -> SearchRecord:

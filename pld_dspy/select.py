@@ -1,6 +1,7 @@
 """The last word: the best candidates and the student as given, on examples no step has used."""
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from pld_dspy.evaluate import Evaluator
@@ -31,6 +32,7 @@ def select(  # noqa: PLR0913 - every setting of the choice
     max_p_worse: float,
     prefer: Prefer = "best",
     max_prompt_tokens: int | None = None,
+    forecasts: Mapping[str, float] = MappingProxyType({}),
 ) -> Selection:
     """Return the best finalist, if it beats the student as given on the selection examples.
 
@@ -51,7 +53,10 @@ def select(  # noqa: PLR0913 - every setting of the choice
             same rule as the best; half of the finalists then come from the front of score and
             tokens.
         max_prompt_tokens: Candidates whose calls took more input tokens in the mean take no part.
+        forecasts: Expected validation score by candidate id, from `SearchRecord.forecasts`; the mean
+            of it and the validation score takes the place of the latter.
     """
+    worth = {key: (e.score + forecasts.get(key, e.score)) / 2 for key, e in val.items()}
     as_given, *others = {candidate.id: candidate for candidate in candidates}.values()
     fitting = [
         c
@@ -60,7 +65,7 @@ def select(  # noqa: PLR0913 - every setting of the choice
         and c.id in val
         and (max_prompt_tokens is None or val[c.id].prompt_tokens <= max_prompt_tokens)
     ]
-    ranked = _finalists(fitting, val, finalists, prefer)
+    ranked = _finalists(fitting, val, worth, finalists, prefer)
     baseline = run(as_given)
     results = [run(candidate) for candidate in ranked]
     evaluations = (baseline, *results)
@@ -77,7 +82,7 @@ def select(  # noqa: PLR0913 - every setting of the choice
         range(len(ranked)),
         # Both sets count: the selection score alone is as noisy as it is unbiased.
         key=lambda i: (
-            -(results[i].score + 0.5 * val[ranked[i].id].score),
+            -(results[i].score + 0.5 * worth[ranked[i].id]),
             len(ranked[i].prompt),
             ranked[i].id,
         ),
@@ -105,13 +110,17 @@ def select(  # noqa: PLR0913 - every setting of the choice
 
 
 def _finalists(
-    fitting: Sequence[Candidate], val: Mapping[str, Evaluation], count: int, prefer: Prefer
+    fitting: Sequence[Candidate],
+    val: Mapping[str, Evaluation],
+    worth: Mapping[str, float],
+    count: int,
+    prefer: Prefer,
 ) -> list[Candidate]:
-    by_score = sorted(fitting, key=lambda c: (-val[c.id].score, len(c.prompt), c.id))
+    by_score = sorted(fitting, key=lambda c: (-worth[c.id], len(c.prompt), c.id))
     if prefer == "best":
         return by_score[:count]
     by_id = {c.id: c for c in by_score}
-    points = [Point(c.id, val[c.id].score, val[c.id].prompt_tokens) for c in by_score]
+    points = [Point(c.id, worth[c.id], val[c.id].prompt_tokens) for c in by_score]
     # The best ones of the front first: a list far below the best is short for a reason.
     front = [by_id[point.candidate_id] for point in reversed(pareto(points))]
     best = by_score[: max(1, count - count // 2)]

@@ -243,6 +243,10 @@ class SearchRecord:
     """Student answers that the trials took."""
     full_calls: int
     """Student answers that the same lists would have taken without racing."""
+    forecasts: Mapping[str, float] = field(default_factory=dict)
+    """By candidate id: share of right answers expected of it on validation, its labels weighted the
+    same, in [0, 1]. From all lists' gold probabilities, so less a matter of luck than one list's
+    score; empty where the endpoint told none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
