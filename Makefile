@@ -19,7 +19,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help demo test check notebooks live fmt lock clean
+.PHONY: help demo test check notebooks live simulations fmt lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -45,6 +45,9 @@ endif
 
 live: $(INSTALLED) ## Run the pipeline on real local models (downloads them once)
 	$(PY) -m pytest -m live $(ARGS)
+
+simulations: $(INSTALLED) ## Search for a simulated student whose best list is known, 20 times
+	$(PY) -m pytest -m long $(ARGS)
 
 fmt: $(INSTALLED) ## Format the code and mend what the linter can mend
 	$(PY) -m ruff check --fix

@@ -1,5 +1,7 @@
 """All rules in support order against the searched list, on the same test examples.
 
+One run is made a second time without racing: what racing saves, and whether it chooses as well.
+
 `python -m experiments.search` works through the grid below, each run in a process of its own, and
 adds two JSON lines a run, one an arm, to `experiments/results/search.jsonl`. A run that has its
 lines is skipped, and a run that was stopped goes on from its folder. Traces and merged rules of
@@ -8,7 +10,7 @@ lines is skipped, and a run that was stopped goes on from its folder. Traces and
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 from rich.console import Console
@@ -21,6 +23,7 @@ from pld_dspy.lists import ordered
 from pld_dspy.metrics import metric_by_name
 from pld_dspy.outcome import commit, interval, search_numbers
 from pld_dspy.progress import RunProgress
+from pld_dspy.racing import RaceConfig
 from pld_dspy.render import make_candidate, with_prompt
 from pld_dspy.runconfig import RunConfig
 from pld_dspy.runsetup import load, make_evaluator, make_models
@@ -33,22 +36,39 @@ RESULTS = Path(__file__).parent / "results" / "search.jsonl"
 RUNS = Path("runs/search")
 TRIALS = 24
 
-Arm = Literal["all-rules", "searched"]
+Arm = Literal["all-rules", "searched", "searched, every list in full"]
 
 
-def grid() -> Iterator[Run]:
-    """Yield the runs, the quickest first."""
-    for student in STUDENTS:
-        for seed in range(3):
-            yield Run("stereoset", student, "recorded", "item", seed)
-    yield Run("contract_nli", STUDENTS[0], "recorded", "item", 0)
+class Cell(NamedTuple):
+    """One search: a run of `experiments.first`, raced or not."""
+
+    run: Run
+    raced: bool = True
+
+    @property
+    def name(self) -> str:
+        """Folder name, and the key of the lines."""
+        return self.run.name if self.raced else f"{self.run.name}-full"
 
 
-def search_config(run: Run, endpoints: dict[str, str]) -> RunConfig:
+def grid() -> Iterator[Cell]:
+    """Yield the searches, the ones that matter most first."""
+    small, large = STUDENTS
+    yield Cell(Run("stereoset", large, "recorded", "item", 0))
+    yield Cell(Run("stereoset", large, "recorded", "item", 0), raced=False)
+    for seed in range(3):
+        yield Cell(Run("stereoset", small, "recorded", "item", seed))
+    for seed in (1, 2):
+        yield Cell(Run("stereoset", large, "recorded", "item", seed))
+    yield Cell(Run("contract_nli", small, "recorded", "item", 0))
+
+
+def search_config(cell: Cell, endpoints: dict[str, str]) -> RunConfig:
     """Return the settings of `experiments.first` with a longer search and more finalists."""
-    config = config_of(run, endpoints)
-    pld = config.pld.model_copy(update={"search": SearchConfig(trials=TRIALS), "finalists": 3})
-    return config.model_copy(update={"pld": pld, "run_dir": RUNS / run.name})
+    config = config_of(cell.run, endpoints)
+    search = SearchConfig(trials=TRIALS, race=RaceConfig(enabled=cell.raced))
+    pld = config.pld.model_copy(update={"search": search, "finalists": 3})
+    return config.model_copy(update={"pld": pld, "run_dir": RUNS / cell.name})
 
 
 def all_rules(part: PredictorResult, task: str) -> Candidate:
@@ -58,15 +78,18 @@ def all_rules(part: PredictorResult, task: str) -> Candidate:
     return make_candidate(task, ordered(best.rules, "support"), origin="synthesis")
 
 
-def run_one(run: Run, endpoints: dict[str, str]) -> list[dict[str, Any]]:
-    """Return the lines of a run's two arms.
+def run_one(cell: Cell, endpoints: dict[str, str]) -> list[dict[str, Any]]:
+    """Return the lines of a search's two arms; of one that is not raced, of the searched arm alone.
 
     Raises:
         PLDError: A model, the data or the folder cannot be used.
     """
-    config = search_config(run, endpoints)
-    sources = sorted(FIRST_RUNS.glob(f"{run.task}-*-recorded-{run.split}-{run.seed}"))
-    take_over(sources, RUNS / run.name, ("answers", "traces", "rules", "refine"))
+    run, config = cell.run, search_config(cell, endpoints)
+    sources = [
+        *sorted(FIRST_RUNS.glob(f"{run.task}-*-recorded-{run.split}-{run.seed}")),
+        *sorted(RUNS.glob(f"{run.name}*")),
+    ]
+    take_over(sources, RUNS / cell.name, ("answers", "traces", "rules", "refine"))
     loaded = load(config)
     with RunProgress(Console(stderr=True), None) as progress:
         models = make_models(config, progress=progress)
@@ -89,17 +112,19 @@ def run_one(run: Run, endpoints: dict[str, str]) -> list[dict[str, Any]]:
     usage = compiled.pld_result.usage["student"]
     lines = []
     for arm, evaluation in tested.items():
+        if arm == "all-rules" and not cell.raced:
+            continue  # it stands in the lines of the raced search
         own = interval(metric_by_name(loaded.task.metric), evaluation, seed=run.seed)
         searched = arm == "searched"
         numbers = search_numbers(part)
         lines.append(
             {
-                "run": run.name,
+                "run": cell.name,
                 "task": run.task,
                 "student": run.student,
                 "teacher": TEACHER,
                 "seed": run.seed,
-                "arm": arm,
+                "arm": arm if cell.raced else f"{arm}, every list in full",
                 "metric": loaded.task.metric,
                 "test_n": len(evaluation.answers),
                 "macro_f1": evaluation.score,
@@ -138,10 +163,10 @@ def main(
     """Work through the grid."""
     endpoints = dict(pair.split("=", 1) for pair in endpoint)
     if one:
-        run = next(r for r in grid() if r.name == one)
-        add_lines(RESULTS, run.name, lambda: run_one(run, endpoints))
+        cell = next(c for c in grid() if c.name == one)
+        add_lines(RESULTS, cell.name, lambda: run_one(cell, endpoints))
         return
-    todo = [run.name for run in grid() if only in run.name and run.name not in done(RESULTS)]
+    todo = [cell.name for cell in grid() if only in cell.name and cell.name not in done(RESULTS)]
     work_through("experiments.search", todo, endpoint)
 
 

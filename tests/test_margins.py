@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments.simulated import SimulatedStudent
 from pld_dspy import margins
 from pld_dspy.errors import DataError
 from pld_dspy.margins import features, fit_margins
 from pld_dspy.space import RuleList
-from simulated import SimulatedStudent
 
 LABELS = ("red", "green", "blue", "grey")
 EXAMPLES = 80

@@ -5,13 +5,13 @@ from dataclasses import replace
 import optuna
 import pytest
 
+from experiments.simulated import SimulatedStudent
 from pld_dspy.errors import ConfigError, DataError
 from pld_dspy.metrics import macro_f1
 from pld_dspy.render import HEADER
 from pld_dspy.search import best_of, search
 from pld_dspy.space import RuleList
 from pld_dspy.studies import quiet
-from simulated import SimulatedStudent
 
 
 def begin(seed=1, n=60, **config):
@@ -192,3 +192,34 @@ def test_more_trials_extend_a_finished_study():
     more = replace(contest, config=contest.config.model_copy(update={"trials": 15}))
     assert lists(search(more, study))[:12] == lists(first)
     assert len(calls) >= 3
+
+
+def test_every_list_has_a_forecast_where_gold_probabilities_are_told():
+    _, contest, _, study = begin(trials=10)
+    found = search(contest, study)
+    assert set(found.forecasts) == {t.listing for t in (*contest.known, *found.tried)}
+    assert all(0 <= share <= 1 for share in found.forecasts.values())
+    _, contest, _, study = begin(trials=10, odds=False)
+    assert search(contest, study).forecasts == {}
+
+
+def test_no_forecast_under_a_metric_that_right_answers_say_little_about():
+    _, contest, _, study = begin(trials=6)
+    strange = replace(contest, metric=lambda example, prediction, trace=None: 0.5)
+    assert search(strange, study).forecasts == {}
+
+
+def test_a_climb_proposes_lists_that_do_better_than_their_start():
+    student, contest, _, study = begin(trials=24, n=200)
+    found = search(contest, study)
+    climbed = [t for t in found.tried if t.kind == "greedy"]
+    start = student.true_score(contest.known[1].listing.rules)
+    assert climbed
+    assert max(student.true_score(t.listing.rules) for t in climbed) > start + 0.1
+
+
+def test_half_of_few_trials_are_starts():
+    _, contest, _, study = begin(trials=8)
+    kinds = [tried.kind for tried in search(contest, study).tried]
+    assert 0 < kinds.count("anchor") <= 4
+    assert {"greedy", "neighbour"} & set(kinds)

@@ -248,3 +248,19 @@ def test_lists_over_the_token_limit_take_no_part():
     chosen, asked = choose((0.5, 20), (LONG, 0.9, 38), max_prompt_tokens=20)
     assert asked == [AS_GIVEN]
     assert "no rule list takes 20 tokens a call or fewer" in chosen.reason
+
+
+def test_a_forecast_stands_beside_the_validation_score():
+    lucky, steady = (A, 0.80, 30), (B, 0.78, 30)
+    _, asked = choose((0.5, 20), lucky, steady, finalists=1)
+    assert asked == [AS_GIVEN, A]
+    forecasts = {A.id: 0.70, B.id: 0.76}
+    found, asked = choose((0.5, 20), lucky, steady, finalists=1, forecasts=forecasts)
+    assert asked == [AS_GIVEN, B]
+    assert found.chosen is B
+
+
+def test_the_selection_score_counts_more_than_any_forecast():
+    forecasts = {A.id: 0.9, B.id: 0.7}
+    found, _ = choose((0.5, 20), (A, 0.8, 26), (B, 0.8, 32), forecasts=forecasts)
+    assert found.chosen is B

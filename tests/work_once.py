@@ -10,11 +10,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from experiments.simulated import SimulatedStudent
 from pld_dspy.search import search
 from pld_dspy.space import RuleList
 from pld_dspy.studies import find_study, open_storage
 from pld_dspy.trials import Tried
-from simulated import SimulatedStudent
 
 SLOW_S = 0.1
 

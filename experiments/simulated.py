@@ -1,15 +1,22 @@
 """A student whose rules have known effects, so that the best list of all is known."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pld_dspy.metrics import macro_f1
 from pld_dspy.rules import make_rule
 from pld_dspy.search import Contest, SearchConfig
-from pld_dspy.space import make_space
+from pld_dspy.space import RuleList, make_space
 from pld_dspy.traces import make_trace
-from pld_dspy.types import Answer
+from pld_dspy.trials import Tried
+from pld_dspy.types import Answer, Rule
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 LABELS = ("red", "green", "blue", "grey")
 
@@ -18,10 +25,10 @@ LABELS = ("red", "green", "blue", "grey")
 class Examples:
     """Gold labels by number, how sure the student is of each without rules, and its usual mistake."""
 
-    gold: np.ndarray
-    base: np.ndarray
-    slip: np.ndarray
-    taste: np.ndarray
+    gold: Ints
+    base: Floats
+    slip: Ints
+    taste: Floats
     """What each rule does to each example beyond its effect on the label, shape `(n, rules)`."""
 
 
@@ -33,6 +40,7 @@ class SimulatedStudent:
     """
 
     def __init__(self, seed: int, *, rules: int = 12) -> None:
+        """Draw the effects of the rules."""
         rng = np.random.default_rng(seed)
         self.n = rules
         effect = rng.normal(-0.15, 0.25, (rules, len(LABELS)))
@@ -46,6 +54,7 @@ class SimulatedStudent:
         self.population = self.examples(4000)
 
     def examples(self, n: int) -> Examples:
+        """Return `n` fresh examples, as many of each label."""
         gold = np.arange(n) % len(LABELS)
         return Examples(
             gold=gold,
@@ -54,7 +63,8 @@ class SimulatedStudent:
             taste=self._rng.normal(0, 0.35, (n, self.n)),
         )
 
-    def margins(self, rules: tuple[int, ...], examples: Examples) -> np.ndarray:
+    def margins(self, rules: tuple[int, ...], examples: Examples) -> Floats:
+        """Return by example how far the student is on the right side under the list."""
         margin = examples.base.copy()
         for rank, rule in enumerate(rules):
             weight = 1.0 if rank < 4 else 0.6
@@ -66,16 +76,17 @@ class SimulatedStudent:
                 margin += 0.35 if rules.index(first) < rules.index(second) else -0.35
         return margin - 0.05 * max(0, len(rules) - 6)
 
-    def said(self, rules: tuple[int, ...], examples: Examples) -> np.ndarray:
+    def said(self, rules: tuple[int, ...], examples: Examples) -> Ints:
+        """Return the numbers of the labels that the student answers."""
         return np.where(self.margins(rules, examples) > 0, examples.gold, examples.slip)
 
     def true_score(self, rules: tuple[int, ...]) -> float:
-        """Macro-F1 on the whole population."""
+        """Return macro-F1 on a population of 4000 examples."""
         said = self.said(rules, self.population)
         return macro_f1([LABELS[i] for i in self.population.gold], [LABELS[i] for i in said])
 
     def best_list(self) -> tuple[int, ...]:
-        """The best list on the population that climbing from many starts finds."""
+        """Return the best list on the population that climbing from four starts finds."""
         rng = np.random.default_rng(0)
         tops = [self._climb(())]
         for _ in range(3):
@@ -102,13 +113,22 @@ class SimulatedStudent:
             rules, score = options[top], scores[top]
 
     def contest(
-        self, n: int = 100, *, seed: int = 0, odds: bool = True, known=(), **config
+        self,
+        n: int = 100,
+        *,
+        seed: int = 0,
+        odds: bool = True,
+        known: Sequence[Tried] = (),
+        **config: Any,
     ) -> tuple[Contest, list[int]]:
-        """A contest over the student's rules on `n` fresh examples, and its count of calls."""
+        """Return a contest over the student's rules on `n` fresh examples, and the sizes of its calls.
+
+        Without `odds` the answers have no gold probability, as of an endpoint that tells none.
+        """
         drawn = self.examples(n)
         calls: list[int] = []
 
-        def ask(listing, places):
+        def ask(listing: RuleList, places: Sequence[int]) -> list[Answer]:
             said = self.said(listing.rules, drawn)
             p = 1 / (1 + np.exp(-1.5 * self.margins(listing.rules, drawn)))
             calls.append(len(places))
@@ -137,8 +157,8 @@ class SimulatedStudent:
         )
         return contest, calls
 
-    def rules(self):
-        """The rules in an order that says little: support is a noisy hint at the effect."""
+    def rules(self) -> list[Rule]:
+        """Return the rules; their support is a noisy hint at their effect."""
         own = self.effect[np.arange(self.n), np.arange(self.n) % len(LABELS)]
         noisy = own + np.random.default_rng(1).normal(0, 0.6, self.n)
         support = 1 + np.argsort(np.argsort(noisy))
