@@ -1,7 +1,6 @@
 """What every grid of experiments does: skip what is done, one process a run, one JSON line a result."""
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -42,10 +41,18 @@ def work_through(module: str, names: Sequence[str], endpoints: Sequence[str]) ->
 
 
 def take_over(sources: Iterable[Path], folder: Path, stages: Sequence[str]) -> None:
-    """Copy what other runs have paid for into a new run folder: keys are content hashes."""
-    for other in sources:
-        for stage in stages:
-            source, target = other / f"{stage}.jsonl", folder / f"{stage}.jsonl"
-            if other != folder and source.exists() and not target.exists():
-                folder.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, target)
+    """Bring what other runs have paid for into a new run folder: keys are content hashes."""
+    others = [other for other in sources if other != folder]
+    for stage in stages:
+        target = folder / f"{stage}.jsonl"
+        paths = [path for other in others if (path := other / f"{stage}.jsonl").exists()]
+        if target.exists() or not paths:
+            continue
+        lines = dict.fromkeys(
+            line
+            for path in paths
+            # A last line without its end was cut off.
+            for line in path.read_text(encoding="utf-8").split("\n")[:-1]
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        target.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
