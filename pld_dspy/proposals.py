@@ -125,25 +125,25 @@ def guided(
 def climbed(
     space: Space,
     tried: Sequence[Tried],
-    best: Tried,
     margins: Margins,
     *,
     bold: np.random.Generator | None,
 ) -> Proposal | None:
     """Return the untried list that a climb by the forecast ends at, or None if there is none.
 
-    From the best list it goes to the neighbour with the best forecast, as long as that rises.
+    From the tried list with the best forecast it goes to the neighbour with the best one, as long as
+    that rises.
 
     Args:
         space: What may be tried.
         tried: Everything that was scored, in part or in full.
-        best: The list to start from.
         margins: Forecasts lists.
         bold: Draws the effects to forecast by; None takes their means.
     """
     effects = None if bold is None else margins.draw(bold)[0]
     known = {t.listing for t in tried}
-    at, height = best.listing, -math.inf
+    told = margins.forecast([t.listing.rules for t in tried], effects)
+    at, height = tried[int(np.argmax(told))].listing, -math.inf
     best_fresh: tuple[float, RuleList] | None = None
     for _ in range(_STEPS):
         options = [one for one in dict.fromkeys(_neighbours(space, at)) if one.rules]

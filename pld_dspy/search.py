@@ -196,18 +196,20 @@ def _propose(contest: Contest, study: optuna.Study, count: int) -> None:
         if part is not None:
             _enqueue(study, planned[part], part)
             return
+    if not config.guided:
+        return
     tried = (*contest.known, *_tried(contest, study))
     margins = margins_of(contest, tried)
-    # Drawn effects explore better than the sampler does, which is left a turn in six.
-    if not config.guided or count % (3 if margins is None else 6) == 2:
+    if margins is None:
+        if count % 3 == 2:
+            return
+        leader = best_of(contest, tried)
+        proposal = guided(space, tried, leader, contest.weights, bold=count % 3 == 1)
+    elif count % 6 == 2:  # drawn effects explore better than the sampler does
         return
-    leader = best_of(contest, tried)
-    bold = None if count % 3 == 0 else np.random.default_rng((contest.seed, count))
-    proposal = (
-        guided(space, tried, leader, contest.weights, bold=bold is not None)
-        if margins is None
-        else climbed(space, tried, leader, margins, bold=bold)
-    )
+    else:
+        bold = np.random.default_rng((contest.seed, count)) if count % 2 else None
+        proposal = climbed(space, tried, margins, bold=bold)
     if proposal is not None:
         _enqueue(study, proposal, count)
 
@@ -420,7 +422,7 @@ def _sampler(config: SearchConfig, seed: int) -> optuna.samplers.BaseSampler:
     if config.sampler == "gp":
         return optuna.samplers.GPSampler(seed=seed)
     if config.sampler == "cmaes":
-        return optuna.samplers.CmaEsSampler(seed=seed)
+        return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
     return optuna.samplers.TPESampler(seed=seed, n_startup_trials=6)
 
 
