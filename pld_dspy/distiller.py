@@ -1,8 +1,6 @@
 """The order of the stages, and nothing that a stage knows better."""
 
 import logging
-import time
-import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +11,7 @@ from typing import Any
 import dspy
 
 from pld_dspy.board import Board
+from pld_dspy.clock import Clock
 from pld_dspy.clusters import cluster_traces
 from pld_dspy.config import PLDConfig
 from pld_dspy.data import example_id
@@ -72,8 +71,8 @@ class Distiller:
     """Settings of the run, from which a worker elsewhere asks the same student; None lets none join."""
 
     def __post_init__(self) -> None:
-        self.started = time.monotonic()
-        self.session = uuid.uuid4().hex[:8]
+        self.clock = Clock(self.store, "compile")
+        self.progress = self.clock.noting(self.progress)
         self.dropped: Counter[str] = Counter()
         self.evaluator = Evaluator(
             lm=self.lm,
@@ -100,6 +99,7 @@ class Distiller:
                 target.path, result.chosen.prompt, tags={"candidate": result.chosen_id}
             )
             results.append(result)
+        self.clock.note()
         usage = total([*self.store.spent(), *self._embedder_spent()])
         program.pld_result = PLDResult(
             predictors=tuple(results),
@@ -107,7 +107,7 @@ class Distiller:
             dropped=dict(self.dropped),
             split_sizes={str(k): v for k, v in sizes.items()},
             seed=self.seed,
-            wall_s=self._wall(),
+            wall_s=self.clock.wall_s,
             versions=package_versions(),
         )
         self.tracker.metrics(
@@ -153,7 +153,6 @@ class Distiller:
             config=config.rules,
         )
         self.dropped.update(synthesis.dropped)
-        self._wall()
         board = Board(problem, self.evaluator, self.tracker)
         pools = _pools(synthesis, config.rules.duplicate_cosine)
         grounded = with_examples(
@@ -176,7 +175,6 @@ class Distiller:
         record: SearchRecord | None = None
         if pools:
             edits, record = self._improve(board, pools, target, teacher, traces)
-        self._wall()
         chosen = select(
             tuple(board.candidates.values()),
             board.scores["val"],
@@ -269,13 +267,6 @@ class Distiller:
                 model=embedder.name,
             )
         ]
-
-    def _wall(self) -> float:
-        """Note how long this process has worked; return the seconds of all that worked on the folder."""
-        self.store.put(
-            "sessions", self.session, {"wall_s": round(time.monotonic() - self.started, 3)}
-        )
-        return float(sum(record["wall_s"] for record in self.store.all("sessions")))
 
 
 def _pools(synthesis: Synthesis, threshold: float) -> dict[str, tuple[Rule, ...]]:
