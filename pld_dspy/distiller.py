@@ -93,7 +93,8 @@ class Distiller:
         program = student.deepcopy()
         results = []
         for target in targets:
-            result = self._one(program, target)
+            name = target.path if len(targets) > 1 else ""
+            result = self._one(program, target, name)
             program = with_prompt(program, target.path, result.chosen.prompt)
             self.tracker.prompt(
                 target.path, result.chosen.prompt, tags={"candidate": result.chosen_id}
@@ -121,7 +122,7 @@ class Distiller:
         program._compiled = False
         return program
 
-    def _one(self, program: dspy.Module, target: Target) -> PredictorResult:
+    def _one(self, program: dspy.Module, target: Target, name: str) -> PredictorResult:
         config, seed = self.config, self.seed
         teacher = Teacher(
             lm=self.teacher,
@@ -153,7 +154,7 @@ class Distiller:
             config=config.rules,
         )
         self.dropped.update(synthesis.dropped)
-        board = Board(problem, self.evaluator, self.tracker)
+        board = Board(problem, self.evaluator, self.tracker, predictor=name)
         pools = _pools(synthesis, config.rules.duplicate_cosine)
         grounded = with_examples(
             synthesis.general,

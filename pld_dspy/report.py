@@ -23,14 +23,14 @@ __all__ = [
 
 _METRICS = {"macro_f1": "macro-F1", "accuracy": "accuracy", "mcc": "MCC"}
 _PICTURES = (
-    "before_after.png",
-    "confusion.png",
-    "candidates.png",
-    "front.png",
-    "gains.png",
-    "search_history.png",
-    "search_importances.png",
-    "clusters.png",
+    "before_after",
+    "confusion",
+    "candidates",
+    "front",
+    "gains",
+    "search_history",
+    "search_importances",
+    "clusters",
 )
 
 Rules = Mapping[str, Mapping[str, Any]]
@@ -76,8 +76,10 @@ def show_report(report: Report, rules: Rules, run_dir: Path, console: Console) -
         console.print(f"[yellow]clusters: {escape(warning)}[/yellow]", soft_wrap=True)
     show_rules(rules, console)
     console.print(f"Files in [bold]{escape(str(run_dir))}[/bold]:")
-    for name, what in _files(run_dir):
-        console.print(f"  {name:<17} {what}", highlight=False)
+    files = _files(run_dir)
+    width = max((len(name) for name, _ in files), default=0)
+    for name, what in files:
+        console.print(f"  {escape(name):<{width}} {what}", highlight=False)
     console.print("Next:")
     for command, what in _next(report, run_dir):
         console.print(f"  {escape(command)}   [dim]# {what}[/dim]", highlight=False, soft_wrap=True)
@@ -173,9 +175,8 @@ def _page(report: Report, rules: Rules, folder: Path) -> Iterator[str]:
         if not chosen["rules"]:
             yield "None: the student stays as given."
     yield ""
-    for name in _PICTURES:
-        if (folder / name).exists():
-            yield f"![{name.removesuffix('.png').replace('_', ' ')}]({name})\n"
+    for name, what in _pictures(folder).items():
+        yield f"![{what}]({name})\n"
     teacher = f"{report.teacher_calls} calls, {report.teacher_output_tokens} output tokens"
     yield f"Teacher `{report.teacher}` ({report.traces} traces): {teacher}. "
     yield f"Student calls: {report.student_calls} to compile, {report.test_calls} to test. "
@@ -251,9 +252,21 @@ def _files(run_dir: Path) -> list[tuple[str, str]]:
         "program.json": "the DSPy program, for `program.load`",
         "report.json": "all the numbers",
         "report.md": "this report as a page",
-        **{name: name.removesuffix(".png").replace("_", " ") for name in _PICTURES},
+        **_pictures(run_dir),
     }
     return [(name, what) for name, what in known.items() if (run_dir / name).exists()]
+
+
+def _pictures(folder: Path) -> dict[str, str]:
+    """Return the pictures by file name, and what they show; several predictors have one of a kind each."""
+    found = {}
+    for stem in _PICTURES:
+        what = stem.replace("_", " ")
+        if (folder / f"{stem}.png").exists():
+            found[f"{stem}.png"] = what
+        for path in sorted(folder.glob(f"{stem}-*.png")):
+            found[path.name] = f"{what} of {path.stem.removeprefix(f'{stem}-')}"
+    return found
 
 
 def _next(report: Report, run_dir: Path) -> list[tuple[str, str]]:

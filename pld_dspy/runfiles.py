@@ -12,6 +12,7 @@ import dspy
 from pld_dspy.embed import embed, make_embedder
 from pld_dspy.errors import ModelError, StorageError
 from pld_dspy.examples import example_id
+from pld_dspy.plot_style import picture_file
 from pld_dspy.plots import (
     BeforeAfter,
     before_after_figure,
@@ -116,8 +117,10 @@ def rules_with_evidence(part: PredictorResult, sources: Mapping[str, Any]) -> di
 
 
 def write_pictures(pictures: Pictures, run_dir: Path) -> list[Path]:
-    """Return the pictures written: confusion, clusters, candidates, before and after, the search."""
-    first = pictures.result.predictors[0]
+    """Return the pictures written: confusion, clusters, candidates, before and after, the search.
+
+    Those about the rules are drawn for each predictor, with its name in the file's if there are several.
+    """
     before, after = (
         Interval(estimate=evaluation.score, low=low, high=high)
         for evaluation, (low, high) in zip(
@@ -127,19 +130,32 @@ def write_pictures(pictures: Pictures, run_dir: Path) -> list[Path]:
     name = f"{pictures.task.name} test"
     row = BeforeAfter(name=name, before=before, after=after, metric=pictures.task.metric)
     drawn: dict[str, Figure] = {
-        "confusion": confusion_pair(pictures.before, pictures.after, pictures.task.labels),
-        "candidates": score_over_candidates(first.evaluations, first.candidates),
-        "before_after": before_after_figure([row]),
-        **_search_pictures(first, pictures.task.metric),
+        picture_file("confusion"): confusion_pair(
+            pictures.before, pictures.after, pictures.task.labels
+        ),
+        picture_file("before_after"): before_after_figure([row]),
     }
-    if (clusters := _cluster_picture(first, pictures.embedder)) is not None:
-        drawn["clusters"] = clusters
+    parts = pictures.result.predictors
+    for part in parts:
+        of_part = _predictor_pictures(part, pictures.task.metric, pictures.embedder)
+        predictor = part.predictor if len(parts) > 1 else ""
+        drawn |= {picture_file(stem, predictor): figure for stem, figure in of_part.items()}
     paths = []
-    for stem, figure in drawn.items():
-        path = run_dir / f"{stem}.png"
+    for file, figure in drawn.items():
+        path = run_dir / file
         figure.savefig(path, dpi=_DPI)
         paths.append(path)
     return paths
+
+
+def _predictor_pictures(part: PredictorResult, metric: str, embedder: str) -> "dict[str, Figure]":
+    drawn = {
+        "candidates": score_over_candidates(part.evaluations, part.candidates),
+        **_search_pictures(part, metric),
+    }
+    if (clusters := _cluster_picture(part, embedder)) is not None:
+        drawn["clusters"] = clusters
+    return drawn
 
 
 def _search_pictures(part: PredictorResult, metric: str) -> "dict[str, Figure]":

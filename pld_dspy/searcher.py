@@ -83,7 +83,9 @@ def search_lists(
             board.add(candidate, _evaluation(evaluator, candidate, tried))
     if evaluator.store.folder is not None:
         metric = evaluator.metric_name
-        for path in save_study_figures(study, evaluator.store.folder, metric=metric):
+        for path in save_study_figures(
+            study, evaluator.store.folder, metric=metric, predictor=board.predictor
+        ):
             board.keep(path)
     return _record(study.study_name, board.problem.task, space, searched)
 

@@ -1,7 +1,10 @@
 import io
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
+import dspy
 import pytest
 from rich.console import Console
 
@@ -24,7 +27,8 @@ from pld_dspy.report import (
 )
 from pld_dspy.rules import make_rule
 from pld_dspy.runconfig import read_config
-from pld_dspy.runfiles import rules_with_evidence
+from pld_dspy.runfiles import Pictures, rules_with_evidence, write_pictures
+from pld_dspy.tasks import Task
 from pld_dspy.traces import make_trace
 from pld_dspy.tracking import NullTracker
 from pld_dspy.types import (
@@ -33,6 +37,7 @@ from pld_dspy.types import (
     Diagnosis,
     Evaluation,
     Interval,
+    PLDResult,
     PredictorResult,
     SearchRecord,
     TriedList,
@@ -184,6 +189,24 @@ def test_the_page_holds_the_scores_the_rules_and_the_pictures(finished):
     assert "![confusion](confusion.png)" in page
     for number, rule in enumerate(rules["predict"]["rules"], 1):
         assert f"\n{number}. {rule['text']}" in page
+
+
+def test_the_page_and_the_terminal_find_the_pictures_of_each_predictor(finished, tmp_path):
+    report, rules, _ = finished
+    for name in ("confusion", "gains-first", "gains-second", "search_history-first"):
+        (tmp_path / f"{name}.png").touch()
+    write_markdown(report, rules, tmp_path / "report.md")
+    page = (tmp_path / "report.md").read_text(encoding="utf-8")
+    text = printed(show_report, report, rules, tmp_path)
+
+    for name, what in (
+        ("confusion", "confusion"),
+        ("gains-first", "gains of first"),
+        ("gains-second", "gains of second"),
+        ("search_history-first", "search history of first"),
+    ):
+        assert f"![{what}]({name}.png)" in page
+        assert re.search(rf"{name}\.png +{what}\n", text)
 
 
 SEARCHED = {
@@ -435,3 +458,43 @@ def test_a_terminal_gets_one_line_a_stage():
         stages = [task.description for task in progress._bars.tasks]
 
     assert stages == ["teacher explains", "lists on val, no. 3"]
+
+
+def test_each_predictor_of_several_has_its_own_pictures(tmp_path, monkeypatch):
+    monkeypatch.setattr("pld_dspy.runfiles._cluster_picture", lambda part, embedder: None)
+    part = distilled(search=record())
+    parts = [replace(part, predictor=name) for name in ("first", "steps[1]")]
+    said = evaluation("aabb")
+    task = Task(
+        name="t",
+        signature=dspy.Signature("text -> label"),
+        label_key="label",
+        labels=("a", "b"),
+        input_keys=("text",),
+        metric="macro_f1",
+        examples=(),
+    )
+
+    def drawn(*parts):
+        result = PLDResult(
+            predictors=parts, usage={}, dropped={}, split_sizes={}, seed=0, wall_s=0.0
+        )
+        pictures = Pictures(
+            task=task,
+            result=result,
+            before=said,
+            after=said,
+            intervals=((0.0, 1.0), (0.0, 1.0)),
+            embedder="tfidf",
+        )
+        return [path.name for path in write_pictures(pictures, tmp_path)]
+
+    whole = ["confusion.png", "before_after.png"]
+    assert drawn(parts[0]) == [*whole, "candidates.png", "gains.png"]
+    assert drawn(*parts) == [
+        *whole,
+        "candidates-first.png",
+        "gains-first.png",
+        "candidates-steps_1_.png",
+        "gains-steps_1_.png",
+    ]
