@@ -205,7 +205,7 @@ class Evaluator:
         with dspy.context(lm=self.lm, trace=[]), metered() as meter:
             try:
                 prediction = ask(example.inputs(), lambda: meter.calls)
-                raw = str(prediction.get(self.label_key, ""))
+                raw = _said(prediction, self.label_key)
                 label = read_label(raw, self.labels) if self.labels else raw
                 score = self._score_one(example, prediction, label == gold)
                 if ask.telling is not None and meter.calls == 1:
@@ -217,6 +217,8 @@ class Evaluator:
                 raise ModelError(msg) from failed
             except LMError as failed:
                 error = explain(self.lm, failed)
+            except DataError as failed:
+                error = str(failed)
             except Exception as failed:  # noqa: BLE001 - a user's program may raise anything
                 error = f"{type(failed).__name__}: {failed}"
         if error is not None:
@@ -256,6 +258,19 @@ def as_accuracy(evaluation: Evaluation) -> float:
     """Return the share of right answers, whatever the metric; an unreadable answer is wrong."""
     read = [answer for answer in evaluation.answers if answer.error is None]
     return accuracy([a.gold for a in read], [a.answer for a in read])
+
+
+def _said(prediction: Any, field: str) -> str:
+    """Return the text of a field; DataError if there is none, which no better answer would mend."""
+    if not isinstance(prediction, dspy.Example | Mapping):
+        msg = f"the program returned {type(prediction).__name__}; return a dspy.Prediction with {field!r}"
+        raise DataError(msg)
+    fields = list(prediction.keys())
+    if field not in fields:
+        had = ", ".join(map(repr, fields)) or "no field at all"
+        msg = f"the prediction lacks the labelled field {field!r} and has {had}; return it from the program"
+        raise DataError(msg)
+    return str(prediction[field])
 
 
 def _from_record(record: Mapping[str, Any]) -> Answer:
