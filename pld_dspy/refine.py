@@ -105,7 +105,9 @@ def refine(
     evaluations: list[Evaluation] = []
     edits: list[Edit] = []
     unreadable, idle = 0, 0
-    by_example = {trace.example_id: trace for trace in traces}
+    by_example: dict[str, list[Trace]] = {}
+    for trace in traces:
+        by_example.setdefault(trace.example_id, []).append(trace)
     for turn in range(config.rounds):
         feedback = _sample(problem.train, config.feedback, seed=problem.seed + turn)
         shown = evaluator.run(
@@ -165,7 +167,7 @@ def _propose(
     feedback: Sequence[dspy.Example],
     problem: Problem,
     teacher: Teacher,
-    by_example: Mapping[str, Trace],
+    by_example: Mapping[str, Sequence[Trace]],
     config: RefineConfig,
 ) -> tuple[tuple[Edit, ...], int]:
     answered = [answer for answer in shown.answers if answer.error is None]
@@ -191,12 +193,12 @@ def _propose(
     )
     if output is None:
         return (), 1
-    # The evidence of a new rule is the failures that it answers; each of them has a trace, or not.
-    evidence = [by_example[a.example_id] for a in failures if a.example_id in by_example]
+    # The evidence of a new rule is the failures that it answers; each has a trace a draw, or none.
+    evidence = [trace for a in failures for trace in by_example.get(a.example_id, ())]
     return parse_edits(
         output["edits"],
         best.rules,
-        evidence=evidence or list(by_example.values())[:1],
+        evidence=evidence or next(iter(by_example.values()), [])[:1],
         labels=problem.labels,
         reason=output["cause"],
         limit=config.edits,

@@ -52,7 +52,7 @@ class Loop:
             seed=0,
         )
 
-    def run(self, texts, **settings):
+    def run(self, texts, traces=TRACES, **settings):
         rules = [make_rule(text, TRACES[:2], origin="synthesis") for text in texts]
         self.start = make_candidate("Name the colour.", rules, origin="synthesis")
         self.score = self.evaluator.run(
@@ -68,7 +68,7 @@ class Loop:
             self.problem,
             evaluator=self.evaluator,
             teacher=Teacher(lm=fake_lm(self.teacher), store=self.store, progress=silent),
-            traces=TRACES,
+            traces=traces,
             config=RefineConfig(**settings),
         )
 
@@ -242,6 +242,22 @@ def test_a_new_rule_rests_on_the_failures_that_were_shown():
     assert shown
     assert {traces[i].example_id for i in edit.added[0].trace_ids} <= shown
     assert edit.added[0].labels == {"blue": edit.added[0].support}
+
+
+def test_every_draw_of_a_failure_is_evidence():
+    again = [
+        make_trace(t.example_id, t.label, "another reason", t.rule, draw=draw)
+        for draw in (1, 2)
+        for t in TRACES
+    ]
+    loop = Loop(lambda prompt: edits(f"ADD: {TASK.rules[2]}"))
+    (alone,) = loop.run(TASK.rules[:2], rounds=1).edits
+    loop = Loop(lambda prompt: edits(f"ADD: {TASK.rules[2]}"))
+    (edit,) = loop.run(TASK.rules[:2], rounds=1, traces=[*TRACES, *again]).edits
+
+    draws = {t.id: t.draw for t in (*TRACES, *again)}
+    assert edit.added[0].support == 3 * alone.added[0].support > 0
+    assert {draws[i] for i in edit.added[0].trace_ids} == {0, 1, 2}
 
 
 @pytest.mark.parametrize(
