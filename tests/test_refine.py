@@ -179,7 +179,7 @@ def test_an_edit_that_changes_no_answer_may_make_them_surer(told, accepted):
         """Tells how probable each gold label is, without and with the rule."""
 
         def run(self, program, examples, **settings):
-            said = super(Telling, self).run(program, examples, **settings)
+            said = super().run(program, examples, **settings)
             p_gold = told[IDLE in program.predict.signature.instructions]
             return replace(said, answers=tuple(replace(a, p_gold=p_gold) for a in said.answers))
 
