@@ -14,7 +14,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from pld_dspy.programs import Merge
 from pld_dspy.settings import Settings
 from pld_dspy.teacher import Request, Teacher
-from pld_dspy.traces import contradicts, tidy_rule
+from pld_dspy.traces import contradicts, names_no_label, tidy_rule
 from pld_dspy.types import Cluster, Clustering, Origin, Rule, Trace, Vectors
 
 logger = logging.getLogger(__name__)
@@ -265,7 +265,7 @@ def _rules_of(
     agreeing = [trace for trace in group.members if trace.label == group.label]
     text = tidy_rule(output["rule"]) if output else ""
     origin: Origin = "synthesis"
-    if not text or contradicts(text, group.label, labels):
+    if not text or contradicts(text, group.label, labels) or names_no_label(text, labels):
         dropped["merged rules replaced by the medoid"] += 1
         central = group.medoid if group.medoid.label == group.label else agreeing[0]
         text, origin = central.rule, "medoid"
@@ -274,7 +274,11 @@ def _rules_of(
     names_one = exception.lower().startswith("if ")
     for label in sorted({trace.label for trace in group.others}):
         minority = [trace for trace in group.others if trace.label == label]
-        fits = names_one and not contradicts(exception, label, labels)
+        fits = (
+            names_one
+            and not contradicts(exception, label, labels)
+            and not names_no_label(exception, labels)
+        )
         said = exception if fits else minority[0].rule
         rules.append(
             make_rule(

@@ -111,7 +111,10 @@ def test_a_minority_becomes_the_exception_that_the_teacher_wrote():
     assert by_label["blue"].trace_ids == (MIXED[3].id, MIXED[5].id)
 
 
-@pytest.mark.parametrize("exception", ["none", "None.", "There is no exception", "-", "If so"])
+@pytest.mark.parametrize(
+    "exception",
+    ["none", "None.", "There is no exception", "-", "If so", "If it is deep, answer navy."],
+)
 def test_a_minority_without_a_written_exception_keeps_a_rule_of_its_own(exception):
     engine = FakeEngine(lambda p: said("If it is warm, answer red.", exception))
     found = merged(engine, clustering(cluster("k0", MIXED[:4])), MIXED)
@@ -121,7 +124,10 @@ def test_a_minority_without_a_written_exception_keeps_a_rule_of_its_own(exceptio
         assert (blue.text, blue.origin) == (MIXED[3].rule, "micro")
 
 
-@pytest.mark.parametrize("answer", ["}{", said("If it is warm, answer blue."), said("1.")])
+@pytest.mark.parametrize(
+    "answer",
+    ["}{", said("If it is warm, answer blue."), said("If it is warm, answer fire."), said("1.")],
+)
 def test_a_merge_that_cannot_be_used_becomes_a_micro_rule_and_is_counted(answer):
     engine = FakeEngine(lambda prompt: answer)
     found = merged(engine, clustering(cluster("k0", MIXED, medoid=1)), MIXED)
