@@ -33,6 +33,9 @@ _PICTURES = (
     "clusters",
 )
 
+_GAINS = {"gain": "gain", "list_gain": "in this list"}
+"""What a rule is worth, by its key in `rules.json`: over all lists, and in the chosen one."""
+
 Rules = Mapping[str, Mapping[str, Any]]
 """The content of `rules.json`: by predictor, the list with its evidence."""
 
@@ -88,7 +91,8 @@ def show_report(report: Report, rules: Rules, run_dir: Path, console: Console) -
 def show_rules(rules: Rules, console: Console) -> None:
     """Print the final rules in order, with how many training examples of each label support each.
 
-    The gain is how much a rule changes the mean score, with its 95% interval; it stands where the
+    The gain is how much a rule changes the mean score over the lists that were tried, with its 95%
+    interval; `in this list` is the same against this very list without the rule. Both stand where the
     search measured one.
     """
     for predictor, chosen in rules.items():
@@ -96,12 +100,12 @@ def show_rules(rules: Rules, console: Console) -> None:
             console.print("No rules: the student stays as given.")
             continue
         title = "Rules" if len(rules) == 1 else f"Rules of {predictor}"
-        measured = any(rule.get("gain") for rule in chosen["rules"])
-        heads = ("no.", "id", "rule", "support", *(["gain"] if measured else []))
+        measured = [key for key in _GAINS if any(rule.get(key) for rule in chosen["rules"])]
+        heads = ("no.", "id", "rule", "support", *(_GAINS[key] for key in measured))
         table = Table(*heads, title=title, title_justify="left")
         for rule in chosen["rules"]:
             cells = str(rule["number"]), rule["id"], escape(rule["text"]), _support(rule)
-            table.add_row(*cells, *([escape(_gain(rule))] if measured else []))
+            table.add_row(*cells, *(escape(_gain(rule, key)) for key in measured))
         console.print(table)
 
 
@@ -114,8 +118,8 @@ def show_rule(rule: Mapping[str, Any], examples: Mapping[str, str], console: Con
         console: Where to print.
     """
     console.print(f"[bold]{rule['id']}[/bold] {escape(rule['text'])}", soft_wrap=True)
-    gain = f", gain {_gain(rule)}" if rule.get("gain") else ""
-    console.print(escape(f"origin {rule['origin']}, support {_support(rule)}{gain}"))
+    facts = (f"origin {rule['origin']}", f"support {_support(rule)}", *_gains(rule))
+    console.print(escape(", ".join(facts)), soft_wrap=True)
     for old in rule["ancestors"]:
         console.print(f"from {old['id']}: {escape(old['text'])}", soft_wrap=True)
     for trace in rule["traces"]:
@@ -170,8 +174,8 @@ def _page(report: Report, rules: Rules, folder: Path) -> Iterator[str]:
         yield "## Rules" if len(rules) == 1 else f"## Rules of {predictor}"
         yield ""
         for rule in chosen["rules"]:
-            gain = f"; gain {_gain(rule)}" if rule.get("gain") else ""
-            yield f"{rule['number']}. {rule['text']} (`{rule['id']}`; {_support(rule)}{gain})"
+            facts = "; ".join((f"`{rule['id']}`", _support(rule), *_gains(rule)))
+            yield f"{rule['number']}. {rule['text']} ({facts})"
         if not chosen["rules"]:
             yield "None: the student stays as given."
     yield ""
@@ -233,12 +237,16 @@ def _support(rule: Mapping[str, Any]) -> str:
     return ", ".join(f"{label} {count}" for label, count in rule["labels"].items())
 
 
-def _gain(rule: Mapping[str, Any]) -> str:
-    """Return the measured gain with its interval, or nothing; old files have none."""
-    if not rule.get("gain"):
+def _gain(rule: Mapping[str, Any], key: str) -> str:
+    """Return a measured gain with its interval, or nothing; old files have none."""
+    if not rule.get(key):
         return ""
-    estimate, low, high = rule["gain"]
+    estimate, low, high = rule[key]
     return f"{estimate:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def _gains(rule: Mapping[str, Any]) -> list[str]:
+    return [f"{name} {_gain(rule, key)}" for key, name in _GAINS.items() if rule.get(key)]
 
 
 def _cell(text: str) -> str:

@@ -84,9 +84,10 @@ def write_program(
 
 
 def rules_with_evidence(part: PredictorResult, sources: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the chosen rules in order, each with its gain, its traces and their examples, and ancestors.
+    """Return the chosen rules in order, each with its gains, its traces and their examples, and ancestors.
 
-    A gain is the estimate with the ends of its 95% interval; None where none was measured.
+    A gain is the estimate with the ends of its 95% interval; None where none was measured. `gain` is
+    over all the lists that were tried, `list_gain` against the chosen list without the rule.
 
     Args:
         part: What was distilled into one predictor.
@@ -97,7 +98,9 @@ def rules_with_evidence(part: PredictorResult, sources: Mapping[str, Any]) -> di
     known |= {rule.id: rule for edit in part.edits for rule in edit.added}
     known |= {rule.id: rule for candidate in part.candidates for rule in candidate.rules}
     chosen = part.chosen
-    gains = _gains(part, known)
+    search = part.search
+    gains = _by_text(search.gains if search else {}, known)
+    list_gains = _by_text(search.list_gains.get(chosen.id, {}) if search else {}, known)
     return {
         "candidate": chosen.id,
         "origin": chosen.origin,
@@ -108,6 +111,7 @@ def rules_with_evidence(part: PredictorResult, sources: Mapping[str, Any]) -> di
                 "number": number,
                 **_rule(rule),
                 "gain": gains.get(rule.text),
+                "list_gain": list_gains.get(rule.text),
                 "traces": [_trace(traces[i], sources) for i in rule.trace_ids if i in traces],
                 "ancestors": [_rule(known[i]) for i in _ancestors(rule, known)],
             }
@@ -174,13 +178,11 @@ def _search_pictures(part: PredictorResult, metric: str) -> "dict[str, Figure]":
     return drawn
 
 
-def _gains(part: PredictorResult, known: Mapping[str, Rule]) -> dict[str, list[float]]:
+def _by_text(gains: Mapping[str, Interval], known: Mapping[str, Rule]) -> dict[str, list[float]]:
     """Return estimate, low and high by text: the search counts rules of the same text as one."""
-    if part.search is None:
-        return {}
     return {
         known[i].text: [gain.estimate, gain.low, gain.high]
-        for i, gain in part.search.gains.items()
+        for i, gain in gains.items()
         if i in known
     }
 

@@ -243,6 +243,9 @@ class SearchRecord:
     """Student answers that the trials took."""
     full_calls: int
     """Student answers that the same lists would have taken without racing."""
+    list_gains: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
+    """By candidate id, then rule id: the mean score of the list less that of the same list without
+    the rule, over the examples that both were asked; only where both lists were tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

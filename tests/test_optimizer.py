@@ -158,6 +158,11 @@ def test_the_result_records_what_was_tried(run):
     assert found.chosen_id in scored["select"]
     assert found.select_delta.low > 0
     assert "finalists on 24 selection examples" in found.reason
+    texts = {rule.id: rule.text for c in found.candidates for rule in c.rules}
+    by_id = {c.id: c for c in found.candidates}
+    assert found.search.list_gains
+    for candidate, gains in found.search.list_gains.items():
+        assert {texts[i] for i in gains} <= {rule.text for rule in by_id[candidate].rules}
 
 
 @pytest.mark.slow

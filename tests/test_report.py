@@ -377,9 +377,29 @@ def test_the_gain_stands_beside_the_support():
     assert "gain" not in printed(show_rule, part["rules"][1], {})
 
 
+def test_what_a_rule_is_worth_in_the_chosen_list_stands_beside_its_gain(finished, tmp_path):
+    chosen = distilled(rules=(TWIN, OTHER)).chosen_id
+    worth = {RULE.id: Interval(estimate=0.2, low=0.05, high=0.35)}
+    searched = replace(record(), list_gains={chosen: worth, "c": {OTHER.id: worth[RULE.id]}})
+    part = rules_with_evidence(distilled(search=searched, rules=(TWIN, OTHER)), {})
+    table = printed(show_rules, {"predict": part})
+    write_markdown(finished[0], {"predict": part}, tmp_path / "report.md")
+
+    assert [rule["list_gain"] for rule in part["rules"]] == [[0.2, 0.05, 0.35], None]
+    assert "in this list" in table
+    (row,) = [line for line in table.splitlines() if TWIN.id in line]
+    assert row.index("+0.10 [-0.05, +0.25]") < row.index("+0.20 [+0.05, +0.35]")
+    facts = "gain +0.10 [-0.05, +0.25]{}in this list +0.20 [+0.05, +0.35]"
+    assert facts.format(", ") in printed(show_rule, part["rules"][0], {})
+    assert facts.format("; ") in (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "in this list" not in printed(show_rule, part["rules"][1], {})
+
+
 def test_rules_of_an_older_run_are_shown_without_gains(finished):
     _, rules, _ = finished
-    old = [{k: v for k, v in r.items() if k != "gain"} for r in rules["predict"]["rules"]]
+    old = [
+        {k: v for k, v in r.items() if not k.endswith("gain")} for r in rules["predict"]["rules"]
+    ]
 
     table = printed(show_rules, {"predict": {**rules["predict"], "rules": old}})
     assert "gain" not in table
