@@ -15,6 +15,7 @@ from pld_dspy.clock import Clock
 from pld_dspy.clusters import cluster_traces
 from pld_dspy.config import PLDConfig
 from pld_dspy.data import example_id
+from pld_dspy.duplicates import unique
 from pld_dspy.embed import LitellmEmbedder, embed
 from pld_dspy.errors import NoTracesError
 from pld_dspy.evaluate import Evaluator, Metric, Progress
@@ -22,7 +23,7 @@ from pld_dspy.ground import with_examples
 from pld_dspy.prepare import Target, in_turn
 from pld_dspy.refine import Problem, refine
 from pld_dspy.render import make_candidate, with_prompt
-from pld_dspy.rules import Synthesis, synthesize, unique
+from pld_dspy.rules import Synthesis, synthesize
 from pld_dspy.searcher import search_lists
 from pld_dspy.select import select
 from pld_dspy.store import Spent, StageStore
