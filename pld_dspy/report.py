@@ -82,7 +82,7 @@ def show_report(report: Report, rules: Rules, run_dir: Path, console: Console) -
     files = _files(run_dir)
     width = max((len(name) for name, _ in files), default=0)
     for name, what in files:
-        console.print(f"  {escape(name):<{width}} {what}", highlight=False)
+        console.print(f"  {escape(name):<{width}} {escape(what)}", highlight=False)
     console.print("Next:")
     for command, what in _next(report, run_dir):
         console.print(f"  {escape(command)}   [dim]# {what}[/dim]", highlight=False, soft_wrap=True)
@@ -99,12 +99,12 @@ def show_rules(rules: Rules, console: Console) -> None:
         if not chosen["rules"]:
             console.print("No rules: the student stays as given.")
             continue
-        title = "Rules" if len(rules) == 1 else f"Rules of {predictor}"
+        title = "Rules" if len(rules) == 1 else f"Rules of {escape(predictor)}"
         measured = [key for key in _GAINS if any(rule.get(key) for rule in chosen["rules"])]
         heads = ("no.", "id", "rule", "support", *(_GAINS[key] for key in measured))
         table = Table(*heads, title=title, title_justify="left")
         for rule in chosen["rules"]:
-            cells = str(rule["number"]), rule["id"], escape(rule["text"]), _support(rule)
+            cells = str(rule["number"]), rule["id"], escape(rule["text"]), escape(_support(rule))
             table.add_row(*cells, *(escape(_gain(rule, key)) for key in measured))
         console.print(table)
 
@@ -189,7 +189,9 @@ def _page(report: Report, rules: Rules, folder: Path) -> Iterator[str]:
 
 
 def _scores(report: Report) -> Table:
-    table = Table("", "as given", "compiled", title=f"{report.task}, test", title_justify="left")
+    table = Table(
+        "", "as given", "compiled", title=f"{escape(report.task)}, test", title_justify="left"
+    )
     for row in _rows(report):
         table.add_row(*(escape(cell) for cell in row))
     return table

@@ -146,7 +146,7 @@ def import_traces(path: Path, examples: Sequence[dspy.Example], *, label_key: st
         trace = make_trace(
             example_id(example),
             str(example[label_key]),
-            str(record.get("rationale", "")),
+            str(record.get("rationale") or ""),
             tidy_rule(record["rule"]),
             draw=record.get("draw", 0),
             source=path.name,

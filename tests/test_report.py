@@ -128,6 +128,9 @@ def test_a_folder_without_a_report_says_how_to_get_one(tmp_path):
     (tmp_path / "report.json").write_text('{"task": 1}', encoding="utf-8")
     with pytest.raises(StorageError, match="is not a report of this version"):
         Report.read(tmp_path)
+    (tmp_path / "report.json").write_bytes(b"\xff\xfe{")
+    with pytest.raises(StorageError, match=r"report\.json is not text \(.*\); run again"):
+        Report.read(tmp_path)
 
 
 def test_the_environment_is_recorded():
@@ -178,6 +181,12 @@ def test_brackets_of_the_data_are_no_markup(finished):
     assert "If [bold] or [/x] occurs" in printed(
         show_rules, {"predict": {**rules["predict"], "rules": [first]}}
     )
+    odd = {**rules["predict"], "rules": [{**first, "labels": {"[/x]": 1, "[red]": 2}}]}
+    table = printed(show_rules, {"[/first]": odd, "second": odd})
+    assert "[/x] 1, [red] 2" in table
+    assert "Rules of [/first]" in table
+    report = finished[0].model_copy(update={"task": "a [/task]"})
+    assert "a [/task], test" in printed(show_report, report, rules, finished[2])
 
 
 def test_the_page_holds_the_scores_the_rules_and_the_pictures(finished):

@@ -166,7 +166,7 @@ def test_recorded_traces_are_found_by_either_id(tmp_path):
         tmp_path / "old.jsonl",
         {"id": example_id(EXAMPLES[0]), "rule": "1. If red, answer red", "rationale": "Why."},
         "",
-        {"id": "row-1", "rule": "If green, answer green.", "draw": 2},
+        {"id": "row-1", "rule": "If green, answer green.", "draw": 2, "rationale": None},
     )
     found = import_traces(path, EXAMPLES, label_key="label")
     assert [(t.example_id, t.label, t.rule, t.rationale, t.draw) for t in found.traces] == [
