@@ -115,8 +115,10 @@ def test_the_time_of_a_run_that_was_killed_outright_counts(config, models, monke
         told.append(what)
         if len(told) == 50:
             shutil.copytree(config.run_dir, killed)  # as it is when the process dies right now
+            raise KeyboardInterrupt
 
-    run_distill(config, progress=progress)
+    with pytest.raises(KeyboardInterrupt):
+        run_distill(config, progress=progress)
     report = run_distill(config.model_copy(update={"run_dir": killed}))
 
     assert report.wall_s > report.compile_wall_s > 40 * 7
