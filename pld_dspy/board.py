@@ -1,5 +1,6 @@
 """The candidates of one predictor with their scores, logged as they come."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -14,8 +15,21 @@ from pld_dspy.types import Candidate, Evaluation, Rule
 class Board:
     """Every candidate of one predictor with its scores, logged as they come."""
 
-    def __init__(self, problem: Problem, evaluator: Evaluator, tracker: Tracker) -> None:
+    def __init__(
+        self, problem: Problem, evaluator: Evaluator, tracker: Tracker, *, predictor: str = ""
+    ) -> None:
+        """Start empty.
+
+        Args:
+            problem: The predictor under work.
+            evaluator: Scores candidates.
+            tracker: Where they are logged.
+            predictor: Path of the predictor, where the program has several: it tells apart what they
+                log and draw.
+        """
         self.problem = problem
+        self.predictor = predictor
+        self._curves = re.sub(r"[^\w./-]+", "_", f"{predictor}/") if predictor else ""
         self._evaluator = evaluator
         self._tracker = tracker
         self.candidates: dict[str, Candidate] = {}
@@ -46,7 +60,10 @@ class Board:
         self._tracker.candidate(candidate, evaluation)
         scores = [e.score for e in self.scores["val"].values()]
         self._tracker.metrics(
-            {f"{evaluation.split}/score": evaluation.score, "val/best": max(scores)},
+            {
+                f"{self._curves}{evaluation.split}/score": evaluation.score,
+                f"{self._curves}val/best": max(scores),
+            },
             step=len(self.evaluations),
         )
 

@@ -229,8 +229,8 @@ def list_models(*, verbose: Verbose = False) -> None:
     """List the local models, and which of them are here already."""
     from rich.table import Column, Table
 
+    from pld_dspy.catalogue import CATALOGUE
     from pld_dspy.download import model_path
-    from pld_dspy.local import CATALOGUE
 
     table = Table(Column("model", no_wrap=True), "MB", "here", "licence", "notes")
     for name, model in CATALOGUE.items():
@@ -248,8 +248,8 @@ def fetch_model(
     verbose: Verbose = False,
 ) -> None:
     """Download a local model and check it."""
+    from pld_dspy.catalogue import catalogue_model
     from pld_dspy.download import fetch, rich_progress
-    from pld_dspy.local import catalogue_model
 
     model = catalogue_model(name.removeprefix("local/"))
     with rich_progress() as progress:

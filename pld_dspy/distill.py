@@ -1,6 +1,5 @@
 """One run from a config: score the student, distil, score again on untouched examples, write it down."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any, Literal
 import dspy
 from filelock import FileLock, Timeout
 
+from pld_dspy.clock import Clock
 from pld_dspy.data import Splits
 from pld_dspy.embed import make_embedder
 from pld_dspy.errors import StorageError
@@ -30,7 +30,6 @@ __all__ = ["Loaded", "Models", "Report", "load", "make_evaluator", "make_models"
 Progress = Callable[[str, int, int], None]
 
 CONFIG_FILE = "config.json"
-_CLOCK = "clock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,13 +37,7 @@ class _Session:
     """This process's work on a run folder."""
 
     store: StageStore
-    earlier_s: float
-    """Seconds that earlier sessions worked on the folder."""
-    start: float
-
-    @property
-    def wall_s(self) -> float:
-        return self.earlier_s + time.monotonic() - self.start
+    clock: Clock
 
 
 def run_distill(config: RunConfig, *, progress: Progress = silent) -> Report:
@@ -69,7 +62,7 @@ def run_distill(config: RunConfig, *, progress: Progress = silent) -> Report:
         _start(tracker, config, loaded.splits)
         status: Literal["FINISHED", "FAILED", "KILLED"] = "FAILED"
         try:
-            report = _run(config, loaded, session, tracker, progress)
+            report = _run(config, loaded, session, tracker, session.clock.noting(progress))
             status = "FINISHED"
         except KeyboardInterrupt:
             status = "KILLED"
@@ -175,8 +168,7 @@ def _report(
         cost_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
         dropped=dict(result.dropped),
         warnings=first.clustering.diagnosis.warnings,
-        # A session that was killed outright left its time with the optimizer's stages only.
-        wall_s=max(session.wall_s, result.wall_s),
+        wall_s=session.clock.wall_s,
         compile_wall_s=result.wall_s,
         seed=config.seed,
         split={
@@ -213,19 +205,15 @@ def _search_measures(report: Report) -> dict[str, float]:
 @contextmanager
 def _session(run_dir: Path) -> Iterator[_Session]:
     """Give the run folder to this process alone, and note how long it was worked on."""
-    store = StageStore(run_dir)
     lock = FileLock(run_dir / "distill.lock", timeout=0)
-    start = time.monotonic()
+    store = StageStore(run_dir)
     try:
         with lock:
-            earlier: list[float] = []
-            while record := store.get(_CLOCK, str(len(earlier))):
-                earlier.append(float(record["seconds"]))
-            session = _Session(store=store, earlier_s=sum(earlier), start=start)
+            clock = Clock(store, "run")
             try:
-                yield session
+                yield _Session(store=store, clock=clock)
             finally:
-                store.put(_CLOCK, str(len(earlier)), {"seconds": time.monotonic() - start})
+                clock.note()
     except Timeout as error:
         msg = f"another process works in {run_dir}; wait for it, or give another run_dir"
         raise StorageError(msg) from error

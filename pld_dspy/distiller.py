@@ -1,8 +1,6 @@
 """The order of the stages, and nothing that a stage knows better."""
 
 import logging
-import time
-import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,9 +11,11 @@ from typing import Any
 import dspy
 
 from pld_dspy.board import Board
+from pld_dspy.clock import Clock
 from pld_dspy.clusters import cluster_traces
 from pld_dspy.config import PLDConfig
 from pld_dspy.data import example_id
+from pld_dspy.duplicates import unique
 from pld_dspy.embed import LitellmEmbedder, embed
 from pld_dspy.errors import NoTracesError
 from pld_dspy.evaluate import Evaluator, Metric, Progress
@@ -23,7 +23,7 @@ from pld_dspy.ground import with_examples
 from pld_dspy.prepare import Target, in_turn
 from pld_dspy.refine import Problem, refine
 from pld_dspy.render import make_candidate, with_prompt
-from pld_dspy.rules import Synthesis, synthesize, unique
+from pld_dspy.rules import Synthesis, synthesize
 from pld_dspy.searcher import search_lists
 from pld_dspy.select import select
 from pld_dspy.store import Spent, StageStore
@@ -72,8 +72,8 @@ class Distiller:
     """Settings of the run, from which a worker elsewhere asks the same student; None lets none join."""
 
     def __post_init__(self) -> None:
-        self.started = time.monotonic()
-        self.session = uuid.uuid4().hex[:8]
+        self.clock = Clock(self.store, "compile")
+        self.progress = self.clock.noting(self.progress)
         self.dropped: Counter[str] = Counter()
         self.evaluator = Evaluator(
             lm=self.lm,
@@ -94,12 +94,14 @@ class Distiller:
         program = student.deepcopy()
         results = []
         for target in targets:
-            result = self._one(program, target)
+            name = target.path if len(targets) > 1 else ""
+            result = self._one(program, target, name)
             program = with_prompt(program, target.path, result.chosen.prompt)
             self.tracker.prompt(
                 target.path, result.chosen.prompt, tags={"candidate": result.chosen_id}
             )
             results.append(result)
+        self.clock.note()
         usage = total([*self.store.spent(), *self._embedder_spent()])
         program.pld_result = PLDResult(
             predictors=tuple(results),
@@ -107,7 +109,7 @@ class Distiller:
             dropped=dict(self.dropped),
             split_sizes={str(k): v for k, v in sizes.items()},
             seed=self.seed,
-            wall_s=self._wall(),
+            wall_s=self.clock.wall_s,
             versions=package_versions(),
         )
         self.tracker.metrics(
@@ -121,7 +123,7 @@ class Distiller:
         program._compiled = False
         return program
 
-    def _one(self, program: dspy.Module, target: Target) -> PredictorResult:
+    def _one(self, program: dspy.Module, target: Target, name: str) -> PredictorResult:
         config, seed = self.config, self.seed
         teacher = Teacher(
             lm=self.teacher,
@@ -153,8 +155,7 @@ class Distiller:
             config=config.rules,
         )
         self.dropped.update(synthesis.dropped)
-        self._wall()
-        board = Board(problem, self.evaluator, self.tracker)
+        board = Board(problem, self.evaluator, self.tracker, predictor=name)
         pools = _pools(synthesis, config.rules.duplicate_cosine)
         grounded = with_examples(
             synthesis.general,
@@ -176,7 +177,6 @@ class Distiller:
         record: SearchRecord | None = None
         if pools:
             edits, record = self._improve(board, pools, target, teacher, traces)
-        self._wall()
         chosen = select(
             tuple(board.candidates.values()),
             board.scores["val"],
@@ -270,13 +270,6 @@ class Distiller:
                 model=embedder.name,
             )
         ]
-
-    def _wall(self) -> float:
-        """Note how long this process has worked; return the seconds of all that worked on the folder."""
-        self.store.put(
-            "sessions", self.session, {"wall_s": round(time.monotonic() - self.started, 3)}
-        )
-        return float(sum(record["wall_s"] for record in self.store.all("sessions")))
 
 
 def _pools(synthesis: Synthesis, threshold: float) -> dict[str, tuple[Rule, ...]]:

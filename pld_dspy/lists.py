@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple, get_args
 
 from pld_dspy.rules import make_rule
-from pld_dspy.traces import contradicts, tidy_rule
+from pld_dspy.traces import contradicts, names_no_label, tidy_rule
 from pld_dspy.types import Answer, Edit, Rule, Trace
 
 Order = Literal[
@@ -168,6 +168,8 @@ def _read_edit(
     texts = list(dict.fromkeys(text for part in said.split("||") if (text := tidy_rule(part))))
     if not _complete(action, len(old), len(texts)):
         return None
+    if any(names_no_label(text, labels) for text in texts):
+        return None  # it would make the student say what nobody can read
     known = {trace.id: trace.label for rule in old for trace in _stubs(rule)}
     added = tuple(_new_rule(text, old, known, evidence, labels) for text in texts)
     return Edit(

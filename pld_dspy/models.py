@@ -24,12 +24,13 @@ from dspy.utils.exceptions import (
     LMUnsupportedModelError,
 )
 
-from pld_dspy.download import Progress, fetch, file_sha256
+from pld_dspy.cache import Progress, file_sha256
+from pld_dspy.catalogue import catalogue_model
+from pld_dspy.download import fetch
 from pld_dspy.errors import ModelError
 from pld_dspy.local import (
     LocalServer,
     ServerSettings,
-    catalogue_model,
     check_gguf,
     is_local,
     tokenize,

@@ -118,6 +118,9 @@ class Report(BaseModel):
         except OSError as error:
             msg = f"{path} cannot be read: {error.strerror}; finish the run with `pld distill`"
             raise StorageError(msg) from error
+        except UnicodeDecodeError as error:
+            msg = f"{path} is not text ({error.reason}); run again"
+            raise StorageError(msg) from error
         except ValidationError as error:
             msg = f"{path} is not a report of this version ({error.error_count()} problems); run again"
             raise StorageError(msg) from error

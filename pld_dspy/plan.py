@@ -9,8 +9,9 @@ from typing import Literal
 import dspy
 
 from pld_dspy.adapter import DirectAdapter
+from pld_dspy.catalogue import catalogue_model
 from pld_dspy.download import model_path
-from pld_dspy.local import catalogue_model, check_gguf
+from pld_dspy.local import check_gguf
 from pld_dspy.render import render_example
 from pld_dspy.runconfig import ModelConfig, RunConfig
 from pld_dspy.runsetup import Loaded, load

@@ -1,5 +1,6 @@
 """What the pictures have in common: light background, readable type, titles at the left edge."""
 
+import re
 import textwrap
 from collections.abc import Callable
 from functools import wraps
@@ -24,6 +25,16 @@ _STYLE = {
     "text.parse_math": False,  # a label may hold a dollar sign
 }
 _P = ParamSpec("_P")
+
+
+def picture_file(stem: str, predictor: str = "") -> str:
+    """Return the file name of a picture, with the predictor's name where a program has several.
+
+    >>> picture_file("gains"), picture_file("gains", "steps[0].predict")
+    ('gains.png', 'gains-steps_0_.predict.png')
+    """
+    suffix = "-" + re.sub(r"[^\w.]+", "_", predictor) if predictor else ""
+    return f"{stem}{suffix}.png"
 
 
 def styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:

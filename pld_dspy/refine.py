@@ -21,6 +21,7 @@ from pld_dspy.types import Answer, Candidate, Edit, Evaluation, Trace
 logger = logging.getLogger(__name__)
 
 STAGE = "refine"
+_ROUNDING = 1e-9
 
 
 class RefineConfig(Settings):
@@ -39,7 +40,8 @@ class RefineConfig(Settings):
     edits: int = Field(default=3, ge=1)
     """Most edits tried a round."""
     max_p_worse: float = Field(default=0.5, gt=0, le=1)
-    """An edit is kept if validation does not fall and this probability of being worse is not passed."""
+    """An edit is kept only if validation does not fall and its probability of being worse, in [0, 1],
+    does not pass this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +84,9 @@ def refine(
     """Return the list after conflict resolution (PLD phase 3), never worse on validation than `start`.
 
     The paper rewrites the whole prompt and keeps the last state; here each edit names the rules that
-    it changes and is kept only if a paired comparison on validation does not get worse.
+    it changes and is kept only if a paired comparison on validation does not get worse. One that
+    leaves the score as it was must be good for something else: it makes the prompt shorter, or
+    raises the mean probability of the gold labels, where the student's endpoint tells it.
 
     Args:
         start: The list to improve.
@@ -101,7 +105,9 @@ def refine(
     evaluations: list[Evaluation] = []
     edits: list[Edit] = []
     unreadable, idle = 0, 0
-    by_example = {trace.example_id: trace for trace in traces}
+    by_example: dict[str, list[Trace]] = {}
+    for trace in traces:
+        by_example.setdefault(trace.example_id, []).append(trace)
     for turn in range(config.rounds):
         feedback = _sample(problem.train, config.feedback, seed=problem.seed + turn)
         shown = evaluator.run(
@@ -124,7 +130,9 @@ def refine(
                 problem.build(candidate.prompt), problem.val, candidate_id=candidate.id, split="val"
             )
             paired = evaluator.compare(best_score, result)
-            keep = paired.delta.estimate >= 0 and paired.p_worse <= config.max_p_worse
+            keep = paired.p_worse <= config.max_p_worse and _better(
+                paired.delta.estimate, (best, best_score), (candidate, result)
+            )
             edits.append(
                 replace(edit, accepted=keep, delta=paired.delta.estimate, p_worse=paired.p_worse)
             )
@@ -138,13 +146,28 @@ def refine(
     return Refinement(best, tuple(candidates), tuple(evaluations), tuple(edits), unreadable)
 
 
+def _better(
+    delta: float, old: tuple[Candidate, Evaluation], new: tuple[Candidate, Evaluation]
+) -> bool:
+    """Return whether the new list has the higher score, or the same one and something else for it."""
+    if abs(delta) > _ROUNDING:
+        return delta > 0
+    before, after = ({a.example_id: a.p_gold for a in score.answers} for _, score in (old, new))
+    changes = [
+        now - then
+        for i, then in before.items()
+        if then is not None and (now := after.get(i)) is not None
+    ]
+    return len(new[0].prompt) < len(old[0].prompt) or sum(changes) > _ROUNDING * len(changes)
+
+
 def _propose(
     best: Candidate,
     shown: Evaluation,
     feedback: Sequence[dspy.Example],
     problem: Problem,
     teacher: Teacher,
-    by_example: Mapping[str, Trace],
+    by_example: Mapping[str, Sequence[Trace]],
     config: RefineConfig,
 ) -> tuple[tuple[Edit, ...], int]:
     answered = [answer for answer in shown.answers if answer.error is None]
@@ -170,12 +193,12 @@ def _propose(
     )
     if output is None:
         return (), 1
-    # The evidence of a new rule is the failures that it answers; each of them has a trace, or not.
-    evidence = [by_example[a.example_id] for a in failures if a.example_id in by_example]
+    # The evidence of a new rule is the failures that it answers; each has a trace a draw, or none.
+    evidence = [trace for a in failures for trace in by_example.get(a.example_id, ())]
     return parse_edits(
         output["edits"],
         best.rules,
-        evidence=evidence or list(by_example.values())[:1],
+        evidence=evidence or next(iter(by_example.values()), [])[:1],
         labels=problem.labels,
         reason=output["cause"],
         limit=config.edits,

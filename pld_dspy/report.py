@@ -23,15 +23,18 @@ __all__ = [
 
 _METRICS = {"macro_f1": "macro-F1", "accuracy": "accuracy", "mcc": "MCC"}
 _PICTURES = (
-    "before_after.png",
-    "confusion.png",
-    "candidates.png",
-    "front.png",
-    "gains.png",
-    "search_history.png",
-    "search_importances.png",
-    "clusters.png",
+    "before_after",
+    "confusion",
+    "candidates",
+    "front",
+    "gains",
+    "search_history",
+    "search_importances",
+    "clusters",
 )
+
+_GAINS = {"gain": "gain", "list_gain": "in this list"}
+"""What a rule is worth, by its key in `rules.json`: over all lists, and in the chosen one."""
 
 Rules = Mapping[str, Mapping[str, Any]]
 """The content of `rules.json`: by predictor, the list with its evidence."""
@@ -76,8 +79,10 @@ def show_report(report: Report, rules: Rules, run_dir: Path, console: Console) -
         console.print(f"[yellow]clusters: {escape(warning)}[/yellow]", soft_wrap=True)
     show_rules(rules, console)
     console.print(f"Files in [bold]{escape(str(run_dir))}[/bold]:")
-    for name, what in _files(run_dir):
-        console.print(f"  {name:<17} {what}", highlight=False)
+    files = _files(run_dir)
+    width = max((len(name) for name, _ in files), default=0)
+    for name, what in files:
+        console.print(f"  {escape(name):<{width}} {escape(what)}", highlight=False)
     console.print("Next:")
     for command, what in _next(report, run_dir):
         console.print(f"  {escape(command)}   [dim]# {what}[/dim]", highlight=False, soft_wrap=True)
@@ -86,20 +91,21 @@ def show_report(report: Report, rules: Rules, run_dir: Path, console: Console) -
 def show_rules(rules: Rules, console: Console) -> None:
     """Print the final rules in order, with how many training examples of each label support each.
 
-    The gain is how much a rule changes the mean score, with its 95% interval; it stands where the
+    The gain is how much a rule changes the mean score over the lists that were tried, with its 95%
+    interval; `in this list` is the same against this very list without the rule. Both stand where the
     search measured one.
     """
     for predictor, chosen in rules.items():
         if not chosen["rules"]:
             console.print("No rules: the student stays as given.")
             continue
-        title = "Rules" if len(rules) == 1 else f"Rules of {predictor}"
-        measured = any(rule.get("gain") for rule in chosen["rules"])
-        heads = ("no.", "id", "rule", "support", *(["gain"] if measured else []))
+        title = "Rules" if len(rules) == 1 else f"Rules of {escape(predictor)}"
+        measured = [key for key in _GAINS if any(rule.get(key) for rule in chosen["rules"])]
+        heads = ("no.", "id", "rule", "support", *(_GAINS[key] for key in measured))
         table = Table(*heads, title=title, title_justify="left")
         for rule in chosen["rules"]:
-            cells = str(rule["number"]), rule["id"], escape(rule["text"]), _support(rule)
-            table.add_row(*cells, *([escape(_gain(rule))] if measured else []))
+            cells = str(rule["number"]), rule["id"], escape(rule["text"]), escape(_support(rule))
+            table.add_row(*cells, *(escape(_gain(rule, key)) for key in measured))
         console.print(table)
 
 
@@ -112,8 +118,8 @@ def show_rule(rule: Mapping[str, Any], examples: Mapping[str, str], console: Con
         console: Where to print.
     """
     console.print(f"[bold]{rule['id']}[/bold] {escape(rule['text'])}", soft_wrap=True)
-    gain = f", gain {_gain(rule)}" if rule.get("gain") else ""
-    console.print(escape(f"origin {rule['origin']}, support {_support(rule)}{gain}"))
+    facts = (f"origin {rule['origin']}", f"support {_support(rule)}", *_gains(rule))
+    console.print(escape(", ".join(facts)), soft_wrap=True)
     for old in rule["ancestors"]:
         console.print(f"from {old['id']}: {escape(old['text'])}", soft_wrap=True)
     for trace in rule["traces"]:
@@ -168,14 +174,13 @@ def _page(report: Report, rules: Rules, folder: Path) -> Iterator[str]:
         yield "## Rules" if len(rules) == 1 else f"## Rules of {predictor}"
         yield ""
         for rule in chosen["rules"]:
-            gain = f"; gain {_gain(rule)}" if rule.get("gain") else ""
-            yield f"{rule['number']}. {rule['text']} (`{rule['id']}`; {_support(rule)}{gain})"
+            facts = "; ".join((f"`{rule['id']}`", _support(rule), *_gains(rule)))
+            yield f"{rule['number']}. {rule['text']} ({facts})"
         if not chosen["rules"]:
             yield "None: the student stays as given."
     yield ""
-    for name in _PICTURES:
-        if (folder / name).exists():
-            yield f"![{name.removesuffix('.png').replace('_', ' ')}]({name})\n"
+    for name, what in _pictures(folder).items():
+        yield f"![{what}]({name})\n"
     teacher = f"{report.teacher_calls} calls, {report.teacher_output_tokens} output tokens"
     yield f"Teacher `{report.teacher}` ({report.traces} traces): {teacher}. "
     yield f"Student calls: {report.student_calls} to compile, {report.test_calls} to test. "
@@ -184,7 +189,9 @@ def _page(report: Report, rules: Rules, folder: Path) -> Iterator[str]:
 
 
 def _scores(report: Report) -> Table:
-    table = Table("", "as given", "compiled", title=f"{report.task}, test", title_justify="left")
+    table = Table(
+        "", "as given", "compiled", title=f"{escape(report.task)}, test", title_justify="left"
+    )
     for row in _rows(report):
         table.add_row(*(escape(cell) for cell in row))
     return table
@@ -232,12 +239,16 @@ def _support(rule: Mapping[str, Any]) -> str:
     return ", ".join(f"{label} {count}" for label, count in rule["labels"].items())
 
 
-def _gain(rule: Mapping[str, Any]) -> str:
-    """Return the measured gain with its interval, or nothing; old files have none."""
-    if not rule.get("gain"):
+def _gain(rule: Mapping[str, Any], key: str) -> str:
+    """Return a measured gain with its interval, or nothing; old files have none."""
+    if not rule.get(key):
         return ""
-    estimate, low, high = rule["gain"]
+    estimate, low, high = rule[key]
     return f"{estimate:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def _gains(rule: Mapping[str, Any]) -> list[str]:
+    return [f"{name} {_gain(rule, key)}" for key, name in _GAINS.items() if rule.get(key)]
 
 
 def _cell(text: str) -> str:
@@ -251,9 +262,21 @@ def _files(run_dir: Path) -> list[tuple[str, str]]:
         "program.json": "the DSPy program, for `program.load`",
         "report.json": "all the numbers",
         "report.md": "this report as a page",
-        **{name: name.removesuffix(".png").replace("_", " ") for name in _PICTURES},
+        **_pictures(run_dir),
     }
     return [(name, what) for name, what in known.items() if (run_dir / name).exists()]
+
+
+def _pictures(folder: Path) -> dict[str, str]:
+    """Return the pictures by file name, and what they show; several predictors have one of a kind each."""
+    found = {}
+    for stem in _PICTURES:
+        what = stem.replace("_", " ")
+        if (folder / f"{stem}.png").exists():
+            found[f"{stem}.png"] = what
+        for path in sorted(folder.glob(f"{stem}-*.png")):
+            found[path.name] = f"{what} of {path.stem.removeprefix(f'{stem}-')}"
+    return found
 
 
 def _next(report: Report, run_dir: Path) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ import dspy
 from pld_dspy.embed import embed, make_embedder
 from pld_dspy.errors import ModelError, StorageError
 from pld_dspy.examples import example_id
+from pld_dspy.plot_style import picture_file
 from pld_dspy.plots import (
     BeforeAfter,
     before_after_figure,
@@ -83,9 +84,10 @@ def write_program(
 
 
 def rules_with_evidence(part: PredictorResult, sources: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the chosen rules in order, each with its gain, its traces and their examples, and ancestors.
+    """Return the chosen rules in order, each with its gains, its traces and their examples, and ancestors.
 
-    A gain is the estimate with the ends of its 95% interval; None where none was measured.
+    A gain is the estimate with the ends of its 95% interval; None where none was measured. `gain` is
+    over all the lists that were tried, `list_gain` against the chosen list without the rule.
 
     Args:
         part: What was distilled into one predictor.
@@ -96,7 +98,9 @@ def rules_with_evidence(part: PredictorResult, sources: Mapping[str, Any]) -> di
     known |= {rule.id: rule for edit in part.edits for rule in edit.added}
     known |= {rule.id: rule for candidate in part.candidates for rule in candidate.rules}
     chosen = part.chosen
-    gains = _gains(part, known)
+    search = part.search
+    gains = _by_text(search.gains if search else {}, known)
+    list_gains = _by_text(search.list_gains.get(chosen.id, {}) if search else {}, known)
     return {
         "candidate": chosen.id,
         "origin": chosen.origin,
@@ -107,6 +111,7 @@ def rules_with_evidence(part: PredictorResult, sources: Mapping[str, Any]) -> di
                 "number": number,
                 **_rule(rule),
                 "gain": gains.get(rule.text),
+                "list_gain": list_gains.get(rule.text),
                 "traces": [_trace(traces[i], sources) for i in rule.trace_ids if i in traces],
                 "ancestors": [_rule(known[i]) for i in _ancestors(rule, known)],
             }
@@ -116,8 +121,10 @@ def rules_with_evidence(part: PredictorResult, sources: Mapping[str, Any]) -> di
 
 
 def write_pictures(pictures: Pictures, run_dir: Path) -> list[Path]:
-    """Return the pictures written: confusion, clusters, candidates, before and after, the search."""
-    first = pictures.result.predictors[0]
+    """Return the pictures written: confusion, clusters, candidates, before and after, the search.
+
+    Those about the rules are drawn for each predictor, with its name in the file's if there are several.
+    """
     before, after = (
         Interval(estimate=evaluation.score, low=low, high=high)
         for evaluation, (low, high) in zip(
@@ -127,19 +134,32 @@ def write_pictures(pictures: Pictures, run_dir: Path) -> list[Path]:
     name = f"{pictures.task.name} test"
     row = BeforeAfter(name=name, before=before, after=after, metric=pictures.task.metric)
     drawn: dict[str, Figure] = {
-        "confusion": confusion_pair(pictures.before, pictures.after, pictures.task.labels),
-        "candidates": score_over_candidates(first.evaluations, first.candidates),
-        "before_after": before_after_figure([row]),
-        **_search_pictures(first, pictures.task.metric),
+        picture_file("confusion"): confusion_pair(
+            pictures.before, pictures.after, pictures.task.labels
+        ),
+        picture_file("before_after"): before_after_figure([row]),
     }
-    if (clusters := _cluster_picture(first, pictures.embedder)) is not None:
-        drawn["clusters"] = clusters
+    parts = pictures.result.predictors
+    for part in parts:
+        of_part = _predictor_pictures(part, pictures.task.metric, pictures.embedder)
+        predictor = part.predictor if len(parts) > 1 else ""
+        drawn |= {picture_file(stem, predictor): figure for stem, figure in of_part.items()}
     paths = []
-    for stem, figure in drawn.items():
-        path = run_dir / f"{stem}.png"
+    for file, figure in drawn.items():
+        path = run_dir / file
         figure.savefig(path, dpi=_DPI)
         paths.append(path)
     return paths
+
+
+def _predictor_pictures(part: PredictorResult, metric: str, embedder: str) -> "dict[str, Figure]":
+    drawn = {
+        "candidates": score_over_candidates(part.evaluations, part.candidates),
+        **_search_pictures(part, metric),
+    }
+    if (clusters := _cluster_picture(part, embedder)) is not None:
+        drawn["clusters"] = clusters
+    return drawn
 
 
 def _search_pictures(part: PredictorResult, metric: str) -> "dict[str, Figure]":
@@ -158,13 +178,11 @@ def _search_pictures(part: PredictorResult, metric: str) -> "dict[str, Figure]":
     return drawn
 
 
-def _gains(part: PredictorResult, known: Mapping[str, Rule]) -> dict[str, list[float]]:
+def _by_text(gains: Mapping[str, Interval], known: Mapping[str, Rule]) -> dict[str, list[float]]:
     """Return estimate, low and high by text: the search counts rules of the same text as one."""
-    if part.search is None:
-        return {}
     return {
         known[i].text: [gain.estimate, gain.low, gain.high]
-        for i, gain in part.search.gains.items()
+        for i, gain in gains.items()
         if i in known
     }
 

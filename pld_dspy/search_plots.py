@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from optuna.trial import TrialState
 
 from pld_dspy.front import Point, pareto
-from pld_dspy.plot_style import GREY, INK, figure_title, metric_name, styled, wrap
+from pld_dspy.plot_style import GREY, INK, figure_title, metric_name, picture_file, styled, wrap
 from pld_dspy.types import Evaluation, Rule, SearchRecord
 
 logger = logging.getLogger(__name__)
@@ -158,12 +158,21 @@ def study_figures(study: optuna.Study, *, metric: str = "score") -> dict[str, Fi
     return drawn
 
 
-def save_study_figures(study: optuna.Study, folder: Path, *, metric: str = "score") -> list[Path]:
-    """Return the pictures of `study_figures`, saved; whatever goes wrong is a warning in the log."""
+def save_study_figures(
+    study: optuna.Study, folder: Path, *, metric: str = "score", predictor: str = ""
+) -> list[Path]:
+    """Return the pictures of `study_figures`, saved; whatever goes wrong is a warning in the log.
+
+    Args:
+        study: Of the search.
+        folder: Where the pictures go.
+        metric: Name of the score.
+        predictor: Goes into the file names, where a program has several.
+    """
     paths = []
     try:
         for stem, figure in study_figures(study, metric=metric).items():
-            path = folder / f"{stem}.png"
+            path = folder / picture_file(stem, predictor)
             figure.savefig(path, dpi=_DPI)
             paths.append(path)
     except Exception as error:  # noqa: BLE001 - the search is done and paid for

@@ -13,6 +13,7 @@ from pld_dspy.board import Board
 from pld_dspy.errors import StorageError
 from pld_dspy.evaluate import Evaluator
 from pld_dspy.examples import example_id
+from pld_dspy.list_gains import list_gains
 from pld_dspy.refine import Problem
 from pld_dspy.render import HEADER, make_candidate
 from pld_dspy.search import Contest, SearchConfig, Searched, search
@@ -83,9 +84,11 @@ def search_lists(
             board.add(candidate, _evaluation(evaluator, candidate, tried))
     if evaluator.store.folder is not None:
         metric = evaluator.metric_name
-        for path in save_study_figures(study, evaluator.store.folder, metric=metric):
+        for path in save_study_figures(
+            study, evaluator.store.folder, metric=metric, predictor=board.predictor
+        ):
             board.keep(path)
-    record = _record(study.study_name, board.problem.task, space, searched)
+    record = _record(study.study_name, board.problem.task, contest, searched)
     return replace(record, forecasts=_forecasts(board, space, contest.known, searched))
 
 
@@ -100,7 +103,10 @@ def _forecasts(
     }
 
 
-def _record(name: str, task: str, space: Space, searched: Searched) -> SearchRecord:
+def _record(name: str, task: str, contest: Contest, searched: Searched) -> SearchRecord:
+    space = contest.space
+    everything = (*contest.known, *searched.tried)
+    in_list = list_gains(everything, weights=contest.weights, seed=contest.seed)
     return SearchRecord(
         study=name,
         trials=tuple(
@@ -119,6 +125,13 @@ def _record(name: str, task: str, space: Space, searched: Searched) -> SearchRec
         gains={space.rules[place].id: gain for place, gain in searched.gains.items()},
         calls=searched.calls,
         full_calls=searched.full_calls,
+        list_gains={
+            candidate_of(task, space, tried).id: {
+                space.rules[place].id: gain for place, gain in in_list[tried.listing].items()
+            }
+            for tried in everything
+            if tried.listing in in_list
+        },
     )
 
 

@@ -6,6 +6,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,29 @@ from pld_dspy.types import Trace
 logger = logging.getLogger(__name__)
 
 STAGE = "traces"
+
+_STATED = re.compile(
+    r"(?:^|[,;:]\s*|\b(?:then|always)\s+)"
+    r"(?:(?:answer|choose|select|label)(?:\s+it)?(?:\s+(?:with|as))?"
+    r"|(?:the\s+)?(?:correct\s+|right\s+)?(?:answer|label)\s+(?:is|should\s+be|must\s+be))"
+    r"(?:\s*:)?\s+(?P<said>[^,.;:!?]+)",
+    re.IGNORECASE,
+)
+"""`If ..., answer <said>`, and the like."""
+_QUOTES = "\"'`*\u201c\u201d\u2018\u2019"
+_PLAIN_WORDS = 3
+_ALIKE = 0.6
+"""From this similarity of letters on, a word may be another form of a label (entailed, entailment)."""
+_SHORT = 2
+_PROSE = re.compile(
+    r"""\b(?: a | according | all | an | and | any | appropriate | as | based | best | by | correct
+    | depending | either | first | for | from | he | her | his | how | i | if | in | its? | last | more
+    | most | neither | none? | not | of | on | one | only | option | or | other | question | right | same
+    | she | that | the | them | their | they | this | to | what | whatever | when | whichever | who | with
+    | words? | you | your | \w+ly | \w+ing )\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""Words that a description of an answer has and an answer hardly ever."""
 
 
 class Traces(NamedTuple):
@@ -44,8 +68,8 @@ def extract_traces(
 ) -> Traces:
     """Return one trace for each example and draw (PLD phase 1: rationale and rule in one call).
 
-    The paper keeps every rule; here one that says another answer than the gold label is dropped and
-    counted, because weak teachers write some.
+    The paper keeps every rule; here one that says another answer than the gold label, or one that is
+    no label, is dropped and counted, because weak teachers write some.
 
     Raises:
         NoTracesError: Not one answer could be used.
@@ -76,6 +100,9 @@ def extract_traces(
             continue
         if contradicts(rule, gold, labels):
             dropped["rules that name another answer than the gold label"] += 1
+            continue
+        if names_no_label(rule, labels):
+            dropped["rules that name an answer outside of the labels"] += 1
             continue
         traces.append(
             make_trace(
@@ -119,7 +146,7 @@ def import_traces(path: Path, examples: Sequence[dspy.Example], *, label_key: st
         trace = make_trace(
             example_id(example),
             str(example[label_key]),
-            str(record.get("rationale", "")),
+            str(record.get("rationale") or ""),
             tidy_rule(record["rule"]),
             draw=record.get("draw", 0),
             source=path.name,
@@ -178,6 +205,52 @@ def contradicts(rule: str, gold: str, labels: Sequence[str]) -> bool:
         if (found := read_label(part, labels)) is not None
     }
     return bool(said) and gold not in said
+
+
+def names_no_label(rule: str, labels: Sequence[str]) -> bool:
+    """Return whether the rule plainly tells the reader to give an answer that is none of the labels.
+
+    Only the plain form counts, such as `answer customer service.`: one to three words that stand alone
+    and resemble no label. A rule that says its answer in prose, or says none, does not; nor does any
+    rule of an open set.
+
+    >>> names_no_label("If it is about a password, answer customer service.", ["shop", "bank"])
+    True
+    >>> names_no_label(
+    ...     "If it is about a change, answer the team in charge of it.", ["shop", "bank"]
+    ... )
+    False
+    """
+    stated = list(_STATED.finditer(rule)) if labels else []
+    if not stated or _occurs(rule[stated[0].start() :], labels):
+        return False
+    return any(_plain(match["said"], labels) for match in stated)
+
+
+def _plain(said: str, labels: Sequence[str]) -> bool:
+    """Return whether these words are an answer by themselves, and not a description of one."""
+    bare = said.strip().strip(_QUOTES).strip()
+    if not 1 <= len(bare.split()) <= _PLAIN_WORDS:
+        return False
+    if all(len(label) <= _SHORT for label in labels) and len(bare) > _SHORT:
+        return False  # of a multiple choice: the words of an option
+    if bare == said.strip() and _PROSE.search(bare):
+        return False
+    near = (SequenceMatcher(None, bare.casefold(), label.casefold()).ratio() for label in labels)
+    return max(near) < _ALIKE
+
+
+def _occurs(text: str, labels: Sequence[str]) -> bool:
+    """Return whether any label stands in the text, however it is spaced."""
+    words = re.findall(r"\w+", text.casefold())
+    for label in labels:
+        parts = re.findall(r"\w+", label.casefold())
+        if len(label) <= _SHORT or not parts:
+            if label.casefold() in words or (not parts and label in text):
+                return True
+        elif "".join(parts) in "".join(words):
+            return True
+    return False
 
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:

@@ -247,6 +247,9 @@ class SearchRecord:
     """By candidate id: share of right answers expected of it on validation, its labels weighted the
     same, in [0, 1]. From all lists' gold probabilities, so less a matter of luck than one list's
     score; empty where the endpoint told none."""
+    list_gains: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
+    """By candidate id, then rule id: the mean score of the list less that of the same list without
+    the rule, over the examples that both were asked; only where both lists were tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

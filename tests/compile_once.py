@@ -1,19 +1,23 @@
-"""One compile in a process of its own: `compile_once.py RUN_DIR CALLS [KIND NUMBER HOW]`.
+"""Compiles, each in a process of its own, forked from this one.
 
-Each answered call adds the line `student` or `teacher` to the file CALLS. With the last three, the
-process ends just before call NUMBER of KIND (`student`, `teacher` or `edits`), by `kill` or `exit`.
-What was found is printed as JSON.
+Each line of the standard input is a JSON list `[RUN_DIR, CALLS, FOUND]` or `[RUN_DIR, CALLS, FOUND,
+KIND, NUMBER, HOW]`; the exit code of its process is printed, below zero for a signal. Each answered
+call adds the line `student` or `teacher` to the file CALLS; what was found is written into FOUND as
+JSON. With the last three, the process ends just before call NUMBER of KIND (`student`, `teacher` or
+`edits`), by `kill` or `exit`.
 """
 
 import json
 import os
 import signal
 import sys
+import traceback
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
 import dspy
+import litellm  # noqa: F401 - imported late by the package, and slow to
 import optuna
 
 from fakes import FakeEngine, Prompt, fake_lm
@@ -52,7 +56,7 @@ class Ending(FakeEngine):
         return super().complete(request)
 
 
-def main(run_dir, calls, *end):
+def compile_once(run_dir, calls, found_file, *end):
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     ends = Ends(calls, *end)
     student = fake_lm(Ending("student", Student(), ends), name="fake/student")
@@ -68,8 +72,24 @@ def main(run_dir, calls, *end):
         program = optimizer.compile(DirectStudent(Colour), **SETS)
     found = asdict(program.pld_result)
     del found["wall_s"], found["versions"]
-    return json.dumps({"result": found, "program": program.dump_state()["predict"]})
+    text = json.dumps({"result": found, "program": program.dump_state()["predict"]})
+    Path(found_file).write_text(text, encoding="utf-8")
+
+
+def main():
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            try:
+                compile_once(*json.loads(line))
+            except BaseException:  # noqa: BLE001 - the child must not go on as its parent
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    sys.stdout.write(main(*sys.argv[1:]))
+    main()

@@ -7,23 +7,30 @@ from fakes import fake_lm
 from keyword_runs import SETS, Colour, compiled, engines, pld
 from pld_dspy import DirectStudent, PLDConfig
 from pld_dspy.search import SearchConfig
-from processes import compile_in_process
+from processes import Compiles
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory):
+def compiles():
+    with Compiles(hash_seed="1") as compiles:
+        yield compiles
+
+
+@pytest.fixture(scope="module")
+def first(compiles, tmp_path_factory):
     """A run folder, what was found in it, and the calls it took."""
     folder = tmp_path_factory.mktemp("runs") / "first"
-    code, found, calls = compile_in_process(folder, hash_seed="1")
+    code, found, calls = compiles.run(folder)
     assert code == 0
     return folder, found, calls
 
 
 def test_another_process_with_another_hash_seed_finds_the_same(first, tmp_path):
     _, expected, expected_calls = first
-    code, found, calls = compile_in_process(tmp_path / "second", hash_seed="2")
+    with Compiles(hash_seed="2") as others:
+        code, found, calls = others.run(tmp_path / "second")
 
     assert code == 0
     assert found == expected
@@ -35,9 +42,9 @@ def test_another_process_with_another_hash_seed_finds_the_same(first, tmp_path):
     }
 
 
-def test_another_process_finds_the_stored_answers_and_asks_nothing(first, tmp_path):
+def test_another_process_finds_the_stored_answers_and_asks_nothing(compiles, first, tmp_path):
     folder, expected, _ = first
-    code, found, calls = compile_in_process(folder, hash_seed="3", calls=tmp_path / "calls.txt")
+    code, found, calls = compiles.run(folder, calls=tmp_path / "calls.txt")
 
     assert code == 0
     assert found == expected

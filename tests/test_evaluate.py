@@ -162,6 +162,49 @@ def test_a_program_that_always_crashes_is_an_error():
         run(evaluator(follower()), program)
 
 
+class Renamed(dspy.Module):
+    """Returns the answer under another name than the examples' label."""
+
+    def __init__(self, fields=("colour",), *, lacks=lambda text: True):
+        super().__init__()
+        self.inner = student()
+        self.fields, self.lacks = fields, lacks
+
+    def forward(self, text):
+        said = self.inner(text=text).label
+        if self.lacks(text):
+            return dspy.Prediction(**dict.fromkeys(self.fields, said))
+        return dspy.Prediction(label=said)
+
+
+@pytest.mark.parametrize(
+    ("fields", "had"), [(("colour", "why"), "'colour', 'why'"), ((), "no field at all")]
+)
+def test_a_prediction_without_the_labelled_field_is_an_error_in_one_line(fields, had):
+    with pytest.raises(PLDError, match=f"lacks the labelled field 'label' and has {had}; ") as e:
+        run(evaluator(follower()), Renamed(fields))
+    assert "\n" not in str(e.value)
+
+
+def test_what_is_no_prediction_is_an_error_in_one_line():
+    class Bare(Renamed):
+        def forward(self, text):
+            return super().forward(text).colour
+
+    with pytest.raises(PLDError, match=r"the program returned str; return a dspy\.Prediction with"):
+        run(evaluator(follower()), Bare())
+
+
+def test_an_example_without_the_labelled_field_has_no_score_and_is_counted(caplog):
+    odd = {example.text for example in EXAMPLES[::3]}
+    found = run(evaluator(follower()), Renamed(lacks=lambda text: text in odd))
+
+    assert found.failures == len(odd)
+    assert found.unparsed_rate == 0.0
+    assert as_accuracy(found) == 1.0
+    assert "lacks the labelled field" in caplog.text
+
+
 def test_no_examples_is_an_error():
     with pytest.raises(DataError, match="the val split is empty; give it examples"):
         run(evaluator(follower()), examples=[])

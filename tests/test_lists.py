@@ -97,6 +97,8 @@ def test_edits_are_read(line, action, targets, texts):
         "If x, answer red.",
         "none",
         "R2: If x, answer red.",
+        "ADD: If x, answer strawberry",  # which is no label
+        "SPLIT R2: If x, answer red || If y, answer strawberry",
     ],
 )
 def test_other_lines_are_counted_as_unreadable(line):

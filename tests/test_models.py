@@ -20,9 +20,10 @@ from dspy.utils.exceptions import (
 )
 
 from pld_dspy import models
+from pld_dspy.catalogue import CATALOGUE
 from pld_dspy.download import model_path
 from pld_dspy.errors import ModelError
-from pld_dspy.local import CATALOGUE, ServerSettings
+from pld_dspy.local import ServerSettings
 from pld_dspy.models import check_lm, context_too_long, count_tokens, explain, make_lm, model_name
 
 

@@ -33,6 +33,7 @@ from pld_dspy.refine import RefineConfig
 from pld_dspy.rules import RuleConfig
 from pld_dspy.search import SearchConfig
 from pld_dspy.traces import make_trace
+from pld_dspy.tracking import NullTracker
 
 SMALL = PLDConfig(search=SearchConfig(trials=2), refine=RefineConfig(rounds=1), finalists=1)
 """Enough for what does not depend on the size of the search."""
@@ -157,6 +158,11 @@ def test_the_result_records_what_was_tried(run):
     assert found.chosen_id in scored["select"]
     assert found.select_delta.low > 0
     assert "finalists on 24 selection examples" in found.reason
+    texts = {rule.id: rule.text for c in found.candidates for rule in c.rules}
+    by_id = {c.id: c for c in found.candidates}
+    assert found.search.list_gains
+    for candidate, gains in found.search.list_gains.items():
+        assert {texts[i] for i in gains} <= {rule.text for rule in by_id[candidate].rules}
 
 
 @pytest.mark.slow
@@ -272,11 +278,25 @@ def test_one_labelled_predictor_of_two():
     assert program.pld_result.usage["student"].calls == student.calls
 
 
-def test_two_labelled_predictors():
+def test_two_labelled_predictors(tmp_path):
+    curves = []
+
+    class Listener(NullTracker):
+        def metrics(self, values, *, step=None):
+            curves.extend(values)
+
     sets = {name: with_kinds(examples) for name, examples in SETS.items()}
     with dspy.context(adapter=DirectAdapter()):
         student, teacher = engines()
-        program = compiled(student, teacher, Chain(), sets=sets, config=SMALL)
+        program = compiled(
+            student,
+            teacher,
+            Chain(),
+            sets=sets,
+            config=SMALL,
+            run_dir=tmp_path,
+            tracker=Listener(),
+        )
         score = share_right(program, TEST)
     first, second = program.pld_result.predictors
 
@@ -289,6 +309,11 @@ def test_two_labelled_predictors():
     assert program.second.signature.instructions == second.chosen.prompt
     # What is scored is the label: it does not show the mistakes of the first step.
     assert first.edits == ()
+    # What one draws and logs does not take the place of the other's.
+    pictures = {path.name for path in tmp_path.glob("*.png")}
+    assert "search_history-first.png" in pictures
+    assert all("-first" in name or "-second" in name for name in pictures)
+    assert {"first/val/score", "second/val/score"} <= set(curves)
     for role, engine in (("student", student), ("teacher", teacher)):
         assert program.pld_result.usage[role].calls == engine.calls
 

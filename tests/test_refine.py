@@ -1,7 +1,8 @@
-"""Conflict resolution: edits are kept only if validation does not fall, and the rest stays."""
+"""Conflict resolution: edits are kept only if they pay on validation, and the rest stays."""
 
 import random
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -28,11 +29,11 @@ LABELS = ("red", "green", "blue", "grey")
 class Loop:
     """A refinement with fakes on both sides, and what they were asked."""
 
-    def __init__(self, answer, *, student=None, val=VAL, train=TRAIN):
+    def __init__(self, answer, *, student=None, val=VAL, train=TRAIN, evaluator=Evaluator):
         self.teacher = answer if isinstance(answer, FakeEngine) else FakeEngine(answer)
         self.student = student or Student()
         self.store = StageStore()
-        self.evaluator = Evaluator(
+        self.evaluator = evaluator(
             lm=fake_lm(self.student),
             metric=accuracy,
             label_key="label",
@@ -51,7 +52,7 @@ class Loop:
             seed=0,
         )
 
-    def run(self, texts, **settings):
+    def run(self, texts, traces=TRACES, **settings):
         rules = [make_rule(text, TRACES[:2], origin="synthesis") for text in texts]
         self.start = make_candidate("Name the colour.", rules, origin="synthesis")
         self.score = self.evaluator.run(
@@ -67,7 +68,7 @@ class Loop:
             self.problem,
             evaluator=self.evaluator,
             teacher=Teacher(lm=fake_lm(self.teacher), store=self.store, progress=silent),
-            traces=TRACES,
+            traces=traces,
             config=RefineConfig(**settings),
         )
 
@@ -126,22 +127,66 @@ def random_edits(seed):
 def test_accepted_edits_never_lower_the_validation_score(seed):
     loop = Loop(random_edits(seed))
     refined = loop.run([*TASK.rules[1:3], keyword_rule("river", "red")], rounds=4, patience=4)
-    rules, score = loop.start.rules, loop.score.score
+    rules, score, prompt = loop.start.rules, loop.score.score, loop.start.prompt
     scores = iter(zip(refined.candidates, refined.evaluations, strict=True))
     for edit in refined.edits:
         candidate, evaluation = next(scores)
         assert candidate.rules == apply_edit(rules, edit)
         assert evaluation.score == naive(candidate)
         assert edit.delta == pytest.approx(evaluation.score - score)
-        assert edit.accepted == (edit.delta >= 0 and edit.p_worse <= RefineConfig().max_p_worse)
+        shorter = len(candidate.prompt) < len(prompt)
+        assert edit.accepted == (
+            (edit.delta > 0 or (edit.delta == 0 and shorter))
+            and edit.p_worse <= RefineConfig().max_p_worse
+        )
         if edit.accepted:
             assert evaluation.score >= score
-            rules, score = candidate.rules, evaluation.score
+            rules, score, prompt = candidate.rules, evaluation.score, candidate.prompt
 
     assert next(scores, None) is None
     assert refined.best.rules == rules
     assert naive(refined.best) == score >= loop.score.score
     assert refined.edits
+
+
+IDLE = keyword_rule("zebra", "red")
+"""A rule about a word that no example has."""
+
+
+@pytest.mark.parametrize(
+    ("line", "accepted"),
+    [
+        (f"ADD: {keyword_rule('walrus', 'blue')}", False),
+        (f"MODIFY R2: {keyword_rule('walrus', 'red')}", False),
+        ("DELETE R2", True),
+        (f"MERGE R1 R2: {TASK.rules[0]}", True),
+    ],
+)
+def test_an_edit_that_changes_no_answer_must_make_the_prompt_shorter(line, accepted):
+    loop = Loop(lambda prompt: edits(line))
+    (edit,) = loop.run([TASK.rules[0], IDLE], rounds=1).edits
+
+    assert edit.delta == 0
+    assert edit.accepted is accepted
+
+
+@pytest.mark.parametrize(
+    ("told", "accepted"),
+    [((0.6, 0.7), True), ((0.7, 0.6), False), ((0.6, 0.6), False), ((0.6, None), False)],
+)
+def test_an_edit_that_changes_no_answer_may_make_them_surer(told, accepted):
+    class Telling(Evaluator):
+        """Tells how probable each gold label is, without and with the rule."""
+
+        def run(self, program, examples, **settings):
+            said = super().run(program, examples, **settings)
+            p_gold = told[IDLE in program.predict.signature.instructions]
+            return replace(said, answers=tuple(replace(a, p_gold=p_gold) for a in said.answers))
+
+    loop = Loop(lambda prompt: edits(f"ADD: {IDLE}"), evaluator=Telling)
+    (edit,) = loop.run([TASK.rules[0]], rounds=1).edits
+
+    assert (edit.delta, edit.accepted) == (0, accepted)
 
 
 def test_an_edit_that_hurts_is_recorded_and_left_out():
@@ -197,6 +242,22 @@ def test_a_new_rule_rests_on_the_failures_that_were_shown():
     assert shown
     assert {traces[i].example_id for i in edit.added[0].trace_ids} <= shown
     assert edit.added[0].labels == {"blue": edit.added[0].support}
+
+
+def test_every_draw_of_a_failure_is_evidence():
+    again = [
+        make_trace(t.example_id, t.label, "another reason", t.rule, draw=draw)
+        for draw in (1, 2)
+        for t in TRACES
+    ]
+    loop = Loop(lambda prompt: edits(f"ADD: {TASK.rules[2]}"))
+    (alone,) = loop.run(TASK.rules[:2], rounds=1).edits
+    loop = Loop(lambda prompt: edits(f"ADD: {TASK.rules[2]}"))
+    (edit,) = loop.run(TASK.rules[:2], rounds=1, traces=[*TRACES, *again]).edits
+
+    draws = {t.id: t.draw for t in (*TRACES, *again)}
+    assert edit.added[0].support == 3 * alone.added[0].support > 0
+    assert {draws[i] for i in edit.added[0].trace_ids} == {0, 1, 2}
 
 
 @pytest.mark.parametrize(

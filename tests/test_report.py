@@ -1,7 +1,10 @@
 import io
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
+import dspy
 import pytest
 from rich.console import Console
 
@@ -24,7 +27,8 @@ from pld_dspy.report import (
 )
 from pld_dspy.rules import make_rule
 from pld_dspy.runconfig import read_config
-from pld_dspy.runfiles import rules_with_evidence
+from pld_dspy.runfiles import Pictures, rules_with_evidence, write_pictures
+from pld_dspy.tasks import Task
 from pld_dspy.traces import make_trace
 from pld_dspy.tracking import NullTracker
 from pld_dspy.types import (
@@ -33,6 +37,7 @@ from pld_dspy.types import (
     Diagnosis,
     Evaluation,
     Interval,
+    PLDResult,
     PredictorResult,
     SearchRecord,
     TriedList,
@@ -123,6 +128,9 @@ def test_a_folder_without_a_report_says_how_to_get_one(tmp_path):
     (tmp_path / "report.json").write_text('{"task": 1}', encoding="utf-8")
     with pytest.raises(StorageError, match="is not a report of this version"):
         Report.read(tmp_path)
+    (tmp_path / "report.json").write_bytes(b"\xff\xfe{")
+    with pytest.raises(StorageError, match=r"report\.json is not text \(.*\); run again"):
+        Report.read(tmp_path)
 
 
 def test_the_environment_is_recorded():
@@ -173,6 +181,12 @@ def test_brackets_of_the_data_are_no_markup(finished):
     assert "If [bold] or [/x] occurs" in printed(
         show_rules, {"predict": {**rules["predict"], "rules": [first]}}
     )
+    odd = {**rules["predict"], "rules": [{**first, "labels": {"[/x]": 1, "[red]": 2}}]}
+    table = printed(show_rules, {"[/first]": odd, "second": odd})
+    assert "[/x] 1, [red] 2" in table
+    assert "Rules of [/first]" in table
+    report = finished[0].model_copy(update={"task": "a [/task]"})
+    assert "a [/task], test" in printed(show_report, report, rules, finished[2])
 
 
 def test_the_page_holds_the_scores_the_rules_and_the_pictures(finished):
@@ -184,6 +198,24 @@ def test_the_page_holds_the_scores_the_rules_and_the_pictures(finished):
     assert "![confusion](confusion.png)" in page
     for number, rule in enumerate(rules["predict"]["rules"], 1):
         assert f"\n{number}. {rule['text']}" in page
+
+
+def test_the_page_and_the_terminal_find_the_pictures_of_each_predictor(finished, tmp_path):
+    report, rules, _ = finished
+    for name in ("confusion", "gains-first", "gains-second", "search_history-first"):
+        (tmp_path / f"{name}.png").touch()
+    write_markdown(report, rules, tmp_path / "report.md")
+    page = (tmp_path / "report.md").read_text(encoding="utf-8")
+    text = printed(show_report, report, rules, tmp_path)
+
+    for name, what in (
+        ("confusion", "confusion"),
+        ("gains-first", "gains of first"),
+        ("gains-second", "gains of second"),
+        ("search_history-first", "search history of first"),
+    ):
+        assert f"![{what}]({name}.png)" in page
+        assert re.search(rf"{name}\.png +{what}\n", text)
 
 
 SEARCHED = {
@@ -354,9 +386,29 @@ def test_the_gain_stands_beside_the_support():
     assert "gain" not in printed(show_rule, part["rules"][1], {})
 
 
+def test_what_a_rule_is_worth_in_the_chosen_list_stands_beside_its_gain(finished, tmp_path):
+    chosen = distilled(rules=(TWIN, OTHER)).chosen_id
+    worth = {RULE.id: Interval(estimate=0.2, low=0.05, high=0.35)}
+    searched = replace(record(), list_gains={chosen: worth, "c": {OTHER.id: worth[RULE.id]}})
+    part = rules_with_evidence(distilled(search=searched, rules=(TWIN, OTHER)), {})
+    table = printed(show_rules, {"predict": part})
+    write_markdown(finished[0], {"predict": part}, tmp_path / "report.md")
+
+    assert [rule["list_gain"] for rule in part["rules"]] == [[0.2, 0.05, 0.35], None]
+    assert "in this list" in table
+    (row,) = [line for line in table.splitlines() if TWIN.id in line]
+    assert row.index("+0.10 [-0.05, +0.25]") < row.index("+0.20 [+0.05, +0.35]")
+    facts = "gain +0.10 [-0.05, +0.25]{}in this list +0.20 [+0.05, +0.35]"
+    assert facts.format(", ") in printed(show_rule, part["rules"][0], {})
+    assert facts.format("; ") in (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "in this list" not in printed(show_rule, part["rules"][1], {})
+
+
 def test_rules_of_an_older_run_are_shown_without_gains(finished):
     _, rules, _ = finished
-    old = [{k: v for k, v in r.items() if k != "gain"} for r in rules["predict"]["rules"]]
+    old = [
+        {k: v for k, v in r.items() if not k.endswith("gain")} for r in rules["predict"]["rules"]
+    ]
 
     table = printed(show_rules, {"predict": {**rules["predict"], "rules": old}})
     assert "gain" not in table
@@ -435,3 +487,43 @@ def test_a_terminal_gets_one_line_a_stage():
         stages = [task.description for task in progress._bars.tasks]
 
     assert stages == ["teacher explains", "lists on val, no. 3"]
+
+
+def test_each_predictor_of_several_has_its_own_pictures(tmp_path, monkeypatch):
+    monkeypatch.setattr("pld_dspy.runfiles._cluster_picture", lambda part, embedder: None)
+    part = distilled(search=record())
+    parts = [replace(part, predictor=name) for name in ("first", "steps[1]")]
+    said = evaluation("aabb")
+    task = Task(
+        name="t",
+        signature=dspy.Signature("text -> label"),
+        label_key="label",
+        labels=("a", "b"),
+        input_keys=("text",),
+        metric="macro_f1",
+        examples=(),
+    )
+
+    def drawn(*parts):
+        result = PLDResult(
+            predictors=parts, usage={}, dropped={}, split_sizes={}, seed=0, wall_s=0.0
+        )
+        pictures = Pictures(
+            task=task,
+            result=result,
+            before=said,
+            after=said,
+            intervals=((0.0, 1.0), (0.0, 1.0)),
+            embedder="tfidf",
+        )
+        return [path.name for path in write_pictures(pictures, tmp_path)]
+
+    whole = ["confusion.png", "before_after.png"]
+    assert drawn(parts[0]) == [*whole, "candidates.png", "gains.png"]
+    assert drawn(*parts) == [
+        *whole,
+        "candidates-first.png",
+        "gains-first.png",
+        "candidates-steps_1_.png",
+        "gains-steps_1_.png",
+    ]

@@ -1,6 +1,7 @@
 """The search: no list twice, bounded, racing saves calls, limits hold, the same for the same seed."""
 
 from dataclasses import replace
+from importlib.util import find_spec
 
 import optuna
 import pytest
@@ -42,7 +43,17 @@ def lists(found):
     return [tried.listing for tried in found.tried]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def needs(sampler, package):
+    """A sampler of a package that is not among the requirements: tried where the package is."""
+    missing = find_spec(package) is None
+    reason = f"{package} is not installed; `pip install {package}` to try this sampler"
+    return pytest.param(sampler, marks=pytest.mark.skipif(missing, reason=reason))
+
+
+SAMPLERS = ["tpe", "random", needs("gp", "torch"), needs("cmaes", "cmaes")]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("trials", [1, 6, 20])
 def test_as_many_different_lists_are_tried_as_allowed(sampler, trials):
     _, contest, calls, study = begin(trials=trials, sampler=sampler)
@@ -146,10 +157,26 @@ def test_one_validation_example_a_class_is_refused_before_any_call():
     assert not calls
 
 
-def test_a_sampler_that_is_not_installed_is_named():
-    _, contest, _, study = begin(trials=12, sampler="gp")
-    with pytest.raises(ConfigError, match="needs the package torch"):
+@pytest.mark.parametrize(("sampler", "package"), [("gp", "torch"), ("cmaes", "cmaes")])
+def test_a_sampler_that_is_not_installed_is_named(sampler, package, monkeypatch):
+    monkeypatch.setattr("pld_dspy.search.find_spec", lambda name: None)
+    _, contest, calls, study = begin(trials=12, sampler=sampler)
+    with pytest.raises(ConfigError, match=f"needs the package {package}; install it, or take"):
         search(contest, study)
+    assert not calls
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_each_sampler_finds_the_same_again_and_goes_on_where_it_stopped(sampler):
+    settings = {"sampler": sampler, "guided": False}  # all but the starts are the sampler's
+    _, contest, _, study = begin(trials=14, **settings)
+    whole = search(contest, study)
+    _, begun, _, study = begin(trials=9, **settings)
+    first = search(begun, study)
+    _, again, calls, _ = begin(trials=14, **settings)
+
+    assert lists(search(again, study)) == lists(whole)
+    assert sum(calls) == whole.calls - first.calls
 
 
 def test_a_study_that_was_begun_goes_on_as_if_it_had_not_stopped():

@@ -15,7 +15,14 @@ from pld_dspy.evaluate import silent
 from pld_dspy.examples import example_id, make_example
 from pld_dspy.store import StageStore
 from pld_dspy.teacher import Teacher
-from pld_dspy.traces import contradicts, extract_traces, import_traces, make_trace, tidy_rule
+from pld_dspy.traces import (
+    contradicts,
+    extract_traces,
+    import_traces,
+    make_trace,
+    names_no_label,
+    tidy_rule,
+)
 
 TASK = keyword_task(12)
 LABELS = TASK.labels
@@ -159,7 +166,7 @@ def test_recorded_traces_are_found_by_either_id(tmp_path):
         tmp_path / "old.jsonl",
         {"id": example_id(EXAMPLES[0]), "rule": "1. If red, answer red", "rationale": "Why."},
         "",
-        {"id": "row-1", "rule": "If green, answer green.", "draw": 2},
+        {"id": "row-1", "rule": "If green, answer green.", "draw": 2, "rationale": None},
     )
     found = import_traces(path, EXAMPLES, label_key="label")
     assert [(t.example_id, t.label, t.rule, t.rationale, t.draw) for t in found.traces] == [
@@ -280,6 +287,65 @@ def test_tidying_gives_one_line_and_loses_no_word(text):
 )
 def test_a_rule_contradicts_only_if_it_says_another_label_and_never_gold(rule, gold, wrong):
     assert contradicts(rule, gold, LABELS) is wrong
+
+
+TEAMS = ("billing", "delivery", "returns")
+
+
+@pytest.mark.parametrize(
+    ("rule", "labels", "outside"),
+    [
+        ("If it is about a password, answer customer service.", TEAMS, True),
+        ('If it is about a password, answer "customer service".', TEAMS, True),
+        ("If it is about a password, then choose support.", TEAMS, True),
+        ("If it is about a password, the answer is Support!", TEAMS, True),
+        ("If it is about a password, label it as support", TEAMS, True),
+        ("Answer: support.", TEAMS, True),
+        ("If the statement must be true, answer E.", ("A", "B", "C", "D"), True),
+        # It is a label, or may be another form of one.
+        ("If it is about a card, answer billing.", TEAMS, False),
+        ("If it is about a card, answer the Billing team.", TEAMS, False),
+        ("If it is about a card, answer card payments (billing).", TEAMS, False),
+        ("If it is about a parcel, answer delivering.", TEAMS, False),
+        ("If it follows, answer entailed.", ("Entailment", "Contradiction"), False),
+        ("If it is unsaid, answer not mentioned.", ("Entailment", "NotMentioned"), False),
+        ("If it is about 1.5 litres, answer 1.5.", ("1.5", "2.5"), False),
+        ("If it is C, answer C++.", ("C++", "C#"), False),
+        # It says its answer in prose.
+        ("If it is about a change, answer the team that is involved in it.", TEAMS, False),
+        ("If it is about a change, answer as the last message did.", TEAMS, False),
+        ("If it is about a change, answer accordingly.", TEAMS, False),
+        ("If two options fit, choose the stronger one.", TEAMS, False),
+        ("If an option repeats the text, choose another option.", ("A", "B"), False),
+        ("If the passage compares, choose 'None of these'.", ("A", "B"), False),
+        # It says none.
+        ("If the answer is unclear, it is about billing.", TEAMS, False),
+        ("If the customer wants an answer today, it is urgent.", TEAMS, False),
+        ("A bill belongs to billing.", TEAMS, False),
+        ("", TEAMS, False),
+        # The set is open.
+        ("If it is about a password, answer customer service.", (), False),
+    ],
+)
+def test_a_rule_names_no_label_only_if_it_plainly_says_another_answer(rule, labels, outside):
+    assert names_no_label(rule, labels) is outside
+
+
+@given(st.sampled_from([LABELS, TEAMS, ("A", "B"), ("not_entailed", "Entailed")]), st.data())
+def test_a_rule_that_says_a_label_never_names_none(labels, data):
+    label = data.draw(st.sampled_from(labels))
+    form = data.draw(st.sampled_from(["answer {}", "answer: {}", "the answer is {}", "choose {}"]))
+    spelled = data.draw(st.sampled_from([str, str.upper, str.title, repr]))(label)
+    rule = f"If {data.draw(st.text(max_size=20))}, {form.format(spelled)}."
+    assert not names_no_label(rule, labels)
+
+
+def test_a_rule_that_says_no_label_is_dropped_and_counted():
+    engine = FakeEngine(lambda p: good(p).replace("answer green", "answer customer service"))
+    found = extract(engine)
+    wrong = sum(e.label == "green" for e in EXAMPLES)
+    assert found.dropped == {"rules that name an answer outside of the labels": wrong}
+    assert [t.label for t in found.traces] == [e.label for e in EXAMPLES if e.label != "green"]
 
 
 def test_trace_ids_depend_on_example_draw_and_rule():

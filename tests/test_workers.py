@@ -1,6 +1,7 @@
 """Several workers on one study: no trial is lost or doubled when one of them is killed."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -24,19 +25,45 @@ from pld_dspy.trials import listing_of
 from work_once import contest_for
 
 TESTS = Path(__file__).parent
-TRIALS = 40
+TRIALS = 16
 
 
-def worker(storage, study, calls, trials=TRIALS):
-    paths = [str(TESTS), str(TESTS.parent)]
-    arguments = [str(TESTS / "work_once.py"), storage, study, str(trials), str(calls)]
-    return subprocess.Popen(
-        [sys.executable, *arguments],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+class Workers:
+    """Starts workers by forking one process that has its imports, which take seconds, done."""
+
+    def __init__(self):
+        paths = [str(TESTS), str(TESTS.parent)]
+        self._process = subprocess.Popen(
+            [sys.executable, str(TESTS / "work_once.py")],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def start(self, storage, study, calls):
+        """Return the process id of a worker that has just begun."""
+        return self._said("start", storage, study, TRIALS, str(calls))
+
+    def wait(self, pid):
+        """Return the exit code of a worker, once it has ended."""
+        return self._said("wait", pid)
+
+    def close(self):
+        self._process.stdin.close()
+        self._process.wait(timeout=60)
+        self._process.stdout.close()
+
+    def _said(self, *request):
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+
+@pytest.fixture(scope="module")
+def workers():
+    with contextlib.closing(Workers()) as workers:
+        yield workers
 
 
 def finished(study):
@@ -122,28 +149,28 @@ def storage(request, tmp_path):
 
 
 @pytest.mark.slow
-def test_workers_finish_a_study_although_one_is_killed_and_another_joins(storage, tmp_path):
+def test_workers_finish_a_study_although_one_is_killed_and_another_joins(
+    workers, storage, tmp_path
+):
     calls = tmp_path / "calls.txt"
     opened = open_storage(storage)
     with quiet():
         study = optuna.create_study(storage=opened, study_name="pld-test", direction="maximize")
-    first, second = (worker(storage, "pld-test", calls) for _ in range(2))
-    begun = f"{first.pid} "
+    first, second = (workers.start(storage, "pld-test", calls) for _ in range(2))
+    begun = f"{first} "
     until(lambda: calls.exists() and calls.read_text().count(f"\n{begun}") >= 8)
     until(lambda: calls.read_text().splitlines()[-1].startswith(begun))
-    first.kill()  # while it works on a list
-    first.communicate()
-    third = worker(storage, "pld-test", calls)
-    for process in (second, third):
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
+    os.kill(first, signal.SIGKILL)  # while it works on a list
+    assert workers.wait(first) == -signal.SIGKILL
+    third = workers.start(storage, "pld-test", calls)
+    assert [workers.wait(pid) for pid in (second, third)] == [0, 0]
 
     done = finished(study)
     lists = Counter(listing_of(trial) for trial in done)
     assert len(done) == len(lists) == TRIALS
     assert not study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    workers = {line.split()[0] for line in calls.read_text().splitlines()}
-    assert workers == {str(p.pid) for p in (first, second, third)}
+    asking = {line.split()[0] for line in calls.read_text().splitlines()}
+    assert asking == {str(pid) for pid in (first, second, third)}
     # What the killed worker had begun was tried again, once.
     retried = [t for t in done if "retry_of" in t.user_attrs]
     lost = [t for t in study.trials if t.number in {r.user_attrs["retry_of"] for r in retried}]
@@ -152,9 +179,7 @@ def test_workers_finish_a_study_although_one_is_killed_and_another_joins(storage
     assert listing_of(retried[0]) == listing_of(lost[0])
 
     before = calls.read_text()
-    late = worker(storage, "pld-test", calls)
-    late.communicate(timeout=60)
-    assert late.returncode == 0
+    assert workers.wait(workers.start(storage, "pld-test", calls)) == 0
     assert calls.read_text() == before
     close(opened)
 

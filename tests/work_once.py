@@ -1,12 +1,16 @@
-"""One search worker in a process of its own: `work_once.py STORAGE STUDY TRIALS CALLS`.
+"""Search workers, each in a process of its own, forked from this one.
 
-The student is simulated and slow. Each block of answers adds the line `<process id> <list>` to the
-file CALLS.
+Each line of the standard input is a JSON list. `["start", STORAGE, STUDY, TRIALS, CALLS]` starts a
+worker and prints its process id; `["wait", ID]` prints its exit code, below zero for a signal. The
+student is simulated and slow. Each block of answers adds the line `<process id> <list>` to the file
+CALLS.
 """
 
+import json
 import os
 import sys
 import time
+import traceback
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +46,28 @@ def contest_for(trials, calls=None):
     return replace(contest, known=known, ask=ask)
 
 
+def start(storage, study, trials, calls):
+    child = os.fork()
+    if child == 0:
+        try:
+            search(contest_for(trials, Path(calls)), find_study(open_storage(storage), study))
+        except BaseException:  # noqa: BLE001 - the child must not go on as its parent
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return child
+
+
+def main():
+    for line in sys.stdin:
+        what, *arguments = json.loads(line)
+        if what == "start":
+            said = start(*arguments)
+        else:
+            said = os.waitstatus_to_exitcode(os.waitpid(*arguments, 0)[1])
+        sys.stdout.write(f"{said}\n")
+        sys.stdout.flush()
+
+
 if __name__ == "__main__":
-    storage, study, trials, calls = sys.argv[1:]
-    search(contest_for(int(trials), Path(calls)), find_study(open_storage(storage), study))
+    main()
