@@ -5,13 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from experiments.comparison.coverage import OWN, Setting
 from experiments.comparison.lines import Line
 from experiments.comparison.resampling import SeedAnswers
 from experiments.comparison.statistics import (
     OURS,
-    OWN,
     REFERENCES,
-    Setting,
     Standing,
     beyond_noise_below,
     change,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from statistics import mean
 from typing import NamedTuple
 
+from experiments.comparison.coverage import Setting, belongs, name_of
 from experiments.comparison.lines import Line
 from experiments.comparison.resampling import SeedAnswers, interval_over_seeds, paired_over_seeds
 from pld_dspy.metrics import accuracy, macro_f1, metric_by_name
@@ -22,18 +23,6 @@ GIVEN = "given"
 TEACHER = "teacher-cot"
 """The teacher that answers directly, with its reasoning: a reference, and no contender."""
 REFERENCES = (GIVEN, TEACHER)
-OWN = "own"
-
-
-class Setting(NamedTuple):
-    """One table of the comparison."""
-
-    task: str
-    student: str
-    teacher: str
-    traces: str
-    split_by: str
-    budget: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,27 +77,9 @@ def scored(lines: Iterable[Line]) -> list[Line]:
     return sorted(found, key=lambda line: (line.optimizer, line.seed, line.cell))
 
 
-def settings(lines: Iterable[Line]) -> list[Setting]:
-    """Return the settings that the lines belong to, sorted; `own` alone where no rival has run."""
-    found: dict[tuple[str, ...], set[str]] = {}
-    for line in lines:
-        key = (line.task, line.student, line.teacher, line.traces, line.split_by)
-        found.setdefault(key, set()).add(line.budget)
-    return sorted(
-        Setting(*key, budget)
-        for key, budgets in found.items()
-        for budget in (budgets - {OWN} or {OWN})
-    )
-
-
 def of_setting(setting: Setting, lines: Iterable[Line]) -> list[Line]:
     """Return the lines of a setting's table, whatever their status."""
-    return [
-        line
-        for line in lines
-        if (line.task, line.student, line.teacher, line.traces, line.split_by) == setting[:-1]
-        and line.budget in {setting.budget, OWN}
-    ]
+    return [line for line in lines if belongs(name_of(line), setting)]
 
 
 def standings(setting: Setting, lines: Iterable[Line]) -> list[Standing]:

@@ -1,0 +1,247 @@
+"""The tables of the comparison, in Markdown. Each function returns text without a last newline."""
+
+from collections.abc import Iterable, Sequence
+
+from experiments.comparison.coverage import Gap, Setting, belongs
+from experiments.comparison.findings import Evidence, Fall, Standoff
+from experiments.comparison.lines import Line
+from experiments.comparison.statistics import (
+    GIVEN,
+    OURS,
+    TEACHER,
+    Standing,
+    below_given,
+    break_even,
+    compile_tokens,
+    mean_of,
+    scored,
+    validation_gap,
+)
+from pld_dspy.plot_style import metric_name
+from pld_dspy.types import Interval
+
+NONE = "–"
+"""What a cell of a table shows where a number is not known or has no meaning."""
+
+_SPLITS = {"item": "random items or official splits", "group": "unseen groups"}
+_TRACES = {"teacher": "the teacher's own traces", "recorded": "recorded traces"}
+_NAMES = {GIVEN: "student as given", TEACHER: "teacher, chain of thought"}
+
+PAPER = (
+    ("StereoSet", "macro-F1", "0.57", "0.75", "0.89", "0.87", "0.90"),
+    ("Contract-NLI", "macro-F1", "0.67", "0.70", "0.76", "0.74", "0.83"),
+    ("LogiQA", "accuracy", "0.67", NONE, "0.67", "0.69", "0.70"),
+)
+"""Gemma-3 4B: zero-shot, 5-shot, LoRA, TextGrad and PLD, as the paper's main table has them."""
+
+
+def name(optimizer: str) -> str:
+    """Return an optimizer's name as the tables write it."""
+    return _NAMES.get(optimizer, optimizer)
+
+
+def setting_name(setting: Setting) -> str:
+    """Return a setting in words."""
+    budget = "" if setting.budget == "own" else f", budget {setting.budget}"
+    traces = _TRACES.get(setting.traces, setting.traces)
+    split = _SPLITS.get(setting.split_by, setting.split_by)
+    return f"{setting.task}, {setting.student}, {traces}, {split}{budget}"
+
+
+def claim_table(checks: Iterable[Standoff]) -> str:
+    """Return where PLD's searched list stands in each setting; the worst verdicts first."""
+    rows = []
+    order = ["does not hold", "holds", "not measured"]
+    for check in sorted(checks, key=lambda c: (order.index(c.verdict), c.setting)):
+        place, closest = NONE, check.reason
+        if check.closest is not None:
+            place = f"{check.rank} of {check.contenders}"
+            closest = check.closest
+        waits = str(check.missing) if check.missing else "0"
+        row = [setting_name(check.setting), check.verdict, place, closest, _signed(check.gap)]
+        rows.append([*row, ", ".join(check.ahead) or NONE, waits])
+    head = ["setting", "verdict", "place of PLD searched", "best of the others"]
+    head += ["its score minus PLD's [95%]", "ahead by more than noise", "cells without a score"]
+    return _table(head, rows)
+
+
+def falls_table(found: Iterable[Fall]) -> str:
+    """Return the PLD runs that end below the student as given by more than noise."""
+    rows = [
+        [fall.line.cell, _score(fall.line.baseline_score), _score(fall.line.score)]
+        + [_signed(fall.delta)]
+        for fall in found
+    ]
+    return _table(["run", "as given", "PLD", "change [95%]"], rows)
+
+
+def standing_table(setting: Setting, found: Sequence[Standing], without: Iterable[Gap]) -> str:
+    """Return one row an optimizer; those without any score come last, as missing or failed."""
+    gaps = [gap for gap in without if belongs(gap.cell, setting)]
+    metric = metric_name(found[0].lines[0].metric) if found else "score"
+    head = ["", "optimizer", "seeds", f"{metric} [95%]", "macro-F1", "accuracy"]
+    head += ["minus as given [95%]", "minus PLD searched [95%]", "McNemar p, Holm", "near first"]
+    rows = [_standing_row(s, sum(g.cell.optimizer == s.optimizer for g in gaps)) for s in found]
+    seen = {s.optimizer for s in found}
+    for optimizer in sorted({g.cell.optimizer for g in gaps} - seen):
+        states = list(dict.fromkeys(g.state for g in gaps if g.cell.optimizer == optimizer))
+        rows.append([NONE, name(optimizer), "0", _plain("; ".join(states)), *[""] * 6])
+    return _table(head, rows)
+
+
+def cost_table(found: Sequence[Standing]) -> str:
+    """Return what each optimizer took, and what its answers take; means over the seeds."""
+    teacher = next((s for s in found if s.optimizer == TEACHER), None)
+    alternative = _answer_tokens(teacher)
+    rows = []
+    for standing in found:
+        lines = standing.lines
+        spent = mean_of(compile_tokens(line) for line in lines)
+        paid = break_even(spent, _answer_tokens(standing), alternative)
+        rows.append(
+            [
+                name(standing.optimizer),
+                _count(mean_of(line.student_calls for line in lines)),
+                _count(mean_of(line.teacher_calls for line in lines)),
+                _count(spent),
+                _money(mean_of(line.cost_usd for line in lines)),
+                _count(mean_of(line.wall_s for line in lines)),
+                _count(mean_of(line.prompt_tokens for line in lines)),
+                _seconds(mean_of(line.test_latency_s for line in lines)),
+                _share(mean_of(line.unparsed_rate for line in lines)),
+                _signed_number(validation_gap(lines)),
+                NONE if standing.optimizer in _NAMES else _count(paid),
+            ]
+        )
+    head = ["optimizer", "student calls", "teacher calls", "tokens of the search", "USD"]
+    head += ["search, s", "prompt tokens", "latency, s", "unreadable", "validation minus test"]
+    return _table([*head, "requests to break even"], rows)
+
+
+def below_table(lines: Iterable[Line]) -> str:
+    """Return, for each optimizer, the share of its runs that end below the student as given."""
+    groups: dict[str, list[Line]] = {}
+    for line in scored(lines):
+        groups.setdefault(line.optimizer, []).append(line)
+    rows = []
+    for optimizer, own in sorted(groups.items()):
+        found = below_given(own)
+        if optimizer in _NAMES or not found.runs:
+            continue
+        rows.append(
+            [name(optimizer), str(found.runs)]
+            + [f"{n} ({n / found.runs:.0%})" for n in (found.below, found.beyond_noise)]
+        )
+    return _table(["optimizer", "runs", "below", "below by more than noise"], rows)
+
+
+def gap_table(without: Iterable[Gap]) -> str:
+    """Return the cells without a score, and why."""
+    rows = [["/".join(map(str, gap.cell)), _plain(gap.state)] for gap in without]
+    return _table(["cell", "state"], rows)
+
+
+def paper_table() -> str:
+    """Return the paper's own figures."""
+    head = ["Gemma-3 4B", "metric", "zero-shot", "5-shot", "LoRA", "TextGrad", "PLD"]
+    return _table(head, [list(row) for row in PAPER])
+
+
+def label_table(found: Evidence) -> str:
+    """Return the recall of each gold label, the largest loss first."""
+    rows = [
+        [_plain(row.label), str(row.n), f"{row.ours:.2f}", f"{row.other:.2f}"]
+        + [f"{(row.ours - row.other) * row.n:+.0f}", str(row.naming)]
+        for row in found.labels
+    ]
+    head = ["label", "examples", f"recall of {found.ours}", f"recall of {name(found.other)}"]
+    return _table([*head, "right answers, difference", "rules that name it"], rows)
+
+
+def confusion_table(found: Evidence) -> str:
+    """Return PLD's most frequent errors."""
+    rows = [[_plain(c.gold), _plain(c.said), str(c.ours), str(c.other)] for c in found.confusions]
+    return _table(["gold", "answered", f"times, {found.ours}", f"times, {name(found.other)}"], rows)
+
+
+def _standing_row(standing: Standing, without: int) -> list[str]:
+    seeds = len(standing.seeds)
+    stopped = sum(line.status == "stopped by budget" for line in standing.lines)
+    return [
+        str(standing.rank or NONE),
+        name(standing.optimizer) + (" †" if stopped else ""),
+        f"{seeds} of {seeds + without}",
+        _interval(standing.score),
+        _score(standing.macro_f1.estimate),
+        _score(standing.accuracy.estimate),
+        _signed(standing.vs_given.delta if standing.vs_given else None),
+        _signed(standing.vs_ours.delta if standing.vs_ours else None),
+        _p_values(standing),
+        {True: "yes", False: "no", None: NONE}[standing.near_first],
+    ]
+
+
+def _p_values(standing: Standing) -> str:
+    if standing.optimizer == OURS or standing.mcnemar_p is None:
+        return NONE
+    holm = NONE if standing.holm_p is None else f"{standing.holm_p:.3f}"
+    return f"{standing.mcnemar_p:.3f}, {holm}"
+
+
+def _answer_tokens(standing: Standing | None) -> float | None:
+    """Return the mean tokens of one test answer, input and output."""
+    if standing is None:
+        return None
+    return mean_of(answer_tokens(line) for line in standing.lines)
+
+
+def answer_tokens(line: Line) -> float | None:
+    """Return input and output tokens of one test answer; None where the line has not both."""
+    output = getattr(line, "answer_output_tokens", None)
+    return None if line.prompt_tokens is None or output is None else line.prompt_tokens + output
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _plain(text: str) -> str:
+    """Return text that cannot break a table: one line, no bars, no links."""
+    for mark in "\\|[]<`*_":
+        text = text.replace(mark, f"\\{mark}")
+    return " ".join(text.split())
+
+
+def _interval(found: Interval) -> str:
+    return f"{found.estimate:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+def _signed(found: Interval | None) -> str:
+    if found is None:
+        return NONE
+    return f"{found.estimate:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+
+
+def _score(value: float | None) -> str:
+    return NONE if value is None else f"{value:.3f}"
+
+
+def _signed_number(value: float | None) -> str:
+    return NONE if value is None else f"{value:+.3f}"
+
+
+def _count(value: float | None) -> str:
+    return NONE if value is None else f"{value:,.0f}"
+
+
+def _money(value: float | None) -> str:
+    return NONE if value is None else f"{value:.4f}"
+
+
+def _seconds(value: float | None) -> str:
+    return NONE if value is None else f"{value:.2f}"
+
+
+def _share(value: float | None) -> str:
+    return NONE if value is None else f"{value:.1%}"
