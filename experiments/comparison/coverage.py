@@ -52,7 +52,8 @@ def cell_name(text: str) -> CellName:
     if len(parts) != len(CellName._fields) or not parts[6].isdigit():
         msg = f"cell {text!r} is not {'/'.join(CellName._fields)}; give eight parts, seed a number"
         raise DataError(msg)
-    return CellName(*parts[:6], int(parts[6]), parts[7])
+    task, optimizer, student, teacher, traces, split_by, seed, budget = parts
+    return CellName(task, optimizer, student, teacher, traces, split_by, int(seed), budget)
 
 
 def name_of(line: Line) -> CellName:
@@ -80,15 +81,21 @@ def gaps(lines: Iterable[Line], expected: Iterable[str] = ()) -> list[Gap]:
 
 
 def settings(cells: Iterable[CellName]) -> list[Setting]:
-    """Return the settings of the cells, sorted; `own` alone where there is no rival's budget."""
+    """Return the settings of the cells, sorted.
+
+    Where a task and student have cells of budget `own` alone, their tables are those of the budgets
+    that others with the same traces and split have; `own` only where there is none.
+    """
     found: dict[tuple[str, ...], set[str]] = {}
+    shared: dict[tuple[str, ...], set[str]] = {}
     for cell in cells:
         key = (cell.task, cell.student, cell.teacher, cell.traces, cell.split_by)
         found.setdefault(key, set()).add(cell.budget)
+        shared.setdefault(key[2:], set()).add(cell.budget)
     return sorted(
         Setting(key[0], key[1], key[2], key[3], key[4], budget)
         for key, budgets in found.items()
-        for budget in (budgets - {OWN} or {OWN})
+        for budget in (budgets - {OWN} or shared[key[2:]] - {OWN} or {OWN})
     )
 
 

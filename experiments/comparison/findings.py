@@ -9,6 +9,7 @@ from experiments.comparison.coverage import OWN, Setting
 from experiments.comparison.lines import Line
 from experiments.comparison.resampling import SeedAnswers
 from experiments.comparison.statistics import (
+    GIVEN,
     OURS,
     REFERENCES,
     Standing,
@@ -23,7 +24,6 @@ from pld_dspy.types import Interval
 
 Verdict = Literal["holds", "does not hold", "not measured"]
 
-AS_GIVEN = "the student as given"
 UNREAD = "(unreadable)"
 _MOST_CONFUSIONS = 6
 
@@ -150,7 +150,15 @@ def why_behind(check: Standoff, found: Sequence[Standing]) -> Evidence:
 
 def why_below(fall: Fall) -> Evidence:
     """Return what tells a PLD run from the student as given."""
-    return _evidence(fall.line.cell, [fall.line], AS_GIVEN, with_given([fall.line]))
+    return _evidence(fall.line.cell, [fall.line], GIVEN, with_given([fall.line]))
+
+
+def reasons(
+    checks: Iterable[Standoff], found: Mapping[Setting, Sequence[Standing]], fell: Iterable[Fall]
+) -> list[Evidence]:
+    """Return the evidence for everything that does not hold."""
+    behind = [why_behind(check, found[check.setting]) for check in checks if check.ahead]
+    return behind + [why_below(fall) for fall in fell]
 
 
 def _not_measured(setting: Setting, ours: Standing | None, others: Sequence[Standing]) -> str:

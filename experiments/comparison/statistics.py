@@ -18,11 +18,12 @@ from pld_dspy.types import Interval
 
 OURS = "pld-searched"
 """The variant of PLD that the claim is about."""
-GIVEN = "given"
+GIVEN = "zero-shot"
 """The student as given; a table has this row even where no cell of that name was run."""
 TEACHER = "teacher-cot"
-"""The teacher that answers directly, with its reasoning: a reference, and no contender."""
-REFERENCES = (GIVEN, TEACHER)
+"""The teacher that answers in the student's place, with its reasoning."""
+REFERENCES = (GIVEN, "student-cot", TEACHER)
+"""No contenders: they are not optimized, or do not answer in one direct call of the student."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +168,12 @@ def compile_tokens(line: Line) -> int | None:
     return line.input_tokens + line.output_tokens
 
 
+def answer_tokens(line: Line) -> float | None:
+    """Return input and output tokens of one test answer; None where a line has not both."""
+    output: float | None = getattr(line, "answer_tokens", None)
+    return None if line.prompt_tokens is None or output is None else line.prompt_tokens + output
+
+
 def break_even(
     compile_tokens: float | None, tokens: float | None, alternative: float | None
 ) -> float | None:
@@ -199,7 +206,7 @@ def _standing(optimizer: str, lines: Sequence[Line], ours: Sequence[Line]) -> St
     metric = lines[0].metric
     runs = [SeedAnswers(line.gold, line.said, line.said) for line in lines]
     against = pairs(ours, lines) if optimizer != OURS else []
-    given = with_given(lines) if optimizer not in REFERENCES[:1] else []
+    given = with_given(lines) if optimizer != GIVEN else []
     return Standing(
         optimizer=optimizer,
         lines=tuple(lines),

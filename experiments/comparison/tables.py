@@ -1,15 +1,17 @@
 """The tables of the comparison, in Markdown. Each function returns text without a last newline."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from experiments.comparison.coverage import Gap, Setting, belongs
-from experiments.comparison.findings import Evidence, Fall, Standoff
+from experiments.comparison.coverage import OWN, Gap, Setting, belongs
+from experiments.comparison.findings import Fall, Standoff
 from experiments.comparison.lines import Line
 from experiments.comparison.statistics import (
     GIVEN,
     OURS,
+    REFERENCES,
     TEACHER,
     Standing,
+    answer_tokens,
     below_given,
     break_even,
     compile_tokens,
@@ -20,12 +22,16 @@ from experiments.comparison.statistics import (
 from pld_dspy.plot_style import metric_name
 from pld_dspy.types import Interval
 
-NONE = "–"
+NONE = "-"
 """What a cell of a table shows where a number is not known or has no meaning."""
 
-_SPLITS = {"item": "random items or official splits", "group": "unseen groups"}
-_TRACES = {"teacher": "the teacher's own traces", "recorded": "recorded traces"}
-_NAMES = {GIVEN: "student as given", TEACHER: "teacher, chain of thought"}
+_SPLITS = {"item": "item split", "group": "group split"}
+_TRACES = {"teacher": "teacher's traces", "recorded": "recorded traces"}
+_NAMES = {
+    GIVEN: "student as given",
+    "student-cot": "student, chain of thought",
+    TEACHER: "teacher, chain of thought",
+}
 
 PAPER = (
     ("StereoSet", "macro-F1", "0.57", "0.75", "0.89", "0.87", "0.90"),
@@ -40,12 +46,16 @@ def name(optimizer: str) -> str:
     return _NAMES.get(optimizer, optimizer)
 
 
+def conditions(setting: Setting) -> str:
+    """Return in words what the tables of one view have in common."""
+    budget = "" if setting.budget == OWN else f", budget {setting.budget}"
+    traces = _TRACES.get(setting.traces, setting.traces)
+    return f"{traces}, {_SPLITS.get(setting.split_by, setting.split_by)}{budget}"
+
+
 def setting_name(setting: Setting) -> str:
     """Return a setting in words."""
-    budget = "" if setting.budget == "own" else f", budget {setting.budget}"
-    traces = _TRACES.get(setting.traces, setting.traces)
-    split = _SPLITS.get(setting.split_by, setting.split_by)
-    return f"{setting.task}, {setting.student}, {traces}, {split}{budget}"
+    return f"{setting.task}, {setting.student}, {conditions(setting)}"
 
 
 def claim_table(checks: Iterable[Standoff]) -> str:
@@ -57,36 +67,64 @@ def claim_table(checks: Iterable[Standoff]) -> str:
         if check.closest is not None:
             place = f"{check.rank} of {check.contenders}"
             closest = check.closest
-        waits = str(check.missing) if check.missing else "0"
-        row = [setting_name(check.setting), check.verdict, place, closest, _signed(check.gap)]
-        rows.append([*row, ", ".join(check.ahead) or NONE, waits])
+        row = [setting_name(check.setting), check.verdict, place, closest, signed(check.gap)]
+        rows.append([*row, ", ".join(check.ahead) or NONE, str(check.missing)])
     head = ["setting", "verdict", "place of PLD searched", "best of the others"]
     head += ["its score minus PLD's [95%]", "ahead by more than noise", "cells without a score"]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def falls_table(found: Iterable[Fall]) -> str:
     """Return the PLD runs that end below the student as given by more than noise."""
     rows = [
-        [fall.line.cell, _score(fall.line.baseline_score), _score(fall.line.score)]
-        + [_signed(fall.delta)]
+        [
+            fall.line.cell,
+            _score(fall.line.baseline_score),
+            _score(fall.line.score),
+            signed(fall.delta),
+        ]
         for fall in found
     ]
-    return _table(["run", "as given", "PLD", "change [95%]"], rows)
+    return table(["run", "as given", "PLD", "change [95%]"], rows)
 
 
 def standing_table(setting: Setting, found: Sequence[Standing], without: Iterable[Gap]) -> str:
     """Return one row an optimizer; those without any score come last, as missing or failed."""
     gaps = [gap for gap in without if belongs(gap.cell, setting)]
-    metric = metric_name(found[0].lines[0].metric) if found else "score"
-    head = ["", "optimizer", "seeds", f"{metric} [95%]", "macro-F1", "accuracy"]
+    main = found[0].lines[0].metric if found else "macro_f1"
+    other = "accuracy" if main == "macro_f1" else "macro_f1"
+    head = ["", "optimizer", "seeds", *(f"{metric_name(m)} [95%]" for m in (main, other))]
     head += ["minus as given [95%]", "minus PLD searched [95%]", "McNemar p, Holm", "near first"]
-    rows = [_standing_row(s, sum(g.cell.optimizer == s.optimizer for g in gaps)) for s in found]
+    rows = [
+        _standing_row(s, {g.cell.seed for g in gaps if g.cell.optimizer == s.optimizer})
+        for s in found
+    ]
     seen = {s.optimizer for s in found}
     for optimizer in sorted({g.cell.optimizer for g in gaps} - seen):
         states = list(dict.fromkeys(g.state for g in gaps if g.cell.optimizer == optimizer))
-        rows.append([NONE, name(optimizer), "0", _plain("; ".join(states)), *[""] * 6])
-    return _table(head, rows)
+        rows.append([NONE, name(optimizer), "0", plain("; ".join(states)), *[""] * 5])
+    return table(head, rows)
+
+
+def summary_table(found: Mapping[Setting, Sequence[Standing]]) -> str:
+    """Return one row an optimizer and one column a task and student: the mean score on test."""
+    scores = {
+        (s.optimizer, setting): s.score.estimate for setting, own in found.items() for s in own
+    }
+    best = {
+        setting: max((s.score.estimate for s in own if s.rank), default=None)
+        for setting, own in found.items()
+    }
+    order = sorted({n for n, _ in scores}, key=lambda n: (n in REFERENCES, n != OURS, n))
+    rows = []
+    for optimizer in order:
+        cells = [scores.get((optimizer, setting)) for setting in found]
+        marked = [
+            "missing" if value is None else f"**{value:.3f}**" if value == top else f"{value:.3f}"
+            for value, top in zip(cells, best.values(), strict=True)
+        ]
+        rows.append([name(optimizer), *marked])
+    return table(["optimizer", *(f"{s.task}, {s.student}" for s in found)], rows)
 
 
 def cost_table(found: Sequence[Standing]) -> str:
@@ -115,7 +153,7 @@ def cost_table(found: Sequence[Standing]) -> str:
         )
     head = ["optimizer", "student calls", "teacher calls", "tokens of the search", "USD"]
     head += ["search, s", "prompt tokens", "latency, s", "unreadable", "validation minus test"]
-    return _table([*head, "requests to break even"], rows)
+    return table([*head, "requests to break even"], rows)
 
 
 def below_table(lines: Iterable[Line]) -> str:
@@ -132,50 +170,63 @@ def below_table(lines: Iterable[Line]) -> str:
             [name(optimizer), str(found.runs)]
             + [f"{n} ({n / found.runs:.0%})" for n in (found.below, found.beyond_noise)]
         )
-    return _table(["optimizer", "runs", "below", "below by more than noise"], rows)
+    return table(["optimizer", "runs", "below", "below by more than noise"], rows)
 
 
 def gap_table(without: Iterable[Gap]) -> str:
     """Return the cells without a score, and why."""
-    rows = [["/".join(map(str, gap.cell)), _plain(gap.state)] for gap in without]
-    return _table(["cell", "state"], rows)
+    rows = [["/".join(map(str, gap.cell)), plain(gap.state)] for gap in without]
+    return table(["cell", "state"], rows)
 
 
 def paper_table() -> str:
     """Return the paper's own figures."""
     head = ["Gemma-3 4B", "metric", "zero-shot", "5-shot", "LoRA", "TextGrad", "PLD"]
-    return _table(head, [list(row) for row in PAPER])
+    return table(head, [list(row) for row in PAPER])
 
 
-def label_table(found: Evidence) -> str:
-    """Return the recall of each gold label, the largest loss first."""
-    rows = [
-        [_plain(row.label), str(row.n), f"{row.ours:.2f}", f"{row.other:.2f}"]
-        + [f"{(row.ours - row.other) * row.n:+.0f}", str(row.naming)]
-        for row in found.labels
-    ]
-    head = ["label", "examples", f"recall of {found.ours}", f"recall of {name(found.other)}"]
-    return _table([*head, "right answers, difference", "rules that name it"], rows)
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return rows of Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def confusion_table(found: Evidence) -> str:
-    """Return PLD's most frequent errors."""
-    rows = [[_plain(c.gold), _plain(c.said), str(c.ours), str(c.other)] for c in found.confusions]
-    return _table(["gold", "answered", f"times, {found.ours}", f"times, {name(found.other)}"], rows)
+def digest_table(lines: Iterable[Line]) -> str:
+    """Return size and content hash of the splits, one row a task, kind of split and seed."""
+    groups: dict[tuple[str, str, int], list[Line]] = {}
+    for line in lines:
+        groups.setdefault((line.task, line.split_by, line.seed), []).append(line)
+    rows = []
+    for (task, split, seed), own in sorted(groups.items()):
+        digests: dict[str, set[str]] = {}
+        for line in own:
+            for part, digest in line.digests.items():
+                digests.setdefault(part, set()).add(f"`{digest[:12]}`")
+        told = "; ".join(f"{part} {', '.join(sorted(d))}" for part, d in sorted(digests.items()))
+        sizes = sorted({line.test_n for line in own if line.score is not None})
+        rows.append([task, split, str(seed), ", ".join(map(str, sizes)) or NONE, told or NONE])
+    return table(["task", "split", "seed", "test n", "digests"], rows)
 
 
-def _standing_row(standing: Standing, without: int) -> list[str]:
-    seeds = len(standing.seeds)
+def plain(text: str) -> str:
+    """Return text that cannot break a table: one line, no bars, no links."""
+    for mark in "\\|[]<`*_":
+        text = text.replace(mark, f"\\{mark}")
+    return " ".join(text.split())
+
+
+def _standing_row(standing: Standing, without: set[int]) -> list[str]:
+    planned = len(without.union(standing.seeds))
+    other = standing.accuracy if standing.lines[0].metric == "macro_f1" else standing.macro_f1
     stopped = sum(line.status == "stopped by budget" for line in standing.lines)
     return [
         str(standing.rank or NONE),
         name(standing.optimizer) + (" †" if stopped else ""),
-        f"{seeds} of {seeds + without}",
+        f"{len(standing.seeds)} of {planned}",
         _interval(standing.score),
-        _score(standing.macro_f1.estimate),
-        _score(standing.accuracy.estimate),
-        _signed(standing.vs_given.delta if standing.vs_given else None),
-        _signed(standing.vs_ours.delta if standing.vs_ours else None),
+        _interval(other),
+        signed(standing.vs_given.delta if standing.vs_given else None),
+        signed(standing.vs_ours.delta if standing.vs_ours else None),
         _p_values(standing),
         {True: "yes", False: "no", None: NONE}[standing.near_first],
     ]
@@ -184,8 +235,12 @@ def _standing_row(standing: Standing, without: int) -> list[str]:
 def _p_values(standing: Standing) -> str:
     if standing.optimizer == OURS or standing.mcnemar_p is None:
         return NONE
-    holm = NONE if standing.holm_p is None else f"{standing.holm_p:.3f}"
-    return f"{standing.mcnemar_p:.3f}, {holm}"
+    holm = NONE if standing.holm_p is None else _p_value(standing.holm_p)
+    return f"{_p_value(standing.mcnemar_p)}, {holm}"
+
+
+def _p_value(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _answer_tokens(standing: Standing | None) -> float | None:
@@ -195,29 +250,12 @@ def _answer_tokens(standing: Standing | None) -> float | None:
     return mean_of(answer_tokens(line) for line in standing.lines)
 
 
-def answer_tokens(line: Line) -> float | None:
-    """Return input and output tokens of one test answer; None where the line has not both."""
-    output = getattr(line, "answer_output_tokens", None)
-    return None if line.prompt_tokens is None or output is None else line.prompt_tokens + output
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def _plain(text: str) -> str:
-    """Return text that cannot break a table: one line, no bars, no links."""
-    for mark in "\\|[]<`*_":
-        text = text.replace(mark, f"\\{mark}")
-    return " ".join(text.split())
-
-
 def _interval(found: Interval) -> str:
     return f"{found.estimate:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
-def _signed(found: Interval | None) -> str:
+def signed(found: Interval | None) -> str:
+    """Return a difference with its interval."""
     if found is None:
         return NONE
     return f"{found.estimate:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
