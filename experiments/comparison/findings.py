@@ -165,7 +165,10 @@ def _not_measured(setting: Setting, ours: Standing | None, others: Sequence[Stan
     if ours is None:
         return f"no {OURS} run has a score"
     if setting.budget == OWN or not any(
-        line.budget == setting.budget for s in others for line in s.lines
+        line.budget == setting.budget
+        for s in others
+        if not is_ours(s.optimizer)
+        for line in s.lines
     ):
         return "no rival at a matched budget has a score on the same test examples"
     return ""

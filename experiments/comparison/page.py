@@ -7,7 +7,7 @@ from experiments.comparison import tables
 from experiments.comparison.coverage import Gap, Setting, belongs, gaps, name_of, settings
 from experiments.comparison.findings import Fall, Standoff, falls, reasons, standoff
 from experiments.comparison.lines import Line, Results
-from experiments.comparison.pictures import Panel
+from experiments.comparison.looks import Panel
 from experiments.comparison.resampling import RESAMPLES, SEED
 from experiments.comparison.statistics import (
     OURS,
@@ -217,6 +217,7 @@ def _method() -> str:
         "(seeds - 1) / seeds in the variance.",
         "Differences are paired: the same seeds and examples are drawn for both. Only seeds that both have, "
         "with the same test examples, count.",
+        "Ranks are by the mean score over the seeds that an optimizer has, which its row counts. "
         "Near first: the interval of the first minus this one, on common seeds, reaches 0. Choosing the "
         "first by its score favours it a little.",
         "McNemar's test is exact and two-sided, on the answers of all common seeds together, against "

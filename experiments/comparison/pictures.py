@@ -1,62 +1,17 @@
 """The pictures of the comparison: one panel a task and student, one colour an optimizer everywhere."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.comparison.coverage import Setting
-from experiments.comparison.statistics import GIVEN, OURS, REFERENCES, Standing, is_ours, mean_of
+from experiments.comparison.looks import Look, Panel, bar_colour, looks
+from experiments.comparison.statistics import GIVEN, OURS, REFERENCES, Standing, mean_of
 from experiments.comparison.tables import name
 from pld_dspy.front import Point, pareto
 from pld_dspy.plot_style import GREY, INK, figure_title, metric_name, styled, wrap
-
-_OURS, _VARIANTS = "#0072B2", ("#56B4E9", "#1B9AAA", "#7A5CC9")
-_RIVAL = "#E3A857"
-_REFERENCES = ("#6B7178", "#8D949B", "#A9B0B7")
-_RIVALS = (
-    "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#999933", "#882255", "#117733", "#AA4499",
-)  # fmt: skip
-_MARKERS = "sD^vP*X<>ph8"
-_DASHES = ("-", "--", ":", "-.")
-
-
-class Panel(NamedTuple):
-    """What one panel shows."""
-
-    setting: Setting
-    standings: Sequence[Standing]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """How an optimizer is drawn."""
-
-    colour: str
-    marker: str
-    dash: str
-
-
-def looks(panels: Iterable[Panel]) -> dict[str, Look]:
-    """Return how each optimizer is drawn, PLD's searched list first, then by name."""
-    names = {s.optimizer for panel in panels for s in panel.standings}
-    references = [r for r in REFERENCES if r in names]
-    variants = sorted(n for n in names if is_ours(n) and n != OURS)
-    rivals = sorted(n for n in names if not is_ours(n) and n not in REFERENCES)
-    found = {OURS: Look(colour=_OURS, marker="o", dash="-")} if OURS in names else {}
-    groups = ((variants, _VARIANTS), (rivals, _RIVALS), (references, _REFERENCES))
-    for group, colours in groups:
-        for number, optimizer in enumerate(group):
-            found[optimizer] = Look(
-                colour=colours[number % len(colours)],
-                marker=_MARKERS[(len(found) - 1) % len(_MARKERS)],
-                dash=_DASHES[number // len(colours) % len(_DASHES)],
-            )
-    return found
 
 
 @styled
@@ -70,7 +25,7 @@ def bars(panels: Sequence[Panel], title: str) -> Figure:
                 axes.text(0.01, place, "missing", va="center", fontsize=8, color=GREY)
                 continue
             score = found[optimizer].score
-            axes.barh(place, score.estimate, height=0.68, color=_bar_colour(optimizer))
+            axes.barh(place, score.estimate, height=0.68, color=bar_colour(optimizer))
             axes.plot([score.low, score.high], [place, place], color=INK, lw=1.3)
             edge = max(score.high, score.estimate)
             axes.text(edge + 0.015, place, f"{score.estimate:.2f}", va="center", fontsize=8.5)
@@ -99,7 +54,7 @@ def latency(panels: Sequence[Panel], title: str) -> Figure:
             if value is None:
                 axes.text(0.01 * top, place, "not measured", va="center", fontsize=8, color=GREY)
                 continue
-            axes.barh(place, value, height=0.68, color=_bar_colour(optimizer))
+            axes.barh(place, value, height=0.68, color=bar_colour(optimizer))
             axes.text(value + 0.02 * top, place, f"{value:.2f}", va="center", fontsize=8.5)
         axes.set_xlim(0, 1.2 * top)
         axes.set_xlabel("seconds a call on test")
@@ -206,12 +161,6 @@ def mean_curve(
 
 def _at(run: Sequence[tuple[int, float]], calls: int) -> float:
     return max(score for at, score in run if at <= calls)
-
-
-def _bar_colour(optimizer: str) -> str:
-    if optimizer in REFERENCES:
-        return _REFERENCES[-1]
-    return _OURS if optimizer == OURS else _VARIANTS[0] if is_ours(optimizer) else _RIVAL
 
 
 def _latency(standing: Standing) -> float | None:

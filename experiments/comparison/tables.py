@@ -29,8 +29,8 @@ _SPLITS = {"item": "item split", "group": "group split"}
 _TRACES = {"teacher": "teacher's traces", "recorded": "recorded traces"}
 _NAMES = {
     GIVEN: "student as given",
-    "student-cot": "student, chain of thought",
-    TEACHER: "teacher, chain of thought",
+    "student-cot": "student with chain of thought",
+    TEACHER: "teacher with chain of thought",
 }
 
 PAPER = (
