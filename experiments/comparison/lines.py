@@ -72,7 +72,8 @@ class Line(BaseModel):
     baseline_macro_f1: float | None = None
     baseline_accuracy: float | None = None
     val_score: float | None = None
-    """Of the program that was kept, on the rivals' validation examples; None if it was not scored."""
+    """Of the program that was kept, on `val` and `select` together, on which the rivals validate;
+    None if it was not scored on all of them."""
     unparsed_rate: float | None = None
     """Share of test answers from which no label could be read."""
     failures: int | None = None
@@ -85,11 +86,14 @@ class Line(BaseModel):
     """The same for the student as given."""
 
     student_calls: int | None = None
-    """Answered calls of the student while the program was looked for; cache hits are not in it."""
+    """Requests to the student while the program was looked for, one an answer."""
     teacher_calls: int | None = None
-    """Answered calls of the teacher, proposer or reflector."""
+    """Requests to the teacher, proposer or reflector."""
     cached_calls: int | None = None
-    """Calls that a cache or a run folder answered, of either model; they count for no budget."""
+    """Calls of either model that DSPy's cache answered within the run; they count for no budget."""
+    replayed_calls: int | None = None
+    """Of the two counts above, those that an earlier process had paid for. They count, with their
+    tokens and their seconds, as if they had been made now."""
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost_usd: float | None = None
@@ -101,7 +105,8 @@ class Line(BaseModel):
     test_latency_s: float | None = None
     """Median seconds of one test call, none of which a cache answered; None if all were stored."""
     curve: tuple[tuple[int, float], ...] = ()
-    """`[calls so far, best validation score so far]`, of programs scored on all of validation."""
+    """`[calls so far, best score on val so far]`. On `val` alone, because every optimizer asks all of
+    it about its programs, but PLD's search asks `select` about its finalists only."""
     program: ProgramNote | None = None
     digests: dict[str, str] = {}
     """By split, over the ids of its examples in order; `test` tells which lines can be paired."""
