@@ -58,8 +58,15 @@ def _write(comparison: Comparison, report: Path, folder: Path) -> None:
 
 
 def expected_cells(grid: Path) -> list[str]:
-    """Return the names of the cells of a grid's settings."""
-    raise NotImplementedError
+    """Return the names of the cells of a comparison's config.
+
+    Raises:
+        ConfigError: The config cannot be read or used.
+    """
+    # Only here, because the optimizers come with it, and a report needs none of them.
+    from experiments.comparison.cells import cells_of, read_compare
+
+    return [cell.name for cell in cells_of(read_compare(grid))]
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -1,6 +1,6 @@
 """Which cells there should be, which have a score, and what became of the others."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from experiments.comparison.lines import Line
@@ -8,6 +8,7 @@ from pld_dspy.errors import DataError
 
 OWN = "own"
 """Budget of the cells that spend nothing or set the budget; they stand in every table."""
+RECORDED = "recorded"
 
 
 class Setting(NamedTuple):
@@ -80,26 +81,38 @@ def gaps(lines: Iterable[Line], expected: Iterable[str] = ()) -> list[Gap]:
     return sorted(found + [Gap(cell, "missing") for cell in wanted - known.keys()])
 
 
-def settings(cells: Iterable[CellName]) -> list[Setting]:
-    """Return the settings of the cells, sorted.
+def tables_of(cells: Iterable[CellName]) -> dict[Setting, frozenset[CellName]]:
+    """Return the cells of each table, the settings sorted.
 
-    Where a task and student have cells of budget `own` alone, their tables are those of the budgets
-    that others with the same traces and split have; `own` only where there is none.
+    An optimizer without a cell for recorded traces uses no traces, so its cells stand in the tables
+    of both kinds. Where a task and student have cells of budget `own` alone, their tables are those
+    of the budgets that others under the same conditions have, and `own` where there is none.
     """
-    found: dict[tuple[str, ...], set[str]] = {}
+    placed = _placed(list(cells))
+    budgets: dict[tuple[str, ...], set[str]] = {}
     shared: dict[tuple[str, ...], set[str]] = {}
-    for cell in cells:
-        key = (cell.task, cell.student, cell.teacher, cell.traces, cell.split_by)
-        found.setdefault(key, set()).add(cell.budget)
+    for key, cell in placed:
+        budgets.setdefault(key, set()).add(cell.budget)
         shared.setdefault(key[2:], set()).add(cell.budget)
-    return sorted(
-        Setting(key[0], key[1], key[2], key[3], key[4], budget)
-        for key, budgets in found.items()
-        for budget in (budgets - {OWN} or shared[key[2:]] - {OWN} or {OWN})
-    )
+    found: dict[Setting, set[CellName]] = {}
+    for key, cell in placed:
+        named = budgets[key] - {OWN} or shared[key[2:]] - {OWN} or {OWN}
+        for budget in named if cell.budget == OWN else {cell.budget}:
+            setting = Setting(key[0], key[1], key[2], key[3], key[4], budget)
+            found.setdefault(setting, set()).add(cell)
+    return {setting: frozenset(found[setting]) for setting in sorted(found)}
 
 
-def belongs(cell: CellName, setting: Setting) -> bool:
-    """Whether a cell stands in the table of a setting."""
-    same = (cell.task, cell.student, cell.teacher, cell.traces, cell.split_by) == setting[:-1]
-    return same and cell.budget in {setting.budget, OWN}
+def _placed(cells: Sequence[CellName]) -> list[tuple[tuple[str, ...], CellName]]:
+    """Return each cell under the task, student, teacher, traces and split where it stands."""
+    traced = {cell.optimizer for cell in cells if cell.traces == RECORDED}
+    kinds: dict[tuple[str, ...], set[str]] = {}
+    for cell in cells:
+        place = (cell.task, cell.student, cell.teacher, cell.split_by)
+        kinds.setdefault(place, set()).add(cell.traces)
+    placed = []
+    for cell in cells:
+        place = (cell.task, cell.student, cell.teacher, cell.split_by)
+        stands = {cell.traces} if cell.optimizer in traced else kinds[place]
+        placed.extend(((*place[:3], traces, cell.split_by), cell) for traces in stands)
+    return placed

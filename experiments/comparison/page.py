@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from experiments.comparison import tables
-from experiments.comparison.coverage import Gap, Setting, belongs, gaps, name_of, settings
+from experiments.comparison.coverage import Gap, Setting, gaps, name_of, tables_of
 from experiments.comparison.findings import Fall, Standoff, falls, reasons, standoff
 from experiments.comparison.lines import Line, Results
 from experiments.comparison.looks import Panel
@@ -36,6 +36,8 @@ class Comparison:
     broken: tuple[str, ...]
     gaps: tuple[Gap, ...]
     found: Mapping[Setting, Sequence[Standing]]
+    lacking: Mapping[Setting, Sequence[Gap]]
+    """The cells of each table that have no score."""
     checks: tuple[Standoff, ...]
     falls: tuple[Fall, ...]
 
@@ -51,18 +53,25 @@ def compare(results: Results, expected: Iterable[str] = ()) -> Comparison:
         DataError: An expected name is no cell name.
     """
     without = gaps(results.lines, expected)
-    cells = [name_of(line) for line in results.lines] + [gap.cell for gap in without]
-    found = {setting: standings(setting, results.lines) for setting in settings(cells)}
-    checks = [
-        standoff(setting, own, missing=sum(belongs(gap.cell, setting) for gap in without))
-        for setting, own in found.items()
-    ]
+    by_name = {name_of(line): line for line in results.lines}
+    cells = tables_of([*by_name, *(gap.cell for gap in without if gap.cell not in by_name)])
+    found = {
+        setting: standings(by_name[cell] for cell in sorted(members) if cell in by_name)
+        for setting, members in cells.items()
+    }
+    lacking = {
+        setting: [gap for gap in without if gap.cell in members]
+        for setting, members in cells.items()
+    }
     return Comparison(
         lines=tuple(sorted(results.lines, key=lambda line: line.cell)),
         broken=tuple(str(broken) for broken in results.broken),
         gaps=tuple(without),
         found=found,
-        checks=tuple(checks),
+        lacking=lacking,
+        checks=tuple(
+            standoff(setting, own, missing=len(lacking[setting])) for setting, own in found.items()
+        ),
         falls=tuple(falls(results.lines)),
     )
 
@@ -171,7 +180,7 @@ def _results(comparison: Comparison, pictures: Mapping[str, str]) -> str:
         parts += [f"![{KINDS[kind]}]({address})" for kind, address in shown]
     for setting, found in comparison.found.items():
         parts.append(f"### {tables.setting_name(setting)}")
-        parts.append(tables.standing_table(setting, found, comparison.gaps))
+        parts.append(tables.standing_table(found, comparison.lacking[setting]))
         if found:
             parts.append(tables.cost_table(found))
         if any(line.status == "stopped by budget" for s in found for line in s.lines):
@@ -223,8 +232,9 @@ def _method() -> str:
         "McNemar's test is exact and two-sided, on the answers of all common seeds together, against "
         f"{OURS}. It takes answers as independent; where seeds share test examples, it is too sure. Holm's "
         "correction is over the rivals of one table that are no variant of PLD.",
-        "A table of budget `x1` or `x3` holds the cells of that budget and those that spend nothing or set "
-        "the budget.",
+        f"A table of budget `x1` or `x3` holds the cells that might make that many times the calls of {OURS}, "
+        "and those that spend nothing or set the budget. An optimizer that uses no traces stands in the "
+        f"tables of both kinds of traces; its budget is then that of {OURS} with the teacher's traces.",
         "Validation minus test: the score by which a program was kept, minus its test score.",
         "Requests to break even: the input and output tokens of the search, of all models, divided by the "
         "tokens that one answer saves against the teacher with chain of thought. Empty where an answer's "

@@ -22,7 +22,7 @@ def bars(panels: Sequence[Panel], title: str) -> Figure:
         found = {s.optimizer: s for s in panel.standings}
         for place, optimizer in enumerate(order):
             if optimizer not in found:
-                axes.text(0.01, place, "missing", va="center", fontsize=8, color=GREY)
+                axes.text(0.01, place, "no score", va="center", fontsize=8, color=GREY)
                 continue
             score = found[optimizer].score
             axes.barh(place, score.estimate, height=0.68, color=bar_colour(optimizer))

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from statistics import mean
 from typing import NamedTuple
 
-from experiments.comparison.coverage import Setting, belongs, name_of
 from experiments.comparison.lines import Line
 from experiments.comparison.resampling import SeedAnswers, interval_over_seeds, paired_over_seeds
 from pld_dspy.metrics import accuracy, macro_f1, metric_by_name
@@ -78,15 +77,10 @@ def scored(lines: Iterable[Line]) -> list[Line]:
     return sorted(found, key=lambda line: (line.optimizer, line.seed, line.cell))
 
 
-def of_setting(setting: Setting, lines: Iterable[Line]) -> list[Line]:
-    """Return the lines of a setting's table, whatever their status."""
-    return [line for line in lines if belongs(name_of(line), setting)]
-
-
-def standings(setting: Setting, lines: Iterable[Line]) -> list[Standing]:
-    """Return the optimizers of one setting, contenders first, each group best first."""
+def standings(lines: Iterable[Line]) -> list[Standing]:
+    """Return the optimizers of one table's lines, contenders first, each group best first."""
     groups: dict[str, list[Line]] = {}
-    for line in scored(of_setting(setting, lines)):
+    for line in scored(lines):
         groups.setdefault(line.optimizer, []).append(line)
     found = [_standing(name, own, groups.get(OURS, [])) for name, own in groups.items()]
     if GIVEN not in groups and (given := _given(groups)):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from experiments.comparison.coverage import OWN, Gap, Setting, belongs
+from experiments.comparison.coverage import OWN, Gap, Setting
 from experiments.comparison.findings import Fall, Standoff
 from experiments.comparison.lines import Line
 from experiments.comparison.statistics import (
@@ -88,9 +88,8 @@ def falls_table(found: Iterable[Fall]) -> str:
     return table(["run", "as given", "PLD", "change [95%]"], rows)
 
 
-def standing_table(setting: Setting, found: Sequence[Standing], without: Iterable[Gap]) -> str:
+def standing_table(found: Sequence[Standing], gaps: Sequence[Gap]) -> str:
     """Return one row an optimizer; those without any score come last, as missing or failed."""
-    gaps = [gap for gap in without if belongs(gap.cell, setting)]
     main = found[0].lines[0].metric if found else "macro_f1"
     other = "accuracy" if main == "macro_f1" else "macro_f1"
     head = ["", "optimizer", "seeds", *(f"{metric_name(m)} [95%]" for m in (main, other))]
