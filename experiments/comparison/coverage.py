@@ -110,7 +110,7 @@ def _placed(cells: Sequence[CellName]) -> list[tuple[tuple[str, ...], CellName]]
     for cell in cells:
         place = (cell.task, cell.student, cell.teacher, cell.split_by)
         kinds.setdefault(place, set()).add(cell.traces)
-    placed = []
+    placed: list[tuple[tuple[str, ...], CellName]] = []
     for cell in cells:
         place = (cell.task, cell.student, cell.teacher, cell.split_by)
         stands = {cell.traces} if cell.optimizer in traced else kinds[place]

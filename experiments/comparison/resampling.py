@@ -34,7 +34,7 @@ class SeedAnswers(NamedTuple):
 class _Draw(NamedTuple):
     where: npt.NDArray[np.bool_]
     """Shape `(resamples, seeds)`: the places at which this seed was drawn."""
-    times: Floats
+    times: npt.NDArray[np.int64]
     """Shape `(places, examples)`: how often each example is drawn there."""
 
 
@@ -100,20 +100,25 @@ def _draws(sizes: tuple[int, ...], n: int, seed: int) -> tuple[_Draw, ...]:
     for number, size in enumerate(sizes):
         where = picks == number
         times = rng.multinomial(size, np.full(size, 1 / size), size=int(where.sum()))
-        draws.append(_Draw(where, times.astype(np.float64)))
+        draws.append(_Draw(where, times))
     return tuple(draws)
 
 
 def _scores(
-    metric: CorpusMetric, gold: Sequence[str], said: Sequence[str | None], times: Floats
+    metric: CorpusMetric,
+    gold: Sequence[str],
+    said: Sequence[str | None],
+    times: npt.NDArray[np.int64],
 ) -> Floats:
     if metric in FROM_COUNTS:
         codes = {label: code for code, label in enumerate(dict.fromkeys([*gold, *said]))}
-        labels = np.eye(len(codes))
+        # Whole numbers, because the threads of a product of floats wait long on busy cores.
+        labels = np.eye(len(codes), dtype=np.int64)
         right, answer = labels[[codes[g] for g in gold]], labels[[codes[s] for s in said]]
-        return FROM_COUNTS[metric](Counts(times @ right, times @ answer, times @ (right * answer)))
+        tables = (times @ part for part in (right, answer, right * answer))
+        return FROM_COUNTS[metric](Counts(*(table.astype(np.float64) for table in tables)))
     values = []
-    for row in times.astype(np.int64):
+    for row in times:
         picked = np.repeat(np.arange(len(gold)), row).tolist()
         values.append(metric([gold[i] for i in picked], [said[i] for i in picked]))
     return np.array(values, dtype=np.float64)

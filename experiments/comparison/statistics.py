@@ -199,14 +199,16 @@ def mean_of(values: Iterable[float | None]) -> float | None:
 def _standing(optimizer: str, lines: Sequence[Line], ours: Sequence[Line]) -> Standing:
     metric = lines[0].metric
     runs = [SeedAnswers(line.gold, line.said, line.said) for line in lines]
+    metrics = {macro_f1, accuracy, metric_by_name(metric)}
+    scores = {m.name: interval_over_seeds(m, runs) for m in metrics}
     against = pairs(ours, lines) if optimizer != OURS else []
     given = with_given(lines) if optimizer != GIVEN else []
     return Standing(
         optimizer=optimizer,
         lines=tuple(lines),
-        score=interval_over_seeds(metric_by_name(metric), runs),
-        macro_f1=interval_over_seeds(macro_f1, runs),
-        accuracy=interval_over_seeds(accuracy, runs),
+        score=scores[metric],
+        macro_f1=scores[macro_f1.name],
+        accuracy=scores[accuracy.name],
         vs_given=difference(metric, given),
         vs_ours=difference(metric, against),
         common_seeds=len(against),
