@@ -367,6 +367,29 @@ def test_mlflow_gets_the_page_the_pictures_and_a_run_for_each_optimizer(tmp_path
     )
 
 
+def test_the_grid_tells_which_cells_are_missing(tmp_path):
+    grid = tmp_path / "grid.toml"
+    grid.write_text(
+        '[[grid]]\ntasks = ["stereoset"]\noptimizers = ["pld-searched", "gepa"]\n'
+        'students = ["qwen2.5-coder-0.5b"]\nteachers = ["qwen2.5-coder-1.5b"]\nseeds = [0, 1]\n',
+        encoding="utf-8",
+    )
+    parts = {"student": "qwen2.5-coder-0.5b", "teacher": "qwen2.5-coder-1.5b"}
+    lines = write(tmp_path / "compare.jsonl", [line(OURS, **parts), line("gepa", **parts)])
+    out = CliRunner().invoke(
+        app,
+        ["--results", str(lines), "--report", str(tmp_path / "R.md"), "--no-mlflow",
+         "--pictures", str(tmp_path / "pictures"), "--grid", str(grid)],
+    )  # fmt: skip
+    written = (tmp_path / "R.md").read_text(encoding="utf-8")
+
+    assert out.exit_code == 0, out.output
+    assert f"| {cell(OURS, seed=1, budget='own', **parts)} | missing |" in written
+    assert f"| {cell('gepa', seed=1, **parts)} | missing |" in written
+    assert "Cells with a score: 2; failed: 0; missing: 2." in written
+    assert "So far: 2 cells of their tables have no score." in written
+
+
 def test_an_unreadable_grid_is_one_line_and_exit_code_2(tmp_path):
     out = CliRunner().invoke(app, ["--grid", str(tmp_path / "none.toml"), "--no-mlflow"])
 

@@ -110,9 +110,11 @@ def headline(comparison: Comparison) -> list[str]:
         for fall in comparison.falls
     ]
     if len(measured) > len(lost):
+        lacking = sum(c.missing for c in measured if c.verdict == "holds")
+        so_far = f" So far: {lacking} cells of their tables have no score." if lacking else ""
         lines.append(
             f"**Holds:** {OURS} is first or within noise of first in {len(measured) - len(lost)} "
-            f"of {len(measured)} settings that were measured at a matched budget."
+            f"of {len(measured)} settings that were measured at a matched budget.{so_far}"
         )
     ours = _runs_of_ours(comparison)
     if ours and not comparison.falls:
@@ -159,7 +161,7 @@ def _claim(comparison: Comparison) -> str:
         f"`{OURS}` is first, or within noise of first, on every task at the matched budget; and no PLD "
         "run ends below the student as given by more than noise.\n\n"
         "It is behind by more than noise where the paired 95% interval of any contender minus it lies "
-        "above 0; contenders are PLD's other variants and all rivals, and none of the references "
+        "above 0, without a correction for their number; contenders are PLD's other variants and all rivals, and none of the references "
         f"({', '.join(map(tables.name, REFERENCES))}). The width of the interval says what difference could have "
         "been seen. A setting with cells that have no score is judged on those that have one.\n\n"
     )
@@ -218,7 +220,8 @@ def _paper() -> str:
 
 def _method() -> str:
     listed = [
-        "Macro-F1 is the mean F1 over the gold labels; an answer that cannot be read is wrong.",
+        "Macro-F1 is the mean F1 over the gold labels; an answer that cannot be read is wrong, and so "
+        "is a test example on which the program crashed; their number stands in the tables.",
         f"Intervals are 95% percentile intervals of {RESAMPLES} resamples (seed {SEED}). A resample draws "
         "seeds with replacement and, within each drawn seed, its test examples with replacement; the score "
         "is the mean over the drawn seeds. With one seed only examples are drawn, so the interval says "
@@ -235,7 +238,8 @@ def _method() -> str:
         f"A table of budget `x1` or `x3` holds the cells that might make that many times the calls of {OURS}, "
         "and those that spend nothing or set the budget. An optimizer that uses no traces stands in the "
         f"tables of both kinds of traces; its budget is then that of {OURS} with the teacher's traces.",
-        "Validation minus test: the score by which a program was kept, minus its test score.",
+        "Validation minus test: the score of the kept program on `val` and `select` together, minus its "
+        "test score.",
         "Requests to break even: the input and output tokens of the search, of all models, divided by the "
         "tokens that one answer saves against the teacher with chain of thought. Empty where an answer's "
         "output tokens are not in the lines, or nothing is saved. A token of either model counts the same.",

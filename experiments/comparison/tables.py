@@ -145,13 +145,20 @@ def cost_table(found: Sequence[Standing]) -> str:
                 _count(mean_of(line.wall_s for line in lines)),
                 _count(mean_of(line.prompt_tokens for line in lines)),
                 _seconds(mean_of(line.test_latency_s for line in lines)),
-                _share(mean_of(line.unparsed_rate for line in lines)),
+                f"{_share(mean_of(line.unparsed_rate for line in lines))}, "
+                f"{sum(line.failures or 0 for line in lines)}",
                 _signed_number(validation_gap(lines)),
                 NONE if standing.optimizer in _NAMES else _count(paid),
             ]
         )
     head = ["optimizer", "student calls", "teacher calls", "tokens of the search", "USD"]
-    head += ["search, s", "prompt tokens", "latency, s", "unreadable", "validation minus test"]
+    head += [
+        "search, s",
+        "prompt tokens",
+        "latency, s",
+        "unreadable, crashed",
+        "validation minus test",
+    ]
     return table([*head, "requests to break even"], rows)
 
 
