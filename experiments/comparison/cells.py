@@ -48,7 +48,7 @@ class TaskFile(Settings):
     balance: Balance = "equal"
     recorded: str | None = None
     """Recorded traces; with either kind of traces their examples go to train first."""
-    clusters: dict[str, Any] = {}
+    clusters: dict[str, Any] = Field(default={})
     """Settings of PLD's clustering that suit the task."""
     context_tokens: Count = 8192
     """For local models."""
@@ -74,7 +74,7 @@ class Variant(Settings):
     title: str = ""
     base: str = SETS_BUDGET
     """The optimizer that runs with these settings."""
-    pld: dict[str, Any] = {}
+    pld: dict[str, Any] = Field(default={})
     """Settings that differ, as in `[pld]`."""
     train: Count | None = None
     """Training examples; None is all."""
@@ -99,13 +99,15 @@ class CompareConfig(Settings):
     """One comparison."""
 
     grid: tuple[Grid, ...]
-    pld: dict[str, Any] = {}
+    pld: dict[str, Any] = Field(default={})
     """Settings of PLD in every cell."""
-    variants: dict[str, Variant] = {}
+    variants: dict[str, Variant] = Field(default={})
     student_tokens: Count = 12
     """Longest direct answer."""
     teacher_tokens: Count = 512
     """Longest explanation, proposal or reflection, for every optimizer."""
+    embedder: str = "tfidf:32"
+    """Of PLD's rules; what a hosted one costs is in no line."""
     wording: Wording = "field"
     """How the student is asked; see `DirectAdapter`."""
 
@@ -167,7 +169,7 @@ class Cell(NamedTuple):
         if len(parts) != len(cls._fields):
             msg = f"{name!r} names no cell; a name is {'/'.join(cls._fields)}"
             raise ConfigError(msg)
-        return cls(*parts[:6], int(parts[6]), parts[7])  # type: ignore[arg-type]
+        return cls._make([*parts[:6], int(parts[6]), parts[7]])
 
 
 def read_compare(path: Path) -> CompareConfig:

@@ -1,5 +1,6 @@
 """One meter for every optimizer: calls, tokens and seconds at the LM, and a cap that ends the search."""
 
+import importlib
 import statistics
 import threading
 import time
@@ -10,9 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import dspy
-
-# The form in which DSPy itself keeps requests and answers; it has no public name in 3.4.
-from dspy._vendor.lm15.serde import request_to_dict, response_from_dict, response_to_dict
 from dspy.clients.backend_selection import CLIENT_KEYS
 from dspy.lm15 import Request, Response
 from dspy.utils.callback import BaseCallback
@@ -26,6 +24,10 @@ Role = Literal["student", "teacher"]
 ROLES: tuple[Role, ...] = ("student", "teacher")
 
 _STAGE = "asked"
+
+# The form in which DSPy itself keeps requests and answers; it has no public name in 3.4. Not an
+# import statement: mypy would then take the untyped package around this typed module for empty.
+_forms: Any = importlib.import_module("dspy._vendor.lm15.serde")
 
 
 class BudgetSpentError(BaseException):
@@ -145,7 +147,7 @@ class Tape:
 
     def key(self, request: Request) -> str:
         """Return the key of this asking of the request."""
-        asked = request_to_dict(request)
+        asked = _forms.request_to_dict(request)
         digest = key_of(asked)
         if (asked.get("config") or {}).get("temperature") == 0:
             return digest
@@ -159,11 +161,11 @@ class Tape:
         record = self._store.get(_STAGE, key)
         if record is None:
             return None
-        return response_from_dict(record["response"]), float(record["seconds"])
+        return _forms.response_from_dict(record["response"]), float(record["seconds"])
 
     def put(self, key: str, response: Response, seconds: float) -> None:
         """Keep the answer."""
-        record = {"seconds": seconds, "response": response_to_dict(response)}
+        record = {"seconds": seconds, "response": _forms.response_to_dict(response)}
         self._store.put(_STAGE, key, record)
 
 

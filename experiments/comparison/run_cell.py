@@ -18,13 +18,14 @@ from experiments.comparison.cells import (
     task_file,
 )
 from experiments.comparison.lines import Line, ProgramNote, Status
-from experiments.comparison.meter import BudgetSpentError, Meter, Tape, metered_lm
+from experiments.comparison.meter import BudgetSpentError, Meter, Role, Tape, metered_lm
 from experiments.rivals import Found, Job, Rival
 from experiments.rivals.table import MAX_ERRORS
 from pld_dspy.errors import ConfigError, DataError, LeakageError
 from pld_dspy.evaluate import Evaluator
 from pld_dspy.metrics import CorpusMetric, accuracy, macro_f1, metric_by_name
 from pld_dspy.outcome import commit, interval, versions
+from pld_dspy.prepare import in_turn
 from pld_dspy.runconfig import RunConfig, TracesConfig
 from pld_dspy.runsetup import Loaded, Models, load, make_models
 from pld_dspy.store import StageStore
@@ -55,26 +56,22 @@ def run_cell(cell: Cell, plan: Plan, budget: int | None) -> Line:
     # An earlier cell of this process must leave nothing behind; the disk would outlive them all.
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
     started = time.monotonic()
-    facts: dict[str, Any] = {
-        "cell": cell.name,
-        "task": cell.task,
-        "optimizer": cell.optimizer,
-        "student": cell.student,
-        "teacher": cell.teacher,
-        "traces": cell.traces,
-        "split_by": cell.split_by,
-        "seed": cell.seed,
-        "budget": cell.budget,
-        "budget_calls": budget,
-        "versions": versions(),
-        "commit": commit(),
-    }
+    facts = _facts(cell) | {"budget_calls": budget}
     try:
         return _Run(cell, plan, budget, facts).line()
     except Exception as error:  # noqa: BLE001 - a rival may raise anything, and is reported
         facts.setdefault("metric", "unknown")
         wall = {"wall_s": time.monotonic() - started}
         return Line(**{**wall, **facts}, status="failed", error=one_line(error))
+
+
+def failed_line(cell: Cell, problem: str) -> Line:
+    """Return the line of a cell that could not run."""
+    return Line(**_facts(cell), metric="unknown", status="failed", error=problem)
+
+
+def _facts(cell: Cell) -> dict[str, Any]:
+    return {"cell": cell.name, **cell._asdict(), "versions": versions(), "commit": commit()}
 
 
 def one_line(error: BaseException) -> str:
@@ -140,7 +137,7 @@ class _Run:
 
     def _search(self) -> tuple[Found, Status]:
         meter = Meter(self.budget)
-        student = self._lm("student", meter, max_tokens=self.config.student_tokens)
+        student = self._lm("student", meter)
         archive = self._archive(student, meter)
         job = self._job(student, archive, meter)
         started = time.monotonic()
@@ -189,7 +186,8 @@ class _Run:
     def _job(self, student: dspy.LM, archive: Archive, meter: Meter) -> Job:
         splits = self.loaded.splits
         variant = self.config.variants.get(self.cell.optimizer)
-        train = splits.train if variant is None else splits.train[: variant.train]
+        most = None if variant is None else variant.train
+        train = tuple(in_turn(splits.train, self.loaded.task.label_key, most))
         traces = self.settings.traces
         return Job(
             task=self.loaded.task,
@@ -205,6 +203,7 @@ class _Run:
             corpus_metric=self.metric,
             guidelines=self.task.guidelines,
             pld=self.config.pld_settings(self.task, self.cell.optimizer),
+            embedder=self.config.embedder,
             traces=traces.path if traces.imported else None,
         )
 
@@ -220,15 +219,17 @@ class _Run:
             meter=meter,
         )
 
-    def _lm(self, role: Any, meter: Meter, **changes: Any) -> dspy.LM:
-        inner = self.models.student if role == "student" else self.models.teacher
-        return metered_lm(inner, role, meter, self.tape, **changes)
+    def _inner(self, role: Role) -> dspy.LM:
+        return self.models.student if role == "student" else self.models.teacher
+
+    def _lm(self, role: Role, meter: Meter, **changes: Any) -> dspy.LM:
+        return metered_lm(self._inner(role), role, meter, self.tape, **changes)
 
     def _test(self, found: Found, meter: Meter) -> Evaluation:
-        longest = found.max_tokens or (
-            self.config.student_tokens if found.answers == "student" else None
-        )
-        changes = {} if longest is None else {"max_tokens": longest}
+        changes: dict[str, Any] = {}
+        if found.max_tokens is not None:
+            usual = self._inner(found.answers).kwargs.get("max_tokens") or 0
+            changes["max_tokens"] = max(found.max_tokens, usual)
         evaluator = Evaluator(
             lm=self._lm(found.answers, meter, cache=False, **changes),
             metric=self.metric,
@@ -248,16 +249,17 @@ class _Run:
 def run_config(cell: Cell, plan: Plan) -> RunConfig:
     """Return the package's own settings for the cell: the task, its split, and the models."""
     task, config = task_file(cell.task), plan.config
-    return RunConfig(
-        run_dir=plan.runs,
-        seed=cell.seed,
-        task=task.task.model_dump(exclude_none=True),
-        split={**task.sizes.model_dump(), "by": cell.split_by, "balance": task.balance},
-        student=_model(cell.student, config.student_tokens, task, plan)
+    settings: dict[str, Any] = {
+        "run_dir": plan.runs,
+        "seed": cell.seed,
+        "task": task.task.model_dump(exclude_none=True),
+        "split": {**task.sizes.model_dump(), "by": cell.split_by, "balance": task.balance},
+        "student": _model(cell.student, config.student_tokens, task, plan)
         | {"wording": config.wording},
-        teacher=_model(cell.teacher, config.teacher_tokens, task, plan),
-        traces={"file": task.recorded, "use": cell.traces == "recorded"},
-    )
+        "teacher": _model(cell.teacher, config.teacher_tokens, task, plan),
+        "traces": {"file": task.recorded, "use": cell.traces == "recorded"},
+    }
+    return RunConfig(**settings)
 
 
 def _model(name: str, max_tokens: int, task: TaskFile, plan: Plan) -> dict[str, Any]:

@@ -10,8 +10,11 @@ RULES = 10
 
 
 class RepairedInferRules(InferRules):
-    """Rebinds the signature, where the shipped one writes into the class that all candidates share:
-    there the returned program has the rules of the last candidate, not of the best."""
+    """InferRules that returns its best candidate.
+
+    The shipped one writes into the Signature class, which all candidates share, so that the program
+    it returns has the rules of the last one.
+    """
 
     def update_program_instructions(
         self, predictor: dspy.Predict, natural_language_rules: str

@@ -15,8 +15,10 @@ REASONING_TOKENS = 256
 
 
 class ReasoningStudent(dspy.Module):
-    """Reasons before it answers, in the plain sections of the same adapter: small models lose the
-    answer in the scaffold of DSPy's own."""
+    """Reasons before it answers, in the plain sections of the same adapter.
+
+    Small models lose the answer in the scaffold of DSPy's own.
+    """
 
     def __init__(self, signature: type[dspy.Signature]) -> None:
         """Ask for reasoning, then for the label."""
@@ -31,7 +33,7 @@ class ReasoningStudent(dspy.Module):
 
 def zero_shot(job: Job) -> Found:
     """Return the student as given."""
-    return Found(job.student(), "the student as given is this row")
+    return Found(job.student())
 
 
 def student_cot(job: Job) -> Found:

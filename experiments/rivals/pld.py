@@ -31,6 +31,7 @@ def _distil(job: Job, *, refine: bool = True, search: bool = True) -> dspy.Modul
     optimizer = PLD(
         metric=job.corpus_metric,
         teacher_lm=job.teacher_lm,
+        embedder=job.embedder,
         config=_settings(job.pld, refine=refine, search=search),
         seed=job.seed,
         traces=job.traces,

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import dspy
 
@@ -42,6 +42,7 @@ class Job:
     guidelines: str
     """Written by hand for the task."""
     pld: PLDConfig
+    embedder: str
     traces: Path | None
     """Recorded traces in the teacher's place."""
 
