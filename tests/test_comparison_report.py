@@ -1,5 +1,7 @@
 """The report on lines that were never run: what is missing, what failed, what does not hold."""
 
+import html
+
 import mlflow
 import numpy as np
 import pytest
@@ -136,6 +138,26 @@ def test_a_rival_below_the_student_as_given_is_counted_and_no_matter_of_the_clai
     )
 
 
+def test_variants_of_a_setting_are_no_contenders_and_have_a_table_apart():
+    found = compared(
+        *wins(), line("pld-eps-02", rate=1.0, budget="x1"), expected=[cell("pld-eps-05")]
+    )
+    told = page(found, {})
+    main, apart = told.split("## Variants of PLD")
+
+    assert [c.verdict for c in found.checks] == ["holds"]
+    assert found.checks[0].missing == 0
+    assert rows(main, "pld-eps-02") == []
+    assert "| pld-eps-02 | 1 of 1 |" in apart
+    assert "| - | pld-eps-05 | 0 | missing |" in apart
+
+
+def test_a_variant_below_the_student_as_given_counts_as_a_pld_run():
+    bad = line("pld-eps-02", said=tuple(LABELS[0] for _ in range(60)))
+
+    assert [fall.line.optimizer for fall in compared(*wins(), bad).falls] == ["pld-eps-02"]
+
+
 # Why.
 
 
@@ -166,8 +188,17 @@ def test_the_evidence_names_labels_errors_and_rules():
         f"largest loss is on gender: {count} right answers fewer of {count}; no rules name it"
         in told
     )
-    assert "```text\n1. A job: profession." in told
+    assert "<pre>1. A job: profession." in told
     assert "seed 0 (kept in the end)" in told
+
+
+def test_rules_cannot_break_the_page():
+    rules = ProgramNote(instructions="Decide.\n\n\n1. <b> `make it` | [so](x)\n```\n</pre>")
+    told = text(line(OURS, said=(None,) * 60, program=rules), line("gepa", rate=1.0))
+    block = told.split("<pre>")[1].split("</pre>")[0]
+
+    assert html.unescape(block) == rules.instructions
+    assert not set("`[|<") & set(block)
 
 
 def test_an_unreadable_answer_is_an_error_of_its_own():
@@ -387,7 +418,7 @@ def test_the_grid_tells_which_cells_are_missing(tmp_path):
     assert f"| {cell(OURS, seed=1, budget='own', **parts)} | missing |" in written
     assert f"| {cell('gepa', seed=1, **parts)} | missing |" in written
     assert "Cells with a score: 2; failed: 0; missing: 2." in written
-    assert "So far: 2 cells of their tables have no score." in written
+    assert "Cells of their tables without a score: 2." in written
 
 
 def test_an_unreadable_grid_is_one_line_and_exit_code_2(tmp_path):

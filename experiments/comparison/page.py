@@ -14,6 +14,7 @@ from experiments.comparison.statistics import (
     REFERENCES,
     Standing,
     below_given,
+    is_ablation,
     is_ours,
     standings,
 )
@@ -36,6 +37,8 @@ class Comparison:
     broken: tuple[str, ...]
     gaps: tuple[Gap, ...]
     found: Mapping[Setting, Sequence[Standing]]
+    varied: Mapping[Setting, Sequence[Standing]]
+    """PLD with one setting varied, beside its searched list; a table of its own."""
     lacking: Mapping[Setting, Sequence[Gap]]
     """The cells of each table that have no score."""
     checks: tuple[Standoff, ...]
@@ -55,22 +58,24 @@ def compare(results: Results, expected: Iterable[str] = ()) -> Comparison:
     without = gaps(results.lines, expected)
     by_name = {name_of(line): line for line in results.lines}
     cells = tables_of([*by_name, *(gap.cell for gap in without if gap.cell not in by_name)])
-    found = {
-        setting: standings(by_name[cell] for cell in sorted(members) if cell in by_name)
-        for setting, members in cells.items()
-    }
-    lacking = {
-        setting: [gap for gap in without if gap.cell in members]
-        for setting, members in cells.items()
-    }
+    found, varied, lacking = {}, {}, {}
+    for setting, members in cells.items():
+        lines = [by_name[cell] for cell in sorted(members) if cell in by_name]
+        found[setting] = standings(line for line in lines if not is_ablation(line.optimizer))
+        lacking[setting] = [gap for gap in without if gap.cell in members]
+        if any(is_ablation(cell.optimizer) for cell in members):
+            apart = [line for line in lines if is_ablation(line.optimizer)]
+            varied[setting] = standings([*apart, *(x for x in lines if x.optimizer == OURS)])
     return Comparison(
         lines=tuple(sorted(results.lines, key=lambda line: line.cell)),
         broken=tuple(str(broken) for broken in results.broken),
         gaps=tuple(without),
         found=found,
+        varied=varied,
         lacking=lacking,
         checks=tuple(
-            standoff(setting, own, missing=len(lacking[setting])) for setting, own in found.items()
+            standoff(setting, own, missing=len(_gaps(lacking[setting], varied=False)))
+            for setting, own in found.items()
         ),
         falls=tuple(falls(results.lines)),
     )
@@ -111,7 +116,7 @@ def headline(comparison: Comparison) -> list[str]:
     ]
     if len(measured) > len(lost):
         lacking = sum(c.missing for c in measured if c.verdict == "holds")
-        so_far = f" So far: {lacking} cells of their tables have no score." if lacking else ""
+        so_far = f" Cells of their tables without a score: {lacking}." if lacking else ""
         lines.append(
             f"**Holds:** {OURS} is first or within noise of first in {len(measured) - len(lost)} "
             f"of {len(measured)} settings that were measured at a matched budget.{so_far}"
@@ -140,7 +145,7 @@ def page(comparison: Comparison, pictures: Mapping[str, str]) -> str:
     """
     parts = ["# Comparison of prompt optimizers", _intro(comparison), _claim(comparison)]
     parts += [why_section(reasons(comparison.checks, comparison.found, comparison.falls))]
-    parts += [_results(comparison, pictures), _below(comparison)]
+    parts += [_results(comparison, pictures), _varied(comparison), _below(comparison)]
     parts += [_missing(comparison), _paper(), _method(), _provenance(comparison.lines)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -182,7 +187,7 @@ def _results(comparison: Comparison, pictures: Mapping[str, str]) -> str:
         parts += [f"![{KINDS[kind]}]({address})" for kind, address in shown]
     for setting, found in comparison.found.items():
         parts.append(f"### {tables.setting_name(setting)}")
-        parts.append(tables.standing_table(found, comparison.lacking[setting]))
+        parts.append(tables.standing_table(found, _gaps(comparison.lacking[setting], varied=False)))
         if found:
             parts.append(tables.cost_table(found))
         if any(line.status == "stopped by budget" for s in found for line in s.lines):
@@ -190,6 +195,24 @@ def _results(comparison: Comparison, pictures: Mapping[str, str]) -> str:
                 "† stopped by its budget in at least one seed; the best so far was tested."
             )
     return "\n\n".join(parts)
+
+
+def _varied(comparison: Comparison) -> str:
+    if not comparison.varied:
+        return ""
+    parts = [
+        "## Variants of PLD\n\nOne setting varied each. They are no contenders: the best of many "
+        "variants on test would be chosen by chance."
+    ]
+    for setting, found in comparison.varied.items():
+        without = _gaps(comparison.lacking[setting], varied=True)
+        parts += [f"### {tables.setting_name(setting)}", tables.standing_table(found, without)]
+        parts += [tables.cost_table(found)] if found else []
+    return "\n\n".join(parts)
+
+
+def _gaps(found: Iterable[Gap], *, varied: bool) -> list[Gap]:
+    return [gap for gap in found if is_ablation(gap.cell.optimizer) == varied]
 
 
 def _below(comparison: Comparison) -> str:

@@ -17,6 +17,8 @@ from pld_dspy.types import Interval
 
 OURS = "pld-searched"
 """The variant of PLD that the claim is about."""
+VARIANTS = (OURS, "pld-clustered", "pld-refined", "pld-gepa")
+"""The variants of PLD that are compared with the rivals; others vary a setting, in a table apart."""
 GIVEN = "zero-shot"
 """The student as given; a table has this row even where no cell of that name was run."""
 TEACHER = "teacher-cot"
@@ -69,6 +71,11 @@ class Below(NamedTuple):
 def is_ours(optimizer: str) -> bool:
     """Whether the optimizer is a variant of PLD."""
     return optimizer.startswith("pld")
+
+
+def is_ablation(optimizer: str) -> bool:
+    """Whether the optimizer is PLD with one setting varied."""
+    return is_ours(optimizer) and optimizer not in VARIANTS
 
 
 def scored(lines: Iterable[Line]) -> list[Line]:

@@ -5,7 +5,13 @@ from pathlib import Path
 
 from experiments.comparison.coverage import Setting
 from experiments.comparison.page import Comparison
-from experiments.comparison.statistics import Standing, compile_tokens, mean_of, validation_gap
+from experiments.comparison.statistics import (
+    Standing,
+    compile_tokens,
+    is_ablation,
+    mean_of,
+    validation_gap,
+)
 from pld_dspy.mlflow_runs import OpenRun, log_digests, log_metrics, log_params, open_run
 from pld_dspy.mlflow_uri import check_reachable, resolve_uri
 
@@ -34,7 +40,8 @@ def log_report(
     try:
         _log_parent(parent, comparison, report, pictures)
         for setting, found in comparison.found.items():
-            for standing in found:
+            varied = (s for s in comparison.varied.get(setting, ()) if is_ablation(s.optimizer))
+            for standing in (*found, *varied):
                 _log_child(parent, uri, setting, standing)
         status = "FINISHED"
     finally:

@@ -32,10 +32,18 @@ def _evidence(found: Evidence) -> str:
     ]
     for rules in found.rules:
         note = f" ({html.escape(plain(rules.note))})" if rules.note else ""
-        text = rules.text.strip().replace("```", "'''") or "(not recorded)"
         head = f"What the student was asked with, seed {rules.seed}{note}"
-        parts.append(f"<details><summary>{head}</summary>\n\n```text\n{text}\n```\n\n</details>")
+        text = _verbatim(rules.text.strip() or "(not recorded)")
+        parts.append(f"<details><summary>{head}</summary>\n\n<pre>{text}</pre>\n\n</details>")
     return "\n\n".join(parts)
+
+
+def _verbatim(text: str) -> str:
+    """Return text that Markdown shows as it is, whatever marks it has."""
+    made = html.escape(text, quote=False)
+    for mark in "`[]*_|":
+        made = made.replace(mark, f"&#{ord(mark)};")
+    return made
 
 
 def _worst(found: Evidence) -> str:
