@@ -225,6 +225,13 @@ def test_missing_and_failed_cells_are_shown_as_such():
     assert f"| {cell('textgrad')} | missing |" in found
 
 
+def test_a_score_without_answers_is_no_result():
+    found = text(*wins(), line("simba").model_copy(update={"gold": (), "said": ()}))
+
+    assert "Cells with a score: 6; failed: 1; missing: 0." in found
+    assert "| - | simba | 0 | no answers in its line |" in found
+
+
 def test_a_setting_without_any_line_is_in_the_tables():
     found = text(*wins(), expected=[cell("gepa", task="logiqa")])
 

@@ -40,7 +40,7 @@ class Gap(NamedTuple):
 
     cell: CellName
     state: str
-    """`missing`, or `failed: ` and the error."""
+    """`missing`, or `failed: ` and the error, or that its line has no answers."""
 
 
 def cell_name(text: str) -> CellName:
@@ -72,10 +72,12 @@ def name_of(line: Line) -> CellName:
 
 
 def gaps(lines: Iterable[Line], expected: Iterable[str] = ()) -> list[Gap]:
-    """Return the cells without a score: failed, or expected and without a line."""
+    """Return the cells without a score: failed, without answers, or expected and without a line."""
     known = {name_of(line): line for line in lines}
     found = [
-        Gap(cell, f"failed: {line.error}") for cell, line in known.items() if line.score is None
+        Gap(cell, f"failed: {line.error}" if line.score is None else "no answers in its line")
+        for cell, line in known.items()
+        if line.score is None or not line.said
     ]
     wanted = {cell_name(text) for text in expected}
     return sorted(found + [Gap(cell, "missing") for cell in wanted - known.keys()])

@@ -151,8 +151,8 @@ def page(comparison: Comparison, pictures: Mapping[str, str]) -> str:
 
 
 def _intro(comparison: Comparison) -> str:
-    scored = sum(line.score is not None for line in comparison.lines)
     failed = sum(gap.state != "missing" for gap in comparison.gaps)
+    scored = len(comparison.lines) - failed
     told = (
         f"Cells with a score: {scored}; failed: {failed}; missing: {len(comparison.gaps) - failed}. "
         f"Lines of the results file that cannot be read: {len(comparison.broken)}."

@@ -72,7 +72,7 @@ def latency(panels: Sequence[Panel], title: str) -> Figure:
 def curves(panels: Sequence[Panel], title: str) -> Figure:
     """Return the best validation score so far over the calls spent, thick for the mean of the seeds."""
     look = looks(panels)
-    figure, grid = _grid(panels, height=2.9)
+    figure, grid = _grid(panels, height=2.9, legend=len(look))
     for axes, panel in grid:
         drawn = False
         for standing in (s for s in panel.standings if s.optimizer not in REFERENCES):
@@ -98,7 +98,7 @@ def curves(panels: Sequence[Panel], title: str) -> Figure:
     shown = {s.optimizer for p in panels for s in p.standings if any(x.curve for x in s.lines)}
     shown -= set(REFERENCES)
     _legend(figure, {n: v for n, v in look.items() if n in shown}, lines=True)
-    figure_title(figure, wrap(title, 100, 2))
+    _title(figure, title)
     return figure
 
 
@@ -113,7 +113,7 @@ def tokens(panels: Sequence[Panel], title: str) -> Figure:
         Panel(p.setting, [s for s in p.standings if s.optimizer not in reasoned]) for p in panels
     ]
     look = looks(panels)
-    figure, grid = _grid(panels, height=3.1)
+    figure, grid = _grid(panels, height=3.1, legend=len(look))
     for axes, panel in grid:
         known = {s.optimizer: s for s in panel.standings if _tokens(s) is not None}
         points = [Point(n, s.score.estimate, _tokens(s) or 0.0) for n, s in known.items()]
@@ -130,7 +130,7 @@ def tokens(panels: Sequence[Panel], title: str) -> Figure:
                 [point.tokens] * 2, [score.low, score.high], color=style.colour, lw=1, alpha=0.5
             )
             axes.scatter(
-                point.tokens, point.score, s=95 if point.candidate_id == OURS else 48, color=style.colour, marker=style.marker, zorder=3,
+                point.tokens, point.score, s=95 if point.candidate_id == OURS else 48, color=style.colour, marker=style.marker, zorder=4 if point.candidate_id == OURS else 3,
                 edgecolors="white", linewidths=0.6,
             )  # fmt: skip
         axes.set_xlabel("mean input tokens of a test call")
@@ -139,7 +139,7 @@ def tokens(panels: Sequence[Panel], title: str) -> Figure:
         axes.grid()
     shown = {s.optimizer for p in panels for s in p.standings if _tokens(s) is not None}
     _legend(figure, {n: v for n, v in look.items() if n in shown}, lines=False)
-    figure_title(figure, wrap(title, 100, 2))
+    _title(figure, title)
     return figure
 
 
@@ -208,21 +208,27 @@ def _ranked_bars(
         axes.set_ylim(len(order) - 0.5, -0.5)
         axes.grid(axis="x")
     figure.supxlabel(
-        wrap(note, 40 + 45 * len({p.setting.task for p in panels}), 3),
+        wrap(note, int(13 * figure.get_figwidth()), 3),
         x=0.01,
         ha="left",
         fontsize=9,
         color=INK,
     )
-    figure_title(figure, wrap(title, 100, 2))
+    _title(figure, title)
     return figure
 
 
-def _grid(panels: Sequence[Panel], *, height: float) -> tuple[Figure, list[tuple[Axes, Panel]]]:
-    """Return a figure with students as rows and tasks as columns; a place without a panel is empty."""
+def _grid(
+    panels: Sequence[Panel], *, height: float, legend: int = 0
+) -> tuple[Figure, list[tuple[Axes, Panel]]]:
+    """Return a figure with students as rows and tasks as columns; a place without a panel is empty.
+
+    `height` is that of a row in inches, and `legend` the number of entries beside the panels.
+    """
     tasks = sorted({p.setting.task for p in panels})
     students = sorted({p.setting.student for p in panels})
-    size = (2.2 + 3.5 * len(tasks), 1.0 + height * len(students))
+    width = max(7.6, 2.2 + 3.5 * len(tasks))
+    size = (width, max(1.0 + height * len(students), 1.2 + 0.22 * legend))
     figure = Figure(figsize=size, layout="constrained")
     places = figure.subplots(len(students), len(tasks), squeeze=False)
     at = {(p.setting.student, p.setting.task): p for p in panels}
@@ -236,6 +242,11 @@ def _grid(panels: Sequence[Panel], *, height: float) -> tuple[Figure, list[tuple
             else:
                 grid.append((axes, panel))
     return figure, grid
+
+
+def _title(figure: Figure, text: str) -> None:
+    # Some 12 characters of the title's size are an inch.
+    figure_title(figure, wrap(text, int(12 * figure.get_figwidth()), 3))
 
 
 def _nothing(axes: Axes, words: str) -> None:
