@@ -1,0 +1,159 @@
+"""A comparison of prompt optimizers: every cell of a config, one process and one line each.
+
+`python -m experiments.compare experiments/configs/quick.toml` runs the cells that have no line in
+`experiments/results/compare.jsonl` yet. A cell that was stopped goes on from what it was answered.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from experiments.comparison.cells import (
+    Cell,
+    CompareConfig,
+    budget_of,
+    cells_of,
+    model_file,
+    read_compare,
+)
+from experiments.comparison.lines import RESULTS, Line, add_line, read_lines
+from experiments.comparison.run_cell import RUNS, Plan, failed_line, run_cell
+from experiments.comparison.workers import run_here, run_on_ray
+from pld_dspy.errors import ConfigError, PLDError
+
+app = typer.Typer(add_completion=False, help=__doc__)
+
+
+@app.command()
+def main(  # noqa: PLR0913 - the options
+    config: Annotated[Path, typer.Argument(help="A TOML file of experiments/configs.")],
+    only: Annotated[str, typer.Option(help="Cells whose name holds this text.")] = "",
+    limit: Annotated[int, typer.Option(help="Most cells; 0 is all.")] = 0,
+    endpoint: Annotated[
+        list[str], typer.Option(help="MODEL=URL: ask this address for a model.")
+    ] = [],  # noqa: B006 - typer copies it
+    ray: Annotated[str, typer.Option(help="Address of a Ray cluster that shares the cells.")] = "",
+    dry_run: Annotated[bool, typer.Option(help="List the cells, and stop.")] = False,
+    one: Annotated[str, typer.Option(help="Run this cell here, and add its line.")] = "",
+    results: Annotated[Path, typer.Option(help="File of the lines.")] = RESULTS,
+    runs: Annotated[Path, typer.Option(help="Folder of answers and logs.")] = RUNS,
+) -> None:
+    """Run the cells of a config that have no line yet."""
+    try:
+        plan = Plan(
+            config=read_compare(config), endpoints=_endpoints(endpoint), runs=runs.resolve()
+        )
+        if one:
+            add_line(_run_one(Cell.named(one), plan, results), results)
+            return
+        cells = _todo(plan.config, results, only=only, limit=limit, show=dry_run)
+        if dry_run:
+            return
+        if ray:
+            _spread(cells, plan, results, ray)
+        else:
+            arguments = [str(config), "--results", str(results), "--runs", str(runs)]
+            _one_by_one(cells, plan, results, [*arguments, *_repeat("--endpoint", endpoint)])
+    except PLDError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+
+
+def work(name: str, budget: int | None, *, plan: Plan) -> str:
+    """Return the line of a cell as JSON; what a Ray worker runs."""
+    return run_cell(Cell.named(name), plan, budget).to_json()
+
+
+def _todo(config: CompareConfig, results: Path, *, only: str, limit: int, show: bool) -> list[Cell]:
+    """Return the cells without a line, and those that failed: what was missing may be there now."""
+    found = read_lines(results)
+    for broken in found.broken:
+        typer.echo(f"{results}: {broken}", err=True)
+    status = {line.cell: line.status for line in found.lines}
+    every = cells_of(config)
+    named = [cell for cell in every if only in cell.name]
+    # The cells that set a budget are needed, whatever was asked for.
+    needed = {*named, *(cell.pays for cell in named if cell.budget != cell.pays.budget)}
+    cells = [cell for cell in every if cell in needed]
+    todo = [cell for cell in cells if status.get(cell.name, "failed") == "failed"]
+    if show:
+        for cell in cells:
+            typer.echo(f"{status.get(cell.name, 'to do'):18} {cell.name}")
+    typer.echo(f"{len(cells)} cells, {len(cells) - len(todo)} done, {len(todo)} to do")
+    return todo[: limit or None]
+
+
+def _run_one(cell: Cell, plan: Plan, results: Path) -> Line:
+    try:
+        budget = budget_of(cell, read_lines(results).lines)
+    except ConfigError as error:
+        return failed_line(cell, str(error))
+    return run_cell(cell, plan, budget)
+
+
+def _one_by_one(cells: Sequence[Cell], plan: Plan, results: Path, arguments: Sequence[str]) -> None:
+    numbers = {cell: number for number, cell in enumerate(cells, 1)}
+
+    def begun(cell: Cell, log: Path) -> None:
+        typer.echo(f"[{numbers[cell]}/{len(cells)}] {cell.name} (log: {log})")
+
+    def ended(cell: Cell, problem: str | None) -> None:
+        if problem is not None:
+            add_line(failed_line(cell, problem), results)
+        _tell(next(line for line in read_lines(results).lines if line.cell == cell.name))
+
+    run_here(
+        cells,
+        lambda cell: ["-m", "experiments.compare", *arguments, "--one", cell.name],
+        logs=plan.runs / "logs",
+        begun=begun,
+        ended=ended,
+    )
+
+
+def _spread(cells: Sequence[Cell], plan: Plan, results: Path, address: str) -> None:
+    ended = run_on_ray(
+        cells,
+        work,
+        address=address,
+        budget=lambda cell: budget_of(cell, read_lines(results).lines),
+        arguments={"plan": plan},
+    )
+    for number, (cell, text, problem) in enumerate(ended, 1):
+        line = failed_line(cell, str(problem)) if text is None else Line.model_validate_json(text)
+        add_line(line, results)
+        typer.echo(f"[{number}/{len(cells)}] {cell.name}")
+        _tell(line)
+
+
+def _tell(line: Line) -> None:
+    if line.status == "failed":
+        typer.echo(f"    failed: {line.error}")
+        return
+    calls = f"{line.student_calls} student and {line.teacher_calls} teacher calls"
+    typer.echo(
+        f"    {line.status}: {line.metric} {line.score:.3f} (as given {line.baseline_score:.3f}), "
+        f"{calls}, {line.wall_s:.0f} s"
+    )
+
+
+def _endpoints(pairs: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for pair in pairs:
+        model, equals, url = pair.partition("=")
+        if not equals or not url:
+            msg = f"--endpoint {pair!r} is no MODEL=URL, such as qwen2.5-coder-0.5b=http://127.0.0.1:8080/v1"
+            raise ConfigError(msg)
+        model_file(model)
+        found[model] = url
+    return found
+
+
+def _repeat(option: str, values: Sequence[str]) -> list[str]:
+    return [word for value in values for word in (option, value)]
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,294 @@
+"""The page of the comparison: everything that `REPORT.md` says, from the lines alone."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from experiments.comparison import tables
+from experiments.comparison.coverage import Gap, Setting, gaps, name_of, tables_of
+from experiments.comparison.findings import Fall, Standoff, falls, reasons, standoff
+from experiments.comparison.lines import Line, Results
+from experiments.comparison.looks import Panel
+from experiments.comparison.resampling import RESAMPLES, SEED
+from experiments.comparison.statistics import (
+    OURS,
+    REFERENCES,
+    Standing,
+    below_given,
+    is_ablation,
+    is_ours,
+    standings,
+)
+from experiments.comparison.why import why_section
+
+KINDS = {
+    "bars": "Score on test, with 95% intervals",
+    "curves": "Best validation score so far over calls",
+    "tokens": "Score on test against prompt tokens",
+    "latency": "Seconds of a test call",
+}
+"""The pictures of each view, with their titles."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What the lines hold, computed once."""
+
+    lines: tuple[Line, ...]
+    broken: tuple[str, ...]
+    gaps: tuple[Gap, ...]
+    found: Mapping[Setting, Sequence[Standing]]
+    varied: Mapping[Setting, Sequence[Standing]]
+    """PLD with one setting varied, beside its searched list; a table of its own."""
+    lacking: Mapping[Setting, Sequence[Gap]]
+    """The cells of each table that have no score."""
+    checks: tuple[Standoff, ...]
+    falls: tuple[Fall, ...]
+
+
+def compare(results: Results, expected: Iterable[str] = ()) -> Comparison:
+    """Return all that the report needs.
+
+    Args:
+        results: The good lines and the broken ones.
+        expected: Names of the cells that there should be; others than these are shown too.
+
+    Raises:
+        DataError: An expected name is no cell name.
+    """
+    without = gaps(results.lines, expected)
+    by_name = {name_of(line): line for line in results.lines}
+    cells = tables_of([*by_name, *(gap.cell for gap in without if gap.cell not in by_name)])
+    found, varied, lacking = {}, {}, {}
+    for setting, members in cells.items():
+        lines = [by_name[cell] for cell in sorted(members) if cell in by_name]
+        found[setting] = standings(line for line in lines if not is_ablation(line.optimizer))
+        lacking[setting] = [gap for gap in without if gap.cell in members]
+        if any(is_ablation(cell.optimizer) for cell in members):
+            apart = [line for line in lines if is_ablation(line.optimizer)]
+            varied[setting] = standings([*apart, *(x for x in lines if x.optimizer == OURS)])
+    return Comparison(
+        lines=tuple(sorted(results.lines, key=lambda line: line.cell)),
+        broken=tuple(str(broken) for broken in results.broken),
+        gaps=tuple(without),
+        found=found,
+        varied=varied,
+        lacking=lacking,
+        checks=tuple(
+            standoff(setting, own, missing=len(_gaps(lacking[setting], varied=False)))
+            for setting, own in found.items()
+        ),
+        falls=tuple(falls(results.lines)),
+    )
+
+
+def views(comparison: Comparison) -> dict[str, list[Panel]]:
+    """Return the panels of each view, by the words that end the names of its pictures."""
+    several = len({setting.teacher for setting in comparison.found}) > 1
+    made: dict[str, list[Panel]] = {}
+    for setting, found in comparison.found.items():
+        parts = [setting.traces, setting.split_by, setting.budget]
+        key = "-".join([*parts, setting.teacher] if several else parts)
+        safe = "".join(c if c.isalnum() or c in "-." else "_" for c in key)
+        made.setdefault(safe, []).append(Panel(setting, found))
+    return {key: panels for key, panels in sorted(made.items()) if any(p.standings for p in panels)}
+
+
+def view_name(panels: Sequence[Panel]) -> str:
+    """Return a view in words."""
+    return tables.conditions(panels[0].setting)
+
+
+def headline(comparison: Comparison) -> list[str]:
+    """Return the report's first lines: what does not hold first, then what does."""
+    checks = comparison.checks
+    lost = [c for c in checks if c.verdict == "does not hold"]
+    measured = [c for c in checks if c.verdict != "not measured"]
+    lines = [
+        f"**Does not hold:** in {tables.setting_name(c.setting)}, {OURS} is behind "
+        f"{', '.join(map(tables.name, c.ahead))} by more than noise ({c.closest} minus it: "
+        f"{tables.signed(c.gap)})."
+        for c in lost
+    ]
+    lines += [
+        f"**Does not hold:** `{fall.line.cell}` ends below the student as given by more than noise "
+        f"({tables.signed(fall.delta)})."
+        for fall in comparison.falls
+    ]
+    if len(measured) > len(lost):
+        lacking = sum(c.missing for c in measured if c.verdict == "holds")
+        so_far = f" Cells of their tables without a score: {lacking}." if lacking else ""
+        lines.append(
+            f"**Holds:** {OURS} is first or within noise of first in {len(measured) - len(lost)} "
+            f"of {len(measured)} settings that were measured at a matched budget.{so_far}"
+        )
+    ours = _runs_of_ours(comparison)
+    if ours and not comparison.falls:
+        lines.append(
+            f"**Holds:** none of the {ours} PLD runs ends below the student as given by more than noise."
+        )
+    if not ours:
+        lines.append("**Not measured:** no PLD run has a score.")
+    if len(checks) > len(measured) or not checks:
+        lines.append(
+            f"**Not measured:** {len(checks) - len(measured)} of {len(checks)} settings lack {OURS} "
+            "or a rival at a matched budget."
+        )
+    return lines
+
+
+def page(comparison: Comparison, pictures: Mapping[str, str]) -> str:
+    """Return the text of `REPORT.md`; the same lines give the same text.
+
+    Args:
+        comparison: What was found.
+        pictures: Address of each picture, by `KIND-VIEW`.
+    """
+    parts = ["# Comparison of prompt optimizers", _intro(comparison), _claim(comparison)]
+    parts += [why_section(reasons(comparison.checks, comparison.found, comparison.falls))]
+    parts += [_results(comparison, pictures), _varied(comparison), _below(comparison)]
+    parts += [_missing(comparison), _paper(), _method(), _provenance(comparison.lines)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _intro(comparison: Comparison) -> str:
+    failed = sum(gap.state != "missing" for gap in comparison.gaps)
+    scored = len(comparison.lines) - failed
+    told = (
+        f"Cells with a score: {scored}; failed: {failed}; missing: {len(comparison.gaps) - failed}. "
+        f"Lines of the results file that cannot be read: {len(comparison.broken)}."
+    )
+    return "\n".join(f"- {line}" for line in headline(comparison)) + f"\n\n{told}"
+
+
+def _claim(comparison: Comparison) -> str:
+    text = (
+        "## What it must show\n\n"
+        f"`{OURS}` is first, or within noise of first, on every task at the matched budget; and no PLD "
+        "run ends below the student as given by more than noise.\n\n"
+        "It is behind by more than noise where the paired 95% interval of any contender minus it lies "
+        "above 0, without a correction for their number; contenders are PLD's other variants and all rivals, and none of the references "
+        f"({', '.join(map(tables.name, REFERENCES))}). The width of the interval says what difference could have "
+        "been seen. A setting with cells that have no score is judged on those that have one.\n\n"
+    )
+    text += tables.claim_table(comparison.checks)
+    if comparison.falls:
+        text += "\n\nRuns below the student as given by more than noise:\n\n"
+        text += tables.falls_table(comparison.falls)
+    return text
+
+
+def _results(comparison: Comparison, pictures: Mapping[str, str]) -> str:
+    parts = ["## Results"]
+    for view, panels in views(comparison).items():
+        shown = [(k, pictures[f"{k}-{view}"]) for k in KINDS if f"{k}-{view}" in pictures]
+        parts.append(f"### Overview: {view_name(panels)}")
+        parts.append("Score on test, mean over seeds; the best contender of each column is bold.")
+        parts.append(tables.summary_table({p.setting: p.standings for p in panels}))
+        parts += [f"![{KINDS[kind]}]({address})" for kind, address in shown]
+    for setting, found in comparison.found.items():
+        parts.append(f"### {tables.setting_name(setting)}")
+        parts.append(tables.standing_table(found, _gaps(comparison.lacking[setting], varied=False)))
+        if found:
+            parts.append(tables.cost_table(found))
+        if any(line.status == "stopped by budget" for s in found for line in s.lines):
+            parts.append(
+                "† stopped by its budget in at least one seed; the best so far was tested."
+            )
+    return "\n\n".join(parts)
+
+
+def _varied(comparison: Comparison) -> str:
+    if not comparison.varied:
+        return ""
+    parts = [
+        "## Variants of PLD\n\nOne setting varied each. They are no contenders: the best of many "
+        "variants on test would be chosen by chance."
+    ]
+    for setting, found in comparison.varied.items():
+        without = _gaps(comparison.lacking[setting], varied=True)
+        parts += [f"### {tables.setting_name(setting)}", tables.standing_table(found, without)]
+        parts += [tables.cost_table(found)] if found else []
+    return "\n\n".join(parts)
+
+
+def _gaps(found: Iterable[Gap], *, varied: bool) -> list[Gap]:
+    return [gap for gap in found if is_ablation(gap.cell.optimizer) == varied]
+
+
+def _below(comparison: Comparison) -> str:
+    return (
+        "## Runs that end below the student as given\n\nEvery scored run of all settings, each "
+        "against the student as given on its own test examples.\n\n"
+        f"{tables.below_table(comparison.lines)}"
+    )
+
+
+def _missing(comparison: Comparison) -> str:
+    text = ""
+    if comparison.gaps:
+        text += f"## Missing and failed cells\n\n{tables.gap_table(comparison.gaps)}"
+    if comparison.broken:
+        listed = "\n".join(f"- {tables.plain(line)}" for line in comparison.broken)
+        text += ("\n\n" if text else "") + f"## Lines that cannot be read\n\n{listed}"
+    return text
+
+
+def _paper() -> str:
+    return (
+        "## As the paper reports, not run here\n\nAnother student (Gemma-3 4B), other splits and prompts, "
+        "no intervals: these figures cannot be set against the tables above. LoRA was not run.\n\n"
+        f"{tables.paper_table()}"
+    )
+
+
+def _method() -> str:
+    listed = [
+        "Macro-F1 is the mean F1 over the gold labels; an answer that cannot be read is wrong, and so "
+        "is a test example on which the program crashed; their number stands in the tables.",
+        f"Intervals are 95% percentile intervals of {RESAMPLES} resamples (seed {SEED}). A resample draws "
+        "seeds with replacement and, within each drawn seed, its test examples with replacement; the score "
+        "is the mean over the drawn seeds. With one seed only examples are drawn, so the interval says "
+        "nothing of other seeds. With few seeds the part that comes from seeds is too narrow, by the factor "
+        "(seeds - 1) / seeds in the variance.",
+        "Differences are paired: the same seeds and examples are drawn for both. Only seeds that both have, "
+        "with the same test examples, count.",
+        "Ranks are by the mean score over the seeds that an optimizer has, which its row counts. "
+        "Near first: the interval of the first minus this one, on common seeds, reaches 0. Choosing the "
+        "first by its score favours it a little.",
+        "McNemar's test is exact and two-sided, on the answers of all common seeds together, against "
+        f"{OURS}. It takes answers as independent; where seeds share test examples, it is too sure. Holm's "
+        "correction is over the rivals of one table that are no variant of PLD.",
+        f"A table of budget `x1` or `x3` holds the cells that might make that many times the calls of {OURS}, "
+        "and those that spend nothing or set the budget. An optimizer that uses no traces stands in the "
+        f"tables of both kinds of traces; its budget is then that of {OURS} with the teacher's traces.",
+        "Validation minus test: the score of the kept program on `val` and `select` together, minus its "
+        "test score.",
+        "Requests to break even: the input and output tokens of the search, of all models, divided by the "
+        "tokens that one answer saves against the teacher with chain of thought. Empty where an answer's "
+        "output tokens are not in the lines, or nothing is saved. A token of either model counts the same.",
+    ]
+    return "## How the numbers were made\n\n" + "\n".join(f"- {line}" for line in listed)
+
+
+def _provenance(lines: Sequence[Line]) -> str:
+    versions: dict[str, set[str]] = {}
+    for line in lines:
+        for package, version in line.versions.items():
+            versions.setdefault(package, set()).add(version)
+    listed = [
+        f"commits: {_all(f'`{line.commit}`' for line in lines if line.commit)}",
+        "versions: " + (", ".join(f"{k} {_all(v)}" for k, v in sorted(versions.items())) or "-"),
+        f"students: {_all(line.student for line in lines)}",
+        f"teachers: {_all(line.teacher for line in lines)}",
+        f"seeds: {', '.join(map(str, sorted({line.seed for line in lines}))) or '-'}",
+    ]
+    text = "## Where the numbers come from\n\n" + "\n".join(f"- {line}" for line in listed)
+    return f"{text}\n\n{tables.digest_table(lines)}"
+
+
+def _all(values: Iterable[str]) -> str:
+    return ", ".join(sorted(set(values))) or "-"
+
+
+def _runs_of_ours(comparison: Comparison) -> int:
+    return below_given(line for line in comparison.lines if is_ours(line.optimizer)).runs

@@ -1,0 +1,319 @@
+"""One cell, in this process: the search for a program under the meter, then the test."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dspy
+
+from experiments.comparison.archive import Archive, State
+from experiments.comparison.cells import (
+    Cell,
+    CompareConfig,
+    ModelFile,
+    TaskFile,
+    model_file,
+    task_file,
+)
+from experiments.comparison.lines import Line, ProgramNote, Status
+from experiments.comparison.meter import BudgetSpentError, Meter, Role, Tape, metered_lm
+from experiments.rivals import Found, Job, Rival
+from experiments.rivals.table import MAX_ERRORS
+from pld_dspy.errors import ConfigError, DataError, LeakageError
+from pld_dspy.evaluate import Evaluator
+from pld_dspy.metrics import CorpusMetric, accuracy, macro_f1, metric_by_name
+from pld_dspy.outcome import commit, interval, versions
+from pld_dspy.prepare import in_turn
+from pld_dspy.runconfig import RunConfig, TracesConfig
+from pld_dspy.runsetup import Loaded, Models, load, make_models
+from pld_dspy.store import StageStore
+from pld_dspy.types import Evaluation
+
+RUNS = Path("runs/compare")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How cells are run: the same for all of them."""
+
+    config: CompareConfig
+    endpoints: Mapping[str, str]
+    """Address by model."""
+    runs: Path = RUNS
+    """Folder of the tapes; cells of the same task, models, split and seed share one."""
+
+
+def run_cell(cell: Cell, plan: Plan, budget: int | None) -> Line:
+    """Return the cell's line. A crash of any kind is a failed line, never a score.
+
+    Args:
+        cell: What is run.
+        plan: How cells are run.
+        budget: Student and teacher calls that it may make; None is no limit.
+    """
+    # An earlier cell of this process must leave nothing behind; the disk would outlive them all.
+    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
+    started = time.monotonic()
+    facts = _facts(cell) | {"budget_calls": budget}
+    try:
+        return _Run(cell, plan, budget, facts).line()
+    except Exception as error:  # noqa: BLE001 - a rival may raise anything, and is reported
+        facts.setdefault("metric", "unknown")
+        wall = {"wall_s": time.monotonic() - started}
+        return Line(**{**wall, **facts}, status="failed", error=one_line(error))
+
+
+def failed_line(cell: Cell, problem: str) -> Line:
+    """Return the line of a cell that could not run."""
+    return Line(**_facts(cell), metric="unknown", status="failed", error=problem)
+
+
+def _facts(cell: Cell) -> dict[str, Any]:
+    return {"cell": cell.name, **cell._asdict(), "versions": versions(), "commit": commit()}
+
+
+def one_line(error: BaseException) -> str:
+    """Return the error in one line, with its type unless it is of this package."""
+    text = " ".join(str(error).split())[:500]
+    name = type(error).__name__
+    return text if isinstance(error, ConfigError | DataError) else f"{name}: {text}".rstrip(": ")
+
+
+class _Run:
+    """The parts of one cell, in the order in which they are made."""
+
+    def __init__(self, cell: Cell, plan: Plan, budget: int | None, facts: dict[str, Any]) -> None:
+        self.cell = cell
+        self.budget = budget
+        self.facts = facts
+        self.plan = plan
+        self.config = plan.config
+        self.rival: Rival = self.config.rival(cell.optimizer)
+        self.task = task_file(cell.task)
+        self.notes: list[str] = []
+        _check_module(self.rival)
+        self.settings = run_config(cell, plan)
+        self.loaded = self._load()
+        self.metric: CorpusMetric = metric_by_name(self.loaded.task.metric)
+        splits = self.loaded.splits
+        facts["metric"] = self.metric.name
+        facts["test_n"] = len(splits.test)
+        facts["digests"] = {str(split): digest for split, digest in splits.digests.items()}
+        self.models: Models = make_models(self.settings)
+        shared = cell._replace(optimizer="tape", traces="teacher", budget="any").name
+        self.tape = Tape(plan.runs / "tapes" / shared.replace("/", "-"))
+
+    def line(self) -> Line:
+        """Return the line of a cell that did not crash."""
+        # First: an optimizer that writes into a shared Signature must not reach the student as given.
+        before = self._test(Found(self.loaded.baseline), Meter())
+        found, status = self._search()
+        meter = Meter()
+        after = self._test(found, meter)
+        if State.of(found.program).key == State.of(self.loaded.baseline).key:
+            self.notes.append("the program is the student as given")
+        return Line(
+            **self.facts,
+            status=status,
+            note="; ".join(dict.fromkeys(note for note in [found.note, *self.notes] if note)),
+            **_scores(self.metric, before, after, seed=self.cell.seed),
+            prompt_tokens=after.prompt_tokens or None,
+            test_latency_s=meter.median_s(found.answers),
+            program=_program(found.program),
+        )
+
+    def _load(self) -> Loaded:
+        try:
+            return load(self.settings)
+        except DataError:
+            # Recorded traces only draw the split here, and are not everybody's.
+            if self.cell.traces == "recorded" or self.settings.traces.file is None:
+                raise
+            self.notes.append("split drawn without the recorded traces, which are not here")
+            self.settings = self.settings.model_copy(update={"traces": TracesConfig()})
+            return load(self.settings)
+
+    def _search(self) -> tuple[Found, Status]:
+        meter = Meter(self.budget)
+        student = self._lm("student", meter)
+        archive = self._archive(student, meter)
+        job = self._job(student, archive, meter)
+        started = time.monotonic()
+        status: Status = "done"
+        try:
+            with dspy.context(
+                lm=student, callbacks=[meter, archive], num_threads=1, max_errors=MAX_ERRORS
+            ):
+                found = self.rival.run(job)
+        except BudgetSpentError:
+            found, status = self._best(archive), "stopped by budget"
+        if meter.stopped and status == "done":
+            self.notes.append("the optimizer went on after the budget was spent")
+            found, status = self._best(archive), "stopped by budget"
+        if archive.leaks:
+            msg = f"the optimizer asked {archive.leaks} times about test examples"
+            raise LeakageError(msg)
+        self._count(meter, archive, found, time.monotonic() - started)
+        return found, status
+
+    def _best(self, archive: Archive) -> Found:
+        best = archive.best()
+        if best is None:
+            note = "no program was scored on all validation examples before the budget was spent"
+            return Found(self.loaded.baseline, note)
+        return Found(best.put_into(self.loaded.baseline))
+
+    def _count(self, meter: Meter, archive: Archive, found: Found, seconds: float) -> None:
+        counts = meter.counts
+        curve = list(archive.curve)
+        if curve and curve[-1][0] < meter.calls:
+            curve.append((meter.calls, curve[-1][1]))
+        self.facts |= {
+            "student_calls": counts["student"].calls,
+            "teacher_calls": counts["teacher"].calls,
+            "cached_calls": meter.cached_calls,
+            "replayed_calls": sum(count.replayed for count in counts.values()),
+            "input_tokens": sum(count.input_tokens for count in counts.values()),
+            "output_tokens": sum(count.output_tokens for count in counts.values()),
+            "cost_usd": meter.cost_usd(),
+            "wall_s": seconds + meter.replayed_s,
+            "curve": curve,
+            "val_score": archive.score(found.program),
+        }
+
+    def _job(self, student: dspy.LM, archive: Archive, meter: Meter) -> Job:
+        splits = self.loaded.splits
+        variant = self.config.variants.get(self.cell.optimizer)
+        most = None if variant is None else variant.train
+        train = tuple(in_turn(splits.train, self.loaded.task.label_key, most))
+        traces = self.settings.traces
+        return Job(
+            task=self.loaded.task,
+            train=train,
+            val=splits.val,
+            select=splits.select,
+            student_lm=student,
+            teacher_lm=self._lm("teacher", meter),
+            budget=self.budget,
+            seed=self.cell.seed,
+            archive=archive,
+            meter=meter,
+            corpus_metric=self.metric,
+            guidelines=self.task.guidelines,
+            pld=self.config.pld_settings(self.task, self.cell.optimizer),
+            embedder=self.config.embedder,
+            traces=traces.path if traces.imported else None,
+        )
+
+    def _archive(self, student: dspy.LM, meter: Meter) -> Archive:
+        splits = self.loaded.splits
+        return Archive(
+            task=self.loaded.task,
+            metric=self.metric,
+            val=[*splits.val, *splits.select],
+            curve=splits.val,
+            test=splits.test,
+            student=student,
+            meter=meter,
+        )
+
+    def _inner(self, role: Role) -> dspy.LM:
+        return self.models.student if role == "student" else self.models.teacher
+
+    def _lm(self, role: Role, meter: Meter, **changes: Any) -> dspy.LM:
+        return metered_lm(self._inner(role), role, meter, self.tape, **changes)
+
+    def _test(self, found: Found, meter: Meter) -> Evaluation:
+        changes: dict[str, Any] = {}
+        if found.max_tokens is not None:
+            usual = self._inner(found.answers).kwargs.get("max_tokens") or 0
+            changes["max_tokens"] = max(found.max_tokens, usual)
+        evaluator = Evaluator(
+            lm=self._lm(found.answers, meter, cache=False, **changes),
+            metric=self.metric,
+            label_key=self.loaded.task.label_key,
+            labels=self.loaded.task.labels,
+            store=StageStore(),
+        )
+        with dspy.context(callbacks=[]):
+            return evaluator.run(
+                found.program,
+                self.loaded.splits.test,
+                candidate_id=self.cell.optimizer,
+                split="test",
+            )
+
+
+def run_config(cell: Cell, plan: Plan) -> RunConfig:
+    """Return the package's own settings for the cell: the task, its split, and the models."""
+    task, config = task_file(cell.task), plan.config
+    settings: dict[str, Any] = {
+        "run_dir": plan.runs,
+        "seed": cell.seed,
+        "task": task.task.model_dump(exclude_none=True),
+        "split": {**task.sizes.model_dump(), "by": cell.split_by, "balance": task.balance},
+        "student": _model(cell.student, config.student_tokens, task, plan)
+        | {"wording": config.wording},
+        "teacher": _model(cell.teacher, config.teacher_tokens, task, plan),
+        "traces": {"file": task.recorded, "use": cell.traces == "recorded"},
+    }
+    return RunConfig(**settings)
+
+
+def _model(name: str, max_tokens: int, task: TaskFile, plan: Plan) -> dict[str, Any]:
+    file: ModelFile = model_file(name)
+    settings: dict[str, Any] = {
+        "max_tokens": max(max_tokens, file.answer_tokens or 0),
+        "temperature": file.temperature,
+    }
+    if name in plan.endpoints:
+        model = file.endpoint_model or f"openai/{name}"
+        return settings | {"model": model, "api_base": plan.endpoints[name]}
+    if file.model.startswith("local/"):
+        settings["server"] = {"context_tokens": task.context_tokens}
+    return settings | {"model": file.model}
+
+
+def _check_module(rival: Rival) -> None:
+    if rival.module is None:
+        return
+    try:
+        __import__(rival.module)
+    except ImportError as error:
+        msg = f"{rival.name} needs {rival.module} of the extra `compare`; run `make compare-deps`"
+        raise ConfigError(msg) from error
+
+
+def _scores(
+    metric: CorpusMetric, before: Evaluation, after: Evaluation, *, seed: int
+) -> dict[str, Any]:
+    found = interval(metric, after, seed=seed)
+    return {
+        "score": after.score,
+        "ci95": (found.low, found.high),
+        "macro_f1": _of(macro_f1, after),
+        "accuracy": _of(accuracy, after),
+        "baseline_score": before.score,
+        "baseline_macro_f1": _of(macro_f1, before),
+        "baseline_accuracy": _of(accuracy, before),
+        "unparsed_rate": after.unparsed_rate,
+        "failures": after.failures,
+        "gold": tuple(answer.gold for answer in after.answers),
+        "said": tuple(answer.answer for answer in after.answers),
+        "baseline_said": tuple(answer.answer for answer in before.answers),
+    }
+
+
+def _of(metric: CorpusMetric, evaluation: Evaluation) -> float:
+    read = [answer for answer in evaluation.answers if answer.error is None]
+    return metric([answer.gold for answer in read], [answer.answer for answer in read])
+
+
+def _program(program: dspy.Module) -> ProgramNote:
+    predictors = program.predictors()
+    return ProgramNote(
+        instructions="\n\n".join(p.signature.instructions for p in predictors),
+        demos=sum(len(p.demos) for p in predictors),
+    )

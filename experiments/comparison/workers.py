@@ -1,0 +1,121 @@
+"""Where cells run: each in a process of its own, on this machine or on those of a Ray cluster."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.comparison.cells import Cell
+from pld_dspy.errors import ConfigError
+
+REPOSITORY = Path(__file__).parents[2]
+RETRIES = 3
+"""Times that a cell is run again after its machine was lost."""
+
+Budget = Callable[[Cell], int | None]
+"""The calls that a cell may make; it can be told once the cell that sets them has its line."""
+Ended = Callable[[Cell, str | None], None]
+"""Called with a cell and why it left no line; None if it left one."""
+
+
+def run_here(
+    cells: Sequence[Cell],
+    command: Callable[[Cell], Sequence[str]],
+    *,
+    logs: Path,
+    begun: Callable[[Cell, Path], None],
+    ended: Ended,
+) -> None:
+    """Run the cells one after the other, each in a process of its own; one that dies stops no other.
+
+    Args:
+        cells: What is run, in this order.
+        command: Arguments of Python that run a cell and add its line.
+        logs: Folder of what the processes print: optimizers print much.
+        begun: Called with the cell and its log before it starts.
+        ended: Called after it.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    for cell in cells:
+        log = logs / f"{cell.name.replace('/', '-')}.log"
+        begun(cell, log)
+        with log.open("w", encoding="utf-8") as file:
+            done = subprocess.run(
+                [sys.executable, *command(cell)], stdout=file, stderr=file, check=False
+            )
+        ended(cell, None if done.returncode == 0 else f"its process ended with {done.returncode}")
+
+
+def run_on_ray(
+    cells: Sequence[Cell],
+    work: Callable[..., str],
+    *,
+    address: str,
+    budget: Budget,
+    arguments: Mapping[str, Any],
+) -> Iterator[tuple[Cell, str | None, str | None]]:
+    """Yield each cell once with its line or with why it has none, in the order in which they end.
+
+    A cell of a machine that is lost is run again on another. The machines need the repository at
+    the same place, with its environment; lines are for the caller to write down.
+
+    Args:
+        cells: What is run; a cell whose budget another one sets starts after that one.
+        work: Runs a cell: called with its name, its budget and `arguments`, it returns the line.
+        address: Of the cluster, such as `auto` or `ray://host:10001`.
+        budget: Tells a cell's budget; asked when everything that it waits for has been yielded.
+        arguments: Passed on to `work`.
+
+    Raises:
+        ConfigError: Ray is not installed, or the cluster does not answer.
+    """
+    ray = _connect(address)
+    # A process a cell: an optimizer may leave anything behind.
+    remote = ray.remote(max_calls=1, max_retries=RETRIES, num_cpus=1)(work)
+    waiting = list(cells)
+    running: dict[Any, Cell] = {}
+    try:
+        while waiting or running:
+            ahead = {*waiting, *running.values()}
+            ready = [cell for cell in waiting if cell.pays == cell or cell.pays not in ahead]
+            for cell in ready:
+                waiting.remove(cell)
+                try:
+                    calls = budget(cell)
+                except ConfigError as error:
+                    yield cell, None, str(error)
+                else:
+                    running[remote.remote(cell.name, calls, **arguments)] = cell
+            if running:
+                (first, *_), _ = ray.wait(list(running), num_returns=1)
+                cell = running.pop(first)
+                try:
+                    yield cell, ray.get(first), None
+                except ray.exceptions.RayError as error:
+                    yield cell, None, str(error).strip().splitlines()[-1]
+    finally:
+        ray.shutdown()
+
+
+def _connect(address: str) -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        msg = "--ray needs ray of the extra `compare`; run `make compare-deps`"
+        raise ConfigError(msg) from error
+    names = ("PLD_DATA_DIR", "PLD_CACHE_DIR", "LITELLM_LOCAL_MODEL_COST_MAP")
+    passed = {name: os.environ[name] for name in names if name in os.environ}
+    path = os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
+    try:
+        ray.init(
+            address,
+            runtime_env={"env_vars": {**passed, "PYTHONPATH": path}},
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        msg = f"no Ray cluster answers at {address!r}: {str(error).splitlines()[0]}; start one with `ray start --head`"
+        raise ConfigError(msg) from error
+    return ray

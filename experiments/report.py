@@ -1,0 +1,103 @@
+"""The comparison as a page: `python -m experiments.report` writes `experiments/REPORT.md`.
+
+Tables and pictures come from the lines of the results file alone; a cell that the grid has and the
+file has not is shown as missing. The same lines give the same bytes.
+"""
+
+from os.path import relpath
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from matplotlib.figure import Figure
+
+from experiments.comparison import pictures
+from experiments.comparison.lines import RESULTS, read_lines
+from experiments.comparison.page import KINDS, Comparison, compare, headline, page, view_name, views
+from experiments.comparison.tracked import TRACKING_URI, log_report
+from pld_dspy.errors import PLDError, StorageError
+
+REPORT = Path(__file__).parent / "REPORT.md"
+PICTURES = Path(__file__).parent / "results" / "compare"
+
+_DRAW = {
+    "bars": pictures.bars,
+    "curves": pictures.curves,
+    "tokens": pictures.tokens,
+    "latency": pictures.latency,
+}
+
+
+def write_report(comparison: Comparison, report: Path, folder: Path) -> None:
+    """Write the page, and its pictures into `folder`; pictures of views that are gone are removed.
+
+    Raises:
+        StorageError: A file cannot be written.
+    """
+    try:
+        _write(comparison, report, folder)
+    except OSError as error:
+        msg = f"{error.filename} cannot be written: {error.strerror}; make room or name another"
+        raise StorageError(msg) from error
+
+
+def _write(comparison: Comparison, report: Path, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind in KINDS:
+        for old in folder.glob(f"{kind}-*.png"):
+            old.unlink()
+    report.parent.mkdir(parents=True, exist_ok=True)
+    addresses = {}
+    for view, panels in views(comparison).items():
+        for kind, draw in _DRAW.items():
+            title = f"{KINDS[kind]}: {view_name(panels)}"
+            path = folder / f"{kind}-{view}.png"
+            _save(draw(panels, title), path)
+            addresses[f"{kind}-{view}"] = Path(relpath(path, report.parent)).as_posix()
+    report.write_text(page(comparison, addresses), encoding="utf-8")
+
+
+def expected_cells(grid: Path) -> list[str]:
+    """Return the names of the cells of a comparison's config.
+
+    Raises:
+        ConfigError: The config cannot be read or used.
+    """
+    # Only here, because the optimizers come with it, and a report needs none of them.
+    from experiments.comparison.cells import cells_of, read_compare
+
+    return [cell.name for cell in cells_of(read_compare(grid))]
+
+
+def _save(figure: Figure, path: Path) -> None:
+    # The name of the drawing software has its version in it; without it the bytes stay the same.
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+
+
+def main(
+    results: Annotated[Path, typer.Option(help="Lines of the comparison.")] = RESULTS,
+    grid: Annotated[
+        Path | None, typer.Option(help="Settings of the grid, to know what is missing.")
+    ] = None,
+    report: Annotated[Path, typer.Option(help="Page to write.")] = REPORT,
+    folder: Annotated[Path, typer.Option("--pictures", help="Folder of its pictures.")] = PICTURES,
+    mlflow: Annotated[bool, typer.Option(help="Log the report to MLflow.")] = True,
+    tracking_uri: Annotated[str, typer.Option(help="Store of the runs.")] = TRACKING_URI,
+) -> None:
+    """Write the report and its pictures, and log them."""
+    try:
+        comparison = compare(read_lines(results), expected_cells(grid) if grid else ())
+        write_report(comparison, report, folder)
+        if mlflow:
+            run = log_report(comparison, report, folder, tracking_uri=tracking_uri)
+            typer.echo(f"MLflow run {run} in {tracking_uri}")
+    except PLDError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    for line in (*comparison.broken, *headline(comparison)):
+        typer.echo(line)
+    typer.echo(str(report))
+
+
+if __name__ == "__main__":
+    typer.run(main)

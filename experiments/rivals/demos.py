@@ -1,0 +1,31 @@
+"""Random search over bootstrapped demonstrations."""
+
+import dspy
+
+from experiments.rivals.table import MAX_ERRORS, Found, Job, Rival, rounds
+
+BOOTSTRAPPED = 4
+LABELED = 8
+"""DSPy's 16 would not fit into the context of the local models on the longer tasks."""
+
+
+def random_search(job: Job) -> Found:
+    """Return the best of as many random sets of demonstrations as the budget holds."""
+    each = len(job.valset) + BOOTSTRAPPED
+    # Without a candidate DSPy still scores no, labelled and unshuffled demonstrations.
+    candidates = rounds(job.calls, first=3 * each, each=each, least=1)
+    optimizer = dspy.BootstrapFewShotWithRandomSearch(
+        metric=job.exact,
+        teacher_settings={"lm": job.teacher_lm},
+        max_bootstrapped_demos=BOOTSTRAPPED,
+        max_labeled_demos=LABELED,
+        num_candidate_programs=candidates,
+        num_threads=1,
+        max_errors=MAX_ERRORS,
+    )
+    return Found(optimizer.compile(job.student(), trainset=job.shuffled, valset=job.valset))
+
+
+ENTRIES = (
+    Rival(name="random-search", title="BootstrapFewShot + random search", run=random_search),
+)

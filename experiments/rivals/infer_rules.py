@@ -1,0 +1,57 @@
+"""InferRules, DSPy's own induction of rules: as shipped, and repaired."""
+
+import dspy
+from dspy.teleprompt.infer_rules import InferRules
+
+from experiments.rivals.demos import BOOTSTRAPPED, LABELED
+from experiments.rivals.table import MAX_ERRORS, Found, Job, Rival, rounds
+
+RULES = 10
+
+
+class RepairedInferRules(InferRules):
+    """InferRules that returns its best candidate.
+
+    The shipped one writes into the Signature class, which all candidates share, so that the program
+    it returns has the rules of the last one.
+    """
+
+    def update_program_instructions(
+        self, predictor: dspy.Predict, natural_language_rules: str
+    ) -> None:
+        """Give this predictor, and no other, the rules."""
+        text = (
+            f"{predictor.signature.instructions}\n\nPlease adhere to the following rules when "
+            f"making your prediction:\n{natural_language_rules}"
+        )
+        predictor.signature = predictor.signature.with_instructions(text)
+
+
+def _infer(job: Job, kind: type[InferRules]) -> Found:
+    optimizer = kind(
+        metric=job.exact,
+        num_candidates=rounds(job.calls, first=BOOTSTRAPPED, each=len(job.valset) + 1, most=10),
+        num_rules=RULES,
+        num_threads=1,
+        teacher_settings={"lm": job.teacher_lm},
+        max_bootstrapped_demos=BOOTSTRAPPED,
+        max_labeled_demos=LABELED,
+        max_errors=MAX_ERRORS,
+    )
+    return Found(optimizer.compile(job.student(), trainset=job.shuffled, valset=job.valset))
+
+
+def shipped(job: Job) -> Found:
+    """Return the last candidate's rules, which is what DSPy 3.4 returns."""
+    return _infer(job, InferRules)
+
+
+def repaired(job: Job) -> Found:
+    """Return the best candidate's rules."""
+    return _infer(job, RepairedInferRules)
+
+
+ENTRIES = (
+    Rival(name="infer-rules-shipped", title="InferRules, as shipped", run=shipped),
+    Rival(name="infer-rules-repaired", title="InferRules, repaired", run=repaired),
+)

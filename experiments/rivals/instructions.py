@@ -1,0 +1,130 @@
+"""Rivals that propose instructions: COPRO, MIPROv2, SIMBA and GEPA."""
+
+from typing import Any
+
+import dspy
+
+from experiments.rivals.table import MAX_ERRORS, Found, Job, Rival, rounds
+
+MIPRO_SEED = 1_000
+"""MIPROv2 takes a seed of 0 for none given, and uses 9."""
+MOST_PROPOSALS = 6
+"""Of MIPROv2's `light` setting."""
+REFLECTION = 3
+"""Examples of one reflection of GEPA; its default."""
+
+
+def copro(job: Job) -> Found:
+    """Return COPRO's best instruction; it has no validation set and scores on all it is given."""
+    evaluations = rounds(job.calls, first=4, each=len(job.pool), least=4)
+    optimizer = dspy.COPRO(
+        prompt_model=job.teacher_lm, metric=job.exact, breadth=max(2, evaluations // 2), depth=2
+    )
+    # Its errors are bounded by the setting of the context alone.
+    scoring = {"num_threads": 1, "display_progress": False}
+    return Found(optimizer.compile(job.student(), trainset=job.pool, eval_kwargs=scoring))
+
+
+def _mipro(job: Job, *, demos: int) -> Found:
+    size = len(job.valset)
+    # The proposer reads the data in batches of 10, and each proposal takes up to 3 calls.
+    reading = len(job.train) // 10 + 3 * MOST_PROPOSALS + (demos or 3) * MOST_PROPOSALS
+    trials = rounds(job.calls, first=size + reading, each=size)
+    optimizer = dspy.MIPROv2(
+        metric=job.exact,
+        prompt_model=job.teacher_lm,
+        task_model=job.student_lm,
+        teacher_settings={"lm": job.teacher_lm},
+        max_bootstrapped_demos=demos,
+        max_labeled_demos=demos,
+        auto=None,
+        num_candidates=max(2, min(MOST_PROPOSALS, trials)),
+        num_threads=1,
+        max_errors=MAX_ERRORS,
+        seed=MIPRO_SEED + job.seed,
+    )
+    program = optimizer.compile(
+        job.student(),
+        trainset=job.shuffled,
+        valset=job.valset,
+        num_trials=trials,
+        # A minibatch scores no program in full, and these validation sets are small.
+        minibatch=False,
+    )
+    return Found(program)
+
+
+def mipro_instructions(job: Job) -> Found:
+    """Return MIPROv2's best instruction, without demonstrations."""
+    return _mipro(job, demos=0)
+
+
+def mipro_demos(job: Job) -> Found:
+    """Return MIPROv2's best instruction with its demonstrations."""
+    return _mipro(job, demos=4)
+
+
+def simba(job: Job) -> Found:
+    """Return SIMBA's best program; it has no validation set and scores on all it is given."""
+    batch, candidates = min(16, len(job.pool)), 2
+    final = (candidates + 1) * len(job.pool)
+    step = batch * (2 * candidates + 1) + candidates + 1
+    optimizer = dspy.SIMBA(
+        metric=job.exact,
+        bsize=batch,
+        num_candidates=candidates,
+        max_steps=rounds(job.calls, first=final, each=step, most=8),
+        prompt_model=job.teacher_lm,
+        num_threads=1,
+    )
+    return Found(optimizer.compile(job.student(), trainset=job.pool, seed=job.seed))
+
+
+def gepa_from(job: Job, program: dspy.Module) -> dspy.Module:
+    """Return what GEPA makes of `program` with the calls that are left.
+
+    Told the gold label and the answer, as its metric wants feedback in words.
+    """
+    key = job.task.label_key
+
+    def told(
+        example: dspy.Example,
+        prediction: Any,
+        trace: Any = None,
+        pred_name: Any = None,
+        pred_trace: Any = None,
+    ) -> dspy.Prediction:
+        said = getattr(prediction, key, None)
+        right = job.exact(example, prediction)
+        feedback = f"The answer {said!r} is {'right' if right else 'wrong'}."
+        if not right:
+            feedback += f" The right answer is {example[key]!r}."
+        return dspy.Prediction(score=float(right), feedback=feedback)
+
+    left = job.calls - job.meter.calls
+    optimizer = dspy.GEPA(
+        metric=told,
+        # A reflection comes about once in ten calls, and counts for the budget too.
+        max_metric_calls=max(len(job.valset) + 2 * REFLECTION, int(0.9 * left)),
+        reflection_minibatch_size=REFLECTION,
+        # At temperature 0 the same failures would bring the same proposal each time.
+        reflection_lm=job.teacher_lm.copy(temperature=1.0),
+        num_threads=1,
+        seed=job.seed,
+    )
+    made: dspy.Module = optimizer.compile(program, trainset=job.shuffled, valset=job.valset)
+    return made
+
+
+def gepa(job: Job) -> Found:
+    """Return what GEPA makes of the student as given."""
+    return Found(gepa_from(job, job.student()))
+
+
+ENTRIES = (
+    Rival(name="copro", title="COPRO", run=copro),
+    Rival(name="mipro-instructions", title="MIPROv2, instructions only", run=mipro_instructions),
+    Rival(name="mipro-demos", title="MIPROv2, with demonstrations", run=mipro_demos),
+    Rival(name="simba", title="SIMBA", run=simba),
+    Rival(name="gepa", title="GEPA", run=gepa),
+)

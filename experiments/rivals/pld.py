@@ -1,0 +1,126 @@
+"""PLD and its parts: synthesis alone, with conflict resolution, searched; and what is built on it."""
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import dspy
+
+from experiments.rivals.instructions import gepa_from
+from experiments.rivals.table import SETS_BUDGET, Found, Job, Rival
+from pld_dspy.config import PLDConfig
+from pld_dspy.optimizer import PLD
+from pld_dspy.render import make_candidate, with_prompt
+from pld_dspy.types import Candidate, PredictorResult
+
+WITHOUT_REFINEMENT: Mapping[str, Any] = {"rounds": 0}
+WITHOUT_SEARCH: Mapping[str, Any] = {"trials": 0}
+
+
+def _settings(config: PLDConfig, *, refine: bool, search: bool) -> PLDConfig:
+    changes: dict[str, Any] = {}
+    if not refine:
+        changes["refine"] = config.refine.model_copy(update=WITHOUT_REFINEMENT)
+    if not search:
+        changes["search"] = config.search.model_copy(update=WITHOUT_SEARCH)
+    return config.model_copy(update=changes)
+
+
+def _distil(job: Job, *, refine: bool = True, search: bool = True) -> dspy.Module:
+    """Return the program with `pld_result`. It keeps nothing: the tape does."""
+    optimizer = PLD(
+        metric=job.corpus_metric,
+        teacher_lm=job.teacher_lm,
+        embedder=job.embedder,
+        config=_settings(job.pld, refine=refine, search=search),
+        seed=job.seed,
+        traces=job.traces,
+    )
+    with dspy.context(lm=job.student_lm):
+        return optimizer.compile(
+            job.student(),
+            trainset=list(job.train),
+            valset=list(job.val),
+            selectset=list(job.select),
+        )
+
+
+def _result(program: dspy.Module) -> PredictorResult:
+    found: PredictorResult = program.pld_result.predictors[0]
+    return found
+
+
+def clustered(job: Job) -> Found:
+    """Return the rules of the clusters, without conflict resolution and without search."""
+    program = _distil(job, refine=False, search=False)
+    return Found(program, _result(program).reason)
+
+
+def refined(job: Job) -> Found:
+    """Return the rules after conflict resolution, without search: the paper's method."""
+    program = _distil(job, search=False)
+    return Found(program, _result(program).reason)
+
+
+def searched(job: Job) -> Found:
+    """Return the searched rule list, our whole method."""
+    program = _distil(job)
+    return Found(program, _result(program).reason)
+
+
+def random_rules(job: Job) -> Found:
+    """Return a random subset of all rules that were made, as long as the searched list."""
+    result = _result(_distil(job))
+    size = len(result.chosen.rules) or min(4, len(result.rules))
+    rules = random.Random(job.seed).sample(list(result.rules), min(size, len(result.rules)))
+    student = job.student()
+    task = student.predict.signature.instructions
+    candidate = make_candidate(task, rules, origin="search")
+    program = with_prompt(student, "predict", candidate.prompt)
+    return Found(program, f"{len(rules)} of {len(result.rules)} rules, drawn with the seed")
+
+
+def as_seed(job: Job) -> Found:
+    """Return what GEPA makes of the rules of the clusters, with the calls that they have left."""
+    result = _result(_distil(job, refine=False, search=False))
+    start = _with_rules(result)
+    if start is None:
+        return Found(
+            gepa_from(job, job.student()), "no rule was made; GEPA starts from the student"
+        )
+    program = with_prompt(job.student(), "predict", start.prompt)
+    return Found(gepa_from(job, program), f"GEPA starts from {len(start.rules)} rules")
+
+
+def _with_rules(result: PredictorResult) -> Candidate | None:
+    if result.chosen.rules:
+        return result.chosen
+    pool = [c for c in result.candidates if c.rules]
+    return max(pool, key=lambda c: result.score(c.id, "val") or 0.0, default=None)
+
+
+ENTRIES = (
+    Rival(
+        name="pld-clustered",
+        title="PLD, clusters only",
+        run=clustered,
+        matched=False,
+        traces=True,
+    ),
+    Rival(
+        name="pld-refined",
+        title="PLD, conflicts resolved",
+        run=refined,
+        matched=False,
+        traces=True,
+    ),
+    Rival(name=SETS_BUDGET, title="PLD, searched", run=searched, matched=False, traces=True),
+    Rival(
+        name="random-rules",
+        title="Random subset of the rules",
+        run=random_rules,
+        matched=False,
+        traces=True,
+    ),
+    Rival(name="pld-gepa", title="PLD, then GEPA", run=as_seed, traces=True),
+)

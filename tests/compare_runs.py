@@ -1,0 +1,128 @@
+"""Cells of the comparison on a keyword task, with fakes in the place of both models."""
+
+import csv
+import json
+import re
+
+import experiments.comparison.cells as cells
+from experiments.comparison.cells import OWN, Cell, CompareConfig, budget_of
+from experiments.comparison.run_cell import Plan, run_cell
+from experiments.rivals.table import SETS_BUDGET
+from fakes import FakeEngine, asked_fields, fake_lm, follow, keyword_rule, keyword_task, mentions
+from keyword_runs import Student, teach
+
+TASK = keyword_task(90)
+TASK_FILE = """
+title = "Keywords"
+balance = "natural"
+guidelines = "If the text mentions 'alpha', answer red."
+[task.table]
+path = "{folder}/table.csv"
+inputs = ["text"]
+label = "label"
+[sizes]
+train = 24
+val = 12
+select = 12
+test = 20
+"""
+PLD_SETTINGS = {"search": {"trials": 2}, "refine": {"rounds": 1}, "finalists": 2}
+PING = "Answer with one word: ok"
+
+
+def propose(prompt):
+    """Answer as a teacher, and as the proposer of any optimizer: always with rules of the task."""
+    fields = asked_fields(prompt)
+    if not fields and re.search(r"^([A-Z]\w*): <", prompt.user, re.MULTILINE):
+        return reasoned(prompt) if "Reasoning: <" in prompt.user else teach(prompt)
+    number = len(prompt) % len(TASK.rules)
+    rules = " ".join(TASK.rules[number:] + TASK.rules[:number])
+    if not fields:
+        label = answer_of(prompt)
+        return f"```\n{rules}\n```\n<IMPROVED_VARIABLE>{rules}</IMPROVED_VARIABLE>\n{label}"
+    known = {"module_advice": f'{{"predict": "{rules}"}}', "label": answer_of(prompt)}
+    said = {name: known.get(name, rules) for name in fields}
+    return json.dumps(said) if "JSON object" in prompt.user else said
+
+
+def answer_of(prompt):
+    text = prompt.user.rpartition("Text: ")[2].partition("\n")[0]
+    return follow("\n".join(TASK.rules), text, TASK.default)
+
+
+def reasoned(prompt):
+    return f"Reasoning: because\nLabel: {answer_of(prompt)}"
+
+
+class Teacher(FakeEngine):
+    """Explains, proposes and answers; as the ceiling it knows every answer."""
+
+    def __init__(self):
+        def answer(prompt):
+            direct = not asked_fields(prompt) and "\nLabel (answer with one of" in prompt.user
+            return answer_of(prompt) if direct else propose(prompt)
+
+        super().__init__(answer)
+
+
+class World:
+    """A folder with a task and models, and the engines that stand for them."""
+
+    def __init__(self, folder, monkeypatch, *, student=None, teacher=None):
+        self.folder = folder
+        self.student = student or Student()
+        self.teacher = teacher or Teacher()
+        for name in ("tasks", "models"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        with (folder / "table.csv").open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([("text", "label"), *TASK.rows])
+        (folder / "tasks" / "keywords.toml").write_text(
+            TASK_FILE.format(folder=folder), encoding="utf-8"
+        )
+        for name in ("small", "large"):
+            (folder / "models" / f"{name}.toml").write_text(
+                f'model = "fake/{name}"\n', encoding="utf-8"
+            )
+        monkeypatch.setattr(cells, "HERE", folder)
+        monkeypatch.setattr("pld_dspy.runsetup.make_lm", self.make_lm)
+
+    def make_lm(self, name, *, temperature, max_tokens, **settings):
+        lm = fake_lm({"fake/small": self.student, "fake/large": self.teacher}[name], name=name)
+        return lm.copy(temperature=temperature, max_tokens=max_tokens)
+
+    def plan(self, runs="runs", **settings):
+        grid = {
+            "tasks": ["keywords"],
+            "students": ["small"],
+            "teachers": ["large"],
+        }
+        config = CompareConfig(**{"grid": [grid], "pld": PLD_SETTINGS, **settings})
+        return Plan(config=config, endpoints={}, runs=self.folder / runs)
+
+    def run(self, optimizer, budget=None, plan=None, seed=0):
+        """Return the line of a cell; `budget` None is one that sets or spends none."""
+        which = OWN if budget is None else "x1"
+        cell = Cell("keywords", optimizer, "small", "large", "teacher", "item", seed, which)
+        return run_cell(cell, plan or self.plan(), budget)
+
+    def searching(self, engine, test_texts):
+        """Return the prompts that an engine got outside of the test."""
+        return [
+            prompt
+            for prompt in engine.prompts
+            if PING not in prompt and not any(text in prompt for text in test_texts)
+        ]
+
+
+__all__ = [
+    "OWN",
+    "PING",
+    "SETS_BUDGET",
+    "TASK",
+    "Cell",
+    "Teacher",
+    "World",
+    "budget_of",
+    "keyword_rule",
+    "mentions",
+]

@@ -1,0 +1,435 @@
+"""The report on lines that were never run: what is missing, what failed, what does not hold."""
+
+import html
+
+import mlflow
+import numpy as np
+import pytest
+from typer import Typer
+from typer.testing import CliRunner
+
+from comparison_lines import LABELS, cell, failed, line, write
+from experiments import report
+from experiments.comparison.coverage import cell_name, gaps, name_of, tables_of
+from experiments.comparison.findings import reasons
+from experiments.comparison.lines import ProgramNote, Results
+from experiments.comparison.looks import Panel, looks
+from experiments.comparison.page import compare, headline, page, views
+from experiments.comparison.pictures import mean_curve
+from experiments.comparison.statistics import GIVEN, OURS, TEACHER
+from experiments.comparison.tables import paper_table
+from experiments.comparison.tracked import EXPERIMENT, log_report
+from pld_dspy.errors import DataError
+
+app = Typer()
+app.command()(report.main)
+
+
+def compared(*lines, expected=(), broken=()):
+    return compare(Results(tuple(lines), tuple(broken)), expected)
+
+
+def text(*lines, **keys):
+    return page(compared(*lines, **keys), {})
+
+
+def rows(markdown, start):
+    """The rows of tables that start with this cell."""
+    return [row for row in markdown.splitlines() if row.startswith(f"| {start} |")]
+
+
+def wins():
+    return [line(OURS, rate=0.9, seed=s) for s in range(2)] + [
+        line(n, rate=r, seed=s) for n, r in (("gepa", 0.6), ("copro", 0.5)) for s in range(2)
+    ]
+
+
+def loses():
+    return [*wins(), *(line("simba", rate=1.0, seed=s) for s in range(2))]
+
+
+# What the first lines say.
+
+
+def test_the_claim_holds_where_pld_is_first():
+    found = compared(*wins())
+
+    assert [c.verdict for c in found.checks] == ["holds"]
+    assert found.checks[0].rank == 1
+    assert [line.split(":")[0] for line in headline(found)] == ["**Holds", "**Holds"]
+    assert "Why it does not hold" not in text(*wins())
+
+
+def test_the_claim_holds_within_noise_of_first():
+    ours = line(OURS, rate=0.7)
+    better = list(ours.said)
+    at = next(i for i, (g, s) in enumerate(zip(ours.gold, better, strict=True)) if g != s)
+    better[at] = ours.gold[at]
+    found = compared(ours, line("gepa", said=tuple(better))).checks[0]
+
+    assert (found.verdict, found.rank, found.closest) == ("holds", 2, "gepa")
+    assert found.gap.estimate > 0
+
+
+def test_the_claim_does_not_hold_where_pld_loses_and_that_stands_first():
+    found = compared(*loses())
+    first = headline(found)[0]
+
+    assert [c.verdict for c in found.checks] == ["does not hold"]
+    assert found.checks[0].ahead == ("simba",)
+    assert first.startswith("**Does not hold:** in stereoset, qwen-0.5b")
+    assert "behind simba by more than noise" in first
+    assert text(*loses()).splitlines()[2] == f"- {first}"
+
+
+def test_a_rival_that_is_far_ahead_on_another_seed_alone_is_no_evidence():
+    found = compared(line(OURS, rate=0.8, seed=0), line("gepa", rate=1.0, seed=1))
+
+    assert found.checks[0].verdict == "not measured"
+    assert "on the same test examples" in found.checks[0].reason
+
+
+@pytest.mark.parametrize("optimizer", [TEACHER, "student-cot", GIVEN])
+def test_a_reference_ahead_takes_nothing_from_the_claim(optimizer):
+    found = compared(*wins(), line(optimizer, rate=1.0, budget="own"))
+
+    assert [c.verdict for c in found.checks] == ["holds"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        ([line("gepa")], f"no {OURS} run has a score"),
+        ([line(OURS)], "no rival at a matched budget"),
+        ([line(OURS), line("hand-guidelines", budget="own")], "no rival at a matched budget"),
+        ([line(OURS), line("pld-gepa", budget="x1")], "no rival at a matched budget"),
+    ],
+)
+def test_without_both_sides_the_claim_is_not_measured(lines, reason):
+    found = compared(*lines)
+
+    assert found.checks[0].verdict == "not measured"
+    assert reason in found.checks[0].reason
+    assert not any(said.startswith("**Holds:** pld-searched is first") for said in headline(found))
+
+
+def test_no_line_at_all_makes_a_page_that_says_so():
+    assert "**Not measured:** no PLD run has a score." in text()
+
+
+def test_a_pld_run_below_the_student_as_given_is_named_first_and_explained():
+    bad = line("pld-refined", said=tuple(LABELS[0] for _ in range(60)))
+    found = text(*wins(), bad)
+
+    assert (
+        f"**Does not hold:** `{bad.cell}` ends below the student as given" in found.splitlines()[2]
+    )
+    assert f"### {bad.cell}: pld-refined against student as given" in found
+
+
+def test_a_rival_below_the_student_as_given_is_counted_and_no_matter_of_the_claim():
+    bad = line("infer-rules-shipped", said=tuple(LABELS[0] for _ in range(60)))
+    found = text(*wins(), bad)
+
+    assert "Does not hold" not in found
+    assert (
+        rows(found, "infer-rules-shipped")[-1]
+        == "| infer-rules-shipped | 1 | 1 (100%) | 1 (100%) |"
+    )
+
+
+def test_variants_of_a_setting_are_no_contenders_and_have_a_table_apart():
+    found = compared(
+        *wins(), line("pld-eps-02", rate=1.0, budget="x1"), expected=[cell("pld-eps-05")]
+    )
+    told = page(found, {})
+    main, apart = told.split("## Variants of PLD")
+
+    assert [c.verdict for c in found.checks] == ["holds"]
+    assert found.checks[0].missing == 0
+    assert rows(main, "pld-eps-02") == []
+    assert "| pld-eps-02 | 1 of 1 |" in apart
+    assert "| - | pld-eps-05 | 0 | missing |" in apart
+
+
+def test_a_variant_below_the_student_as_given_counts_as_a_pld_run():
+    bad = line("pld-eps-02", said=tuple(LABELS[0] for _ in range(60)))
+
+    assert [fall.line.optimizer for fall in compared(*wins(), bad).falls] == ["pld-eps-02"]
+
+
+# Why.
+
+
+def test_the_evidence_names_labels_errors_and_rules():
+    gold = np.random.default_rng(0).choice(LABELS, size=60).tolist()
+    lost = tuple("race" if g == "gender" else g for g in gold)
+    rules = ProgramNote(
+        instructions="1. A job: profession.\n2. Any of gender, profession, race, religion."
+    )
+    found = compared(
+        line(OURS, said=lost, program=rules, note="kept in the end"), line("gepa", said=tuple(gold))
+    )
+    evidence = reasons(found.checks, found.found, found.falls)[0]
+    worst, count = evidence.labels[0], gold.count("gender")
+
+    assert (worst.label, worst.n, worst.ours, worst.other, worst.naming) == (
+        "gender",
+        count,
+        0.0,
+        1.0,
+        0,
+    )
+    assert {row.label: row.naming for row in evidence.labels}["profession"] == 1
+    assert evidence.confusions == (("gender", "race", count, 0),)
+    assert (evidence.only_ours, evidence.only_other) == (0, count)
+    told = page(found, {})
+    assert (
+        f"largest loss is on gender: {count} right answers fewer of {count}; no rules name it"
+        in told
+    )
+    assert "<pre>1. A job: profession." in told
+    assert "seed 0 (kept in the end)" in told
+
+
+def test_rules_cannot_break_the_page():
+    rules = ProgramNote(instructions="Decide.\n\n\n1. <b> `make it` | [so](x)\n```\n</pre>")
+    told = text(line(OURS, said=(None,) * 60, program=rules), line("gepa", rate=1.0))
+    block = told.split("<pre>")[1].split("</pre>")[0]
+
+    assert html.unescape(block) == rules.instructions
+    assert not set("`[|<") & set(block)
+
+
+def test_an_unreadable_answer_is_an_error_of_its_own():
+    found = compared(line(OURS, said=(None,) * 60), line("gepa", rate=1.0))
+    evidence = reasons(found.checks, found.found, ())[0]
+
+    assert {confusion.said for confusion in evidence.confusions} == {"(unreadable)"}
+
+
+# Missing, failed and broken.
+
+
+def test_missing_and_failed_cells_are_shown_as_such():
+    found = text(
+        *wins(),
+        failed("miprov2", "RuntimeError: no | candidates"),
+        expected=[cell("gepa", seed=2), cell("textgrad"), cell("gepa", seed=0)],
+    )
+
+    assert "Cells with a score: 6; failed: 1; missing: 2." in found
+    assert "| - | miprov2 | 0 | failed: RuntimeError: no \\| candidates |" in found
+    assert "| - | textgrad | 0 | missing |" in found
+    assert "| gepa | 2 of 3 |" in found
+    assert f"| {cell('textgrad')} | missing |" in found
+
+
+def test_a_score_without_answers_is_no_result():
+    found = text(*wins(), line("simba").model_copy(update={"gold": (), "said": ()}))
+
+    assert "Cells with a score: 6; failed: 1; missing: 0." in found
+    assert "| - | simba | 0 | no answers in its line |" in found
+
+
+def test_a_setting_without_any_line_is_in_the_tables():
+    found = text(*wins(), expected=[cell("gepa", task="logiqa")])
+
+    assert "### logiqa, qwen-0.5b, teacher's traces, item split, budget x1" in found
+    assert "| - | gepa | 0 | missing |" in found
+
+
+def test_a_broken_line_is_named_and_the_rest_is_kept(tmp_path):
+    lines = write(tmp_path / "compare.jsonl", wins(), broken=["{half", '{"cell": "x"}'])
+    out = CliRunner().invoke(
+        app,
+        ["--results", str(lines), "--report", str(tmp_path / "R.md"), "--no-mlflow",
+         "--pictures", str(tmp_path / "pictures")],
+    )  # fmt: skip
+    written = (tmp_path / "R.md").read_text(encoding="utf-8")
+
+    assert out.exit_code == 0, out.output
+    assert "line 2 cannot be read and is left out: not JSON" in out.output
+    assert "- line 3 cannot be read and is left out" in written
+    assert (
+        "Cells with a score: 6; failed: 0; missing: 0. Lines of the results file that cannot be read: 2."
+        in written
+    )
+
+
+@pytest.mark.parametrize("name", ["stereoset/gepa", "a/b/c/d/e/f/zero/x1"])
+def test_an_expected_cell_that_is_no_cell_is_refused(name):
+    with pytest.raises(DataError, match="eight parts"):
+        cell_name(name)
+
+
+def test_names_of_cells_and_keys_of_lines_agree():
+    one = line("gepa", seed=3, task="logiqa")
+
+    assert name_of(one) == cell_name(one.cell)
+    assert gaps([one], [one.cell]) == []
+
+
+def test_an_optimizer_without_traces_stands_beside_both_kinds():
+    lines = [line(OURS), line(OURS, traces="recorded"), line("gepa"), line("pld-gepa", budget="x1")]
+    lines.append(line("pld-gepa", traces="recorded", budget="x1"))
+    found = tables_of(name_of(one) for one in lines)
+
+    assert [setting.traces for setting in found] == ["recorded", "teacher"]
+    for setting, members in found.items():
+        assert {(m.optimizer, m.traces) for m in members} == {
+            (OURS, setting.traces), ("pld-gepa", setting.traces), ("gepa", "teacher"),
+        }  # fmt: skip
+
+
+def test_own_cells_stand_in_the_table_of_every_budget():
+    found = tables_of(name_of(o) for o in [line(OURS), line("gepa"), line("gepa", budget="x3")])
+
+    assert [(s.budget, len(members)) for s, members in found.items()] == [("x1", 2), ("x3", 2)]
+
+
+# The whole report.
+
+
+def test_the_same_lines_give_the_same_bytes_in_any_order(tmp_path):
+    made = []
+    for name, lines in (("a", loses()), ("b", loses()[::-1])):
+        target = tmp_path / name / "REPORT.md"
+        report.write_report(compared(*lines), target, target.parent / "pictures")
+        files = sorted(p for p in target.parent.rglob("*") if p.is_file())
+        made.append({p.relative_to(target.parent): p.read_bytes() for p in files})
+
+    assert made[0] == made[1]
+    assert len(made[0]) == 5
+
+
+def test_pictures_are_written_linked_and_old_ones_removed(tmp_path):
+    folder = tmp_path / "results" / "compare"
+    folder.mkdir(parents=True)
+    for name in ("bars-gone.png", "mine.png"):
+        (folder / name).write_bytes(b"")
+    lines = [*wins(), line(OURS, task="logiqa", metric="accuracy"), line("gepa", budget="x3")]
+    report.write_report(compared(*lines), tmp_path / "REPORT.md", folder)
+    written = (tmp_path / "REPORT.md").read_text(encoding="utf-8")
+    names = {p.name for p in folder.iterdir()} - {"mine.png"}
+
+    assert names == {
+        f"{kind}-teacher-item-{budget}.png"
+        for kind in ("bars", "curves", "tokens", "latency")
+        for budget in ("x1", "x3")
+    }
+    assert all(f"](results/compare/{name})" in written for name in names)
+    assert all((folder / name).read_bytes()[:4] == b"\x89PNG" for name in names)
+
+
+def test_pictures_can_do_without_curves_tokens_and_latency(tmp_path):
+    bare = {"curve": (), "prompt_tokens": None, "test_latency_s": None}
+    lines = [line(OURS, **bare), line("gepa", **bare), failed("copro", task="logiqa")]
+    report.write_report(compared(*lines), tmp_path / "REPORT.md", tmp_path / "pictures")
+
+    assert len(list((tmp_path / "pictures").iterdir())) == 4
+
+
+def test_every_optimizer_has_a_look_of_its_own():
+    names = [
+        OURS,
+        "pld-refined",
+        "pld-clustered",
+        *(f"rival-{i}" for i in range(14)),
+        GIVEN,
+        TEACHER,
+    ]
+    found = compared(*(line(n, n=20) for n in names))
+    made = looks([Panel(s, own) for s, own in found.found.items()])
+
+    assert len({(v.colour, v.marker) for v in made.values()}) == len(names)
+
+
+def test_the_mean_curve_starts_where_every_run_has_a_score():
+    assert mean_curve([]) == ([], [])
+    assert mean_curve([[(1, 0.25), (5, 0.75)], [(3, 0.25)]]) == ([3, 5], [0.25, 0.5])
+
+
+def test_a_view_has_one_panel_a_task_and_student():
+    lines = [line(OURS, task=t, student=s) for t in ("a", "b") for s in ("x", "y")]
+
+    assert [len(panels) for panels in views(compared(*lines)).values()] == [4]
+
+
+def test_break_even_is_shown_once_answers_have_their_tokens():
+    lines = [line(OURS, prompt_tokens=100.0), line(TEACHER, prompt_tokens=100.0), line("gepa")]
+    lines[:2] = [
+        one.model_copy(update={"answer_tokens": tokens})
+        for one, tokens in zip(lines, (2.0, 64.0), strict=False)
+    ]
+
+    assert rows(text(*lines), OURS)[-2].endswith(" | 1,000 |")
+
+
+def test_the_papers_figures_stand_apart():
+    assert "| LogiQA | accuracy | 0.67 | - | 0.67 | 0.69 | 0.70 |" in paper_table()
+    assert text(*wins()).index("## As the paper reports, not run here") > text(*wins()).index(
+        "## Results"
+    )
+
+
+def test_the_report_names_commits_versions_seeds_and_digests():
+    found = text(line(OURS, seed=4, commit="abc-dirty"), line("gepa", seed=4))
+
+    assert "- commits: `0123abc`, `abc-dirty`" in found
+    assert "- versions: dspy 3.4.1" in found
+    assert "- seeds: 4" in found
+    assert "| stereoset | item | 4 | 60 | test `000400040004` |" in found
+
+
+@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
+def test_mlflow_gets_the_page_the_pictures_and_a_run_for_each_optimizer(tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    found = compared(*wins())
+    report.write_report(found, tmp_path / "REPORT.md", tmp_path / "pictures")
+    parent = log_report(found, tmp_path / "REPORT.md", tmp_path / "pictures", tracking_uri=uri)
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    children = client.search_runs(
+        [experiment.experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'"
+    )
+    gepa = next(run for run in children if run.data.params["optimizer"] == "gepa")
+
+    assert client.get_run(parent).info.status == "FINISHED"
+    assert client.get_run(parent).data.metrics["claim_holds"] == 1
+    assert {f.path for f in client.list_artifacts(parent)} >= {"REPORT.md", "pictures"}
+    assert len(client.list_artifacts(parent, "pictures")) == 4
+    assert {run.data.params["optimizer"] for run in children} == {OURS, "gepa", "copro", GIVEN}
+    assert gepa.data.metrics["score"] == pytest.approx(
+        next(s for s in next(iter(found.found.values())) if s.optimizer == "gepa").score.estimate
+    )
+
+
+def test_the_grid_tells_which_cells_are_missing(tmp_path):
+    grid = tmp_path / "grid.toml"
+    grid.write_text(
+        '[[grid]]\ntasks = ["stereoset"]\noptimizers = ["pld-searched", "gepa"]\n'
+        'students = ["qwen2.5-coder-0.5b"]\nteachers = ["qwen2.5-coder-1.5b"]\nseeds = [0, 1]\n',
+        encoding="utf-8",
+    )
+    parts = {"student": "qwen2.5-coder-0.5b", "teacher": "qwen2.5-coder-1.5b"}
+    lines = write(tmp_path / "compare.jsonl", [line(OURS, **parts), line("gepa", **parts)])
+    out = CliRunner().invoke(
+        app,
+        ["--results", str(lines), "--report", str(tmp_path / "R.md"), "--no-mlflow",
+         "--pictures", str(tmp_path / "pictures"), "--grid", str(grid)],
+    )  # fmt: skip
+    written = (tmp_path / "R.md").read_text(encoding="utf-8")
+
+    assert out.exit_code == 0, out.output
+    assert f"| {cell(OURS, seed=1, budget='own', **parts)} | missing |" in written
+    assert f"| {cell('gepa', seed=1, **parts)} | missing |" in written
+    assert "Cells with a score: 2; failed: 0; missing: 2." in written
+    assert "Cells of their tables without a score: 2." in written
+
+
+def test_an_unreadable_grid_is_one_line_and_exit_code_2(tmp_path):
+    out = CliRunner().invoke(app, ["--grid", str(tmp_path / "none.toml"), "--no-mlflow"])
+
+    assert out.exit_code == 2
+    assert "none.toml cannot be read" in out.output
