@@ -139,7 +139,7 @@ class _Run:
         meter = Meter(self.budget)
         student = self._lm("student", meter)
         archive = self._archive(student, meter)
-        job = self._job(student, archive, meter)
+        job = self._job(student, meter)
         started = time.monotonic()
         status: Status = "done"
         try:
@@ -183,7 +183,7 @@ class _Run:
             "val_score": archive.score(found.program),
         }
 
-    def _job(self, student: dspy.LM, archive: Archive, meter: Meter) -> Job:
+    def _job(self, student: dspy.LM, meter: Meter) -> Job:
         splits = self.loaded.splits
         variant = self.config.variants.get(self.cell.optimizer)
         most = None if variant is None else variant.train
@@ -198,7 +198,6 @@ class _Run:
             teacher_lm=self._lm("teacher", meter),
             budget=self.budget,
             seed=self.cell.seed,
-            archive=archive,
             meter=meter,
             corpus_metric=self.metric,
             guidelines=self.task.guidelines,
@@ -282,7 +281,7 @@ def _check_module(rival: Rival) -> None:
     try:
         __import__(rival.module)
     except ImportError as error:
-        msg = f"{rival.name} needs {rival.module} of the extra `compare`; run `make compare-deps`"
+        msg = f"{rival.name} needs {rival.module} of the extra `compare`; run `make rivals`"
         raise ConfigError(msg) from error
 
 

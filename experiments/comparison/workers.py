@@ -103,7 +103,7 @@ def _connect(address: str) -> Any:
     try:
         import ray
     except ImportError as error:
-        msg = "--ray needs ray of the extra `compare`; run `make compare-deps`"
+        msg = "--ray needs ray of the extra `compare`; run `make rivals`"
         raise ConfigError(msg) from error
     names = ("PLD_DATA_DIR", "PLD_CACHE_DIR", "LITELLM_LOCAL_MODEL_COST_MAP")
     passed = {name: os.environ[name] for name in names if name in os.environ}
