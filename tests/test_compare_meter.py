@@ -138,3 +138,17 @@ def test_the_price_is_known_for_models_of_the_table_alone():
     assert priced.cost_usd() == pytest.approx(
         count.input_tokens * 3e-7 + count.output_tokens * 2.5e-6
     )
+
+
+def test_processes_share_their_tapes_and_leave_each_others_files_alone(tmp_path):
+    engine = Student()
+    _, lm = models(engine, tape=Tape(tmp_path, "first"), cache=False)
+    ask(Meter(), lm, TRAIN[:2])
+    under_way = tmp_path / "second.jsonl"
+    under_way.write_text('{"key": "half a li', encoding="utf-8")
+    meter, lm = models(engine, tape=Tape(tmp_path, "third"), cache=False)
+    ask(meter, lm, TRAIN[:3])
+
+    assert (engine.calls, meter.calls, meter.counts["student"].replayed) == (3, 3, 2)
+    assert under_way.read_text(encoding="utf-8") == '{"key": "half a li'
+    assert len((tmp_path / "third.jsonl").read_text(encoding="utf-8").splitlines()) == 1

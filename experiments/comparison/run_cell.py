@@ -1,5 +1,7 @@
 """One cell, in this process: the search for a program under the meter, then the test."""
 
+import importlib.metadata
+import importlib.util
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,6 +34,8 @@ from pld_dspy.store import StageStore
 from pld_dspy.types import Evaluation
 
 RUNS = Path("runs/compare")
+PACKAGES = ("gepa", "litellm", "textgrad")
+"""Besides those that every report of the package names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +75,7 @@ def failed_line(cell: Cell, problem: str) -> Line:
 
 
 def _facts(cell: Cell) -> dict[str, Any]:
-    return {"cell": cell.name, **cell._asdict(), "versions": versions(), "commit": commit()}
+    return {"cell": cell.name, **cell._asdict(), "versions": _versions(), "commit": commit()}
 
 
 def one_line(error: BaseException) -> str:
@@ -102,8 +106,9 @@ class _Run:
         facts["test_n"] = len(splits.test)
         facts["digests"] = {str(split): digest for split, digest in splits.digests.items()}
         self.models: Models = make_models(self.settings)
-        shared = cell._replace(optimizer="tape", traces="teacher", budget="any").name
-        self.tape = Tape(plan.runs / "tapes" / shared.replace("/", "-"))
+        # Same task, models, split and seed: what one cell was answered, another need not ask.
+        shared = (cell.task, cell.student, cell.teacher, cell.split_by, str(cell.seed))
+        self.tape = Tape(plan.runs / "tapes" / "-".join(shared), cell.name.replace("/", "-"))
 
     def line(self) -> Line:
         """Return the line of a cell that did not crash."""
@@ -278,11 +283,20 @@ def _model(name: str, max_tokens: int, task: TaskFile, plan: Plan) -> dict[str, 
 def _check_module(rival: Rival) -> None:
     if rival.module is None:
         return
-    try:
-        __import__(rival.module)
-    except ImportError as error:
+    # Not imported here: TextGrad makes a folder for its logs when it is.
+    if importlib.util.find_spec(rival.module) is None:
         msg = f"{rival.name} needs {rival.module} of the extra `compare`; run `make rivals`"
-        raise ConfigError(msg) from error
+        raise ConfigError(msg)
+
+
+def _versions() -> dict[str, str]:
+    found = versions()
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def _scores(
