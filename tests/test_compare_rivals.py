@@ -168,6 +168,25 @@ def test_a_cell_that_is_run_again_asks_for_nothing_and_has_the_same_line(world):
     assert (world.student.calls, world.teacher.calls) == (calls[0] + 1, calls[1] + 1)
 
 
+@pytest.mark.parametrize("name", ["pld-searched", "gepa"])
+def test_a_cell_that_was_killed_goes_on_from_what_it_was_answered(world, name):
+    whole = run(world, name, plan=world.plan("whole"))
+    answer, before = world.student.answer, world.student.calls
+
+    def killed(prompt, call):
+        if call == before + 60:
+            raise KeyboardInterrupt
+        return answer(prompt, call)
+
+    world.student.answer = killed
+    with pytest.raises(KeyboardInterrupt):
+        run(world, name)
+    again = run(world, name)
+
+    assert facts(again) == facts(whole)
+    assert 0 < again.replayed_calls < again.student_calls + again.teacher_calls
+
+
 def test_another_seed_is_another_split(world):
     lines = [run(world, "labeled-few-shot", seed=seed) for seed in (0, 1)]
 
