@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from compare_runs import OWN, TASK, Cell, World
-from experiments.comparison.run_cell import run_config
+from experiments.comparison.plan import run_config
 from experiments.rivals import RIVALS
 from experiments.rivals.table import Found, Rival
 from pld_dspy.runsetup import load

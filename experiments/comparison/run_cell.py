@@ -3,24 +3,15 @@
 import importlib.metadata
 import importlib.util
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import dspy
 
 from experiments.comparison.archive import Archive, State
-from experiments.comparison.cells import (
-    Cell,
-    CompareConfig,
-    ModelFile,
-    TaskFile,
-    model_file,
-    task_file,
-)
+from experiments.comparison.cells import Cell, task_file
 from experiments.comparison.lines import Line, ProgramNote, Status
 from experiments.comparison.meter import BudgetSpentError, Meter, Role, Tape, metered_lm
+from experiments.comparison.plan import Plan, run_config
 from experiments.rivals import Found, Job, Rival
 from experiments.rivals.table import MAX_ERRORS
 from pld_dspy.errors import ConfigError, DataError, LeakageError
@@ -28,25 +19,13 @@ from pld_dspy.evaluate import Evaluator
 from pld_dspy.metrics import CorpusMetric, accuracy, macro_f1, metric_by_name
 from pld_dspy.outcome import commit, interval, versions
 from pld_dspy.prepare import in_turn
-from pld_dspy.runconfig import RunConfig, TracesConfig
+from pld_dspy.runconfig import TracesConfig
 from pld_dspy.runsetup import Loaded, Models, load, make_models
 from pld_dspy.store import StageStore
 from pld_dspy.types import Evaluation
 
-RUNS = Path("runs/compare")
 PACKAGES = ("gepa", "litellm", "textgrad")
 """Besides those that every report of the package names."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How cells are run: the same for all of them."""
-
-    config: CompareConfig
-    endpoints: Mapping[str, str]
-    """Address by model."""
-    runs: Path = RUNS
-    """Folder of the tapes; cells of the same task, models, split and seed share one."""
 
 
 def run_cell(cell: Cell, plan: Plan, budget: int | None) -> Line:
@@ -248,36 +227,6 @@ class _Run:
                 candidate_id=self.cell.optimizer,
                 split="test",
             )
-
-
-def run_config(cell: Cell, plan: Plan) -> RunConfig:
-    """Return the package's own settings for the cell: the task, its split, and the models."""
-    task, config = task_file(cell.task), plan.config
-    settings: dict[str, Any] = {
-        "run_dir": plan.runs,
-        "seed": cell.seed,
-        "task": task.task.model_dump(exclude_none=True),
-        "split": {**task.sizes.model_dump(), "by": cell.split_by, "balance": task.balance},
-        "student": _model(cell.student, config.student_tokens, task, plan)
-        | {"wording": config.wording},
-        "teacher": _model(cell.teacher, config.teacher_tokens, task, plan),
-        "traces": {"file": task.recorded, "use": cell.traces == "recorded"},
-    }
-    return RunConfig(**settings)
-
-
-def _model(name: str, max_tokens: int, task: TaskFile, plan: Plan) -> dict[str, Any]:
-    file: ModelFile = model_file(name)
-    settings: dict[str, Any] = {
-        "max_tokens": max(max_tokens, file.answer_tokens or 0),
-        "temperature": file.temperature,
-    }
-    if name in plan.endpoints:
-        model = file.endpoint_model or f"openai/{name}"
-        return settings | {"model": model, "api_base": plan.endpoints[name]}
-    if file.model.startswith("local/"):
-        settings["server"] = {"context_tokens": task.context_tokens}
-    return settings | {"model": file.model}
 
 
 def _check_module(rival: Rival) -> None:
