@@ -19,7 +19,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help demo test check notebooks live simulations fmt lock clean
+.PHONY: help demo test check notebooks live simulations rivals fmt lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -49,6 +49,10 @@ live: $(INSTALLED) ## Run the pipeline on real local models (downloads them once
 simulations: $(INSTALLED) ## Search for a simulated student whose best list is known, 20 times
 	$(PY) -m pytest -m long $(ARGS)
 
+rivals: $(INSTALLED) ## Install what TextGrad and Ray need for experiments.compare (300 MB more)
+	@$(PIP) install --no-deps --require-hashes -r experiments/requirements.lock
+	@$(PY) -m pip --disable-pip-version-check -q check
+
 fmt: $(INSTALLED) ## Format the code and mend what the linter can mend
 	$(PY) -m ruff check --fix
 	$(PY) -m ruff format
@@ -59,6 +63,11 @@ lock: $(INSTALLED) ## Write requirements.lock from pyproject.toml (ARGS=--upgrad
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/uv pip compile pyproject.toml \
 		--extra local --extra postgres --group dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-annotate --quiet $(ARGS) -o requirements.lock
+	@echo "Locking what the extra compare adds to them in experiments/requirements.lock"
+	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/uv pip compile pyproject.toml \
+		--extra compare --constraints requirements.lock --universal --python-version 3.11 --generate-hashes \
+		$$(sed -nE 's/^([a-z0-9._-]+)==.*/--no-emit-package \1/p' requirements.lock | sort -u) \
+		--no-emit-index-url --no-emit-find-links --no-annotate --quiet $(ARGS) -o experiments/requirements.lock
 
 clean: ## Remove the virtual environment and the tools' caches; runs/ stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage dist

@@ -19,7 +19,8 @@ from experiments.comparison.cells import (
     read_compare,
 )
 from experiments.comparison.lines import RESULTS, Line, add_line, read_lines
-from experiments.comparison.run_cell import RUNS, Plan, failed_line, run_cell
+from experiments.comparison.plan import RUNS, Plan
+from experiments.comparison.run_cell import failed_line, run_cell
 from experiments.comparison.workers import run_here, run_on_ray
 from pld_dspy.errors import ConfigError, PLDError
 

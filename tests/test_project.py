@@ -21,8 +21,9 @@ ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+RIVALS_LOCK = (ROOT / "experiments" / "requirements.lock").read_text(encoding="utf-8")
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("experiments/*.md"), *ROOT.glob("docs/*.md")])
-TARGETS = ["demo", "test", "check", "notebooks", "live", "lock", "fmt", "clean", "help"]
+TARGETS = ["demo", "test", "check", "notebooks", "live", "rivals", "lock", "fmt", "clean", "help"]
 
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
@@ -74,16 +75,29 @@ def imports(folder):
     return found
 
 
-def test_the_lock_names_no_host_and_no_path():
-    lines = [line for line in LOCK.splitlines() if not line.startswith("#")]
+def pins_of(lock):
+    return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", lock, re.MULTILINE))
+
+
+@pytest.mark.parametrize("lock", [LOCK, RIVALS_LOCK], ids=["requirements", "experiments"])
+def test_the_lock_names_no_host_and_no_path(lock):
+    lines = [line for line in lock.splitlines() if not line.startswith("#")]
     pinned = re.compile(r"[a-z0-9-]+==\S+( ; [^/]+)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?")
 
     assert [line for line in lines if not pinned.fullmatch(line)] == []
-    assert "/" not in LOCK
+    assert "/" not in lock
+
+
+def test_the_rivals_are_locked_apart_and_change_no_pin_of_the_package():
+    extra = requirements(PROJECT["optional-dependencies"]["compare"])
+    pins = pins_of(RIVALS_LOCK)
+
+    assert all(r.specifier.contains(pins[canonicalize_name(r.name)]) for r in extra)
+    assert pins.keys() & pins_of(LOCK).keys() == set()
 
 
 def test_the_lock_pins_what_pyproject_asks_for():
-    pins = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", LOCK, re.MULTILINE))
+    pins = pins_of(LOCK)
     asked = run_time_requirements() + requirements(
         PYPROJECT["dependency-groups"]["dev"], PYPROJECT["build-system"]["requires"]
     )

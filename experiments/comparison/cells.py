@@ -133,7 +133,11 @@ class CompareConfig(Settings):
         """
         variant = self.variants.get(optimizer, Variant())
         merged = _merge(_merge({"clusters": task.clusters}, self.pld), variant.pld)
-        return PLDConfig(**merged)
+        try:
+            return PLDConfig(**merged)
+        except ConfigError as error:
+            msg = f"pld: {error}"
+            raise ConfigError(msg) from error
 
 
 class Cell(NamedTuple):

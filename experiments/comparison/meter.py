@@ -1,6 +1,7 @@
 """One meter for every optimizer: calls, tokens and seconds at the LM, and a cap that ends the search."""
 
 import importlib
+import json
 import statistics
 import threading
 import time
@@ -22,8 +23,6 @@ from pld_dspy.usage import total
 
 Role = Literal["student", "teacher"]
 ROLES: tuple[Role, ...] = ("student", "teacher")
-
-_STAGE = "asked"
 
 # The form in which DSPy itself keeps requests and answers; it has no public name in 3.4. Not an
 # import statement: mypy would then take the untyped package around this typed module for empty.
@@ -139,9 +138,16 @@ class Tape:
     asked within a process, so that the second sample is not the first.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        """Keep the answers in `folder`; None keeps them in memory."""
+    def __init__(self, folder: Path | None = None, name: str = "asked") -> None:
+        """Keep the answers in a file of the folder, and answer from all of them.
+
+        Args:
+            folder: None keeps them in memory.
+            name: Of the file. Each process has its own, since others may be writing theirs.
+        """
         self._store = StageStore(folder)
+        self._name = name
+        self._others = _records(folder, name)
         self._asked: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -158,7 +164,7 @@ class Tape:
 
     def get(self, key: str) -> tuple[Response, float] | None:
         """Return the answer and the seconds that it took."""
-        record = self._store.get(_STAGE, key)
+        record = self._store.get(self._name, key) or self._others.get(key)
         if record is None:
             return None
         return _forms.response_from_dict(record["response"]), float(record["seconds"])
@@ -166,7 +172,21 @@ class Tape:
     def put(self, key: str, response: Response, seconds: float) -> None:
         """Keep the answer."""
         record = {"seconds": seconds, "response": _forms.response_to_dict(response)}
-        self._store.put(_STAGE, key, record)
+        self._store.put(self._name, key, record)
+
+
+def _records(folder: Path | None, name: str) -> dict[str, dict[str, Any]]:
+    """Return what other processes have on their tapes; a line under way is left to them."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.glob("*.jsonl")) if folder is not None else ():
+        lines = path.read_bytes().split(b"\n")[:-1] if path.stem != name else []
+        for line in lines:
+            try:
+                record = json.loads(line)
+                found[record["key"]] = record
+            except (ValueError, KeyError, TypeError):
+                continue
+    return found
 
 
 class MeteredEngine:

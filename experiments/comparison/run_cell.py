@@ -1,24 +1,17 @@
 """One cell, in this process: the search for a program under the meter, then the test."""
 
+import importlib.metadata
+import importlib.util
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import dspy
 
 from experiments.comparison.archive import Archive, State
-from experiments.comparison.cells import (
-    Cell,
-    CompareConfig,
-    ModelFile,
-    TaskFile,
-    model_file,
-    task_file,
-)
+from experiments.comparison.cells import Cell, task_file
 from experiments.comparison.lines import Line, ProgramNote, Status
 from experiments.comparison.meter import BudgetSpentError, Meter, Role, Tape, metered_lm
+from experiments.comparison.plan import Plan, run_config
 from experiments.rivals import Found, Job, Rival
 from experiments.rivals.table import MAX_ERRORS
 from pld_dspy.errors import ConfigError, DataError, LeakageError
@@ -26,23 +19,13 @@ from pld_dspy.evaluate import Evaluator
 from pld_dspy.metrics import CorpusMetric, accuracy, macro_f1, metric_by_name
 from pld_dspy.outcome import commit, interval, versions
 from pld_dspy.prepare import in_turn
-from pld_dspy.runconfig import RunConfig, TracesConfig
+from pld_dspy.runconfig import TracesConfig
 from pld_dspy.runsetup import Loaded, Models, load, make_models
 from pld_dspy.store import StageStore
 from pld_dspy.types import Evaluation
 
-RUNS = Path("runs/compare")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How cells are run: the same for all of them."""
-
-    config: CompareConfig
-    endpoints: Mapping[str, str]
-    """Address by model."""
-    runs: Path = RUNS
-    """Folder of the tapes; cells of the same task, models, split and seed share one."""
+PACKAGES = ("gepa", "litellm", "textgrad")
+"""Besides those that every report of the package names."""
 
 
 def run_cell(cell: Cell, plan: Plan, budget: int | None) -> Line:
@@ -71,7 +54,7 @@ def failed_line(cell: Cell, problem: str) -> Line:
 
 
 def _facts(cell: Cell) -> dict[str, Any]:
-    return {"cell": cell.name, **cell._asdict(), "versions": versions(), "commit": commit()}
+    return {"cell": cell.name, **cell._asdict(), "versions": _versions(), "commit": commit()}
 
 
 def one_line(error: BaseException) -> str:
@@ -102,8 +85,9 @@ class _Run:
         facts["test_n"] = len(splits.test)
         facts["digests"] = {str(split): digest for split, digest in splits.digests.items()}
         self.models: Models = make_models(self.settings)
-        shared = cell._replace(optimizer="tape", traces="teacher", budget="any").name
-        self.tape = Tape(plan.runs / "tapes" / shared.replace("/", "-"))
+        # Same task, models, split and seed: what one cell was answered, another need not ask.
+        shared = (cell.task, cell.student, cell.teacher, cell.split_by, str(cell.seed))
+        self.tape = Tape(plan.runs / "tapes" / "-".join(shared), cell.name.replace("/", "-"))
 
     def line(self) -> Line:
         """Return the line of a cell that did not crash."""
@@ -139,7 +123,7 @@ class _Run:
         meter = Meter(self.budget)
         student = self._lm("student", meter)
         archive = self._archive(student, meter)
-        job = self._job(student, archive, meter)
+        job = self._job(student, meter)
         started = time.monotonic()
         status: Status = "done"
         try:
@@ -183,7 +167,7 @@ class _Run:
             "val_score": archive.score(found.program),
         }
 
-    def _job(self, student: dspy.LM, archive: Archive, meter: Meter) -> Job:
+    def _job(self, student: dspy.LM, meter: Meter) -> Job:
         splits = self.loaded.splits
         variant = self.config.variants.get(self.cell.optimizer)
         most = None if variant is None else variant.train
@@ -198,7 +182,6 @@ class _Run:
             teacher_lm=self._lm("teacher", meter),
             budget=self.budget,
             seed=self.cell.seed,
-            archive=archive,
             meter=meter,
             corpus_metric=self.metric,
             guidelines=self.task.guidelines,
@@ -246,44 +229,23 @@ class _Run:
             )
 
 
-def run_config(cell: Cell, plan: Plan) -> RunConfig:
-    """Return the package's own settings for the cell: the task, its split, and the models."""
-    task, config = task_file(cell.task), plan.config
-    settings: dict[str, Any] = {
-        "run_dir": plan.runs,
-        "seed": cell.seed,
-        "task": task.task.model_dump(exclude_none=True),
-        "split": {**task.sizes.model_dump(), "by": cell.split_by, "balance": task.balance},
-        "student": _model(cell.student, config.student_tokens, task, plan)
-        | {"wording": config.wording},
-        "teacher": _model(cell.teacher, config.teacher_tokens, task, plan),
-        "traces": {"file": task.recorded, "use": cell.traces == "recorded"},
-    }
-    return RunConfig(**settings)
-
-
-def _model(name: str, max_tokens: int, task: TaskFile, plan: Plan) -> dict[str, Any]:
-    file: ModelFile = model_file(name)
-    settings: dict[str, Any] = {
-        "max_tokens": max(max_tokens, file.answer_tokens or 0),
-        "temperature": file.temperature,
-    }
-    if name in plan.endpoints:
-        model = file.endpoint_model or f"openai/{name}"
-        return settings | {"model": model, "api_base": plan.endpoints[name]}
-    if file.model.startswith("local/"):
-        settings["server"] = {"context_tokens": task.context_tokens}
-    return settings | {"model": file.model}
-
-
 def _check_module(rival: Rival) -> None:
     if rival.module is None:
         return
-    try:
-        __import__(rival.module)
-    except ImportError as error:
-        msg = f"{rival.name} needs {rival.module} of the extra `compare`; run `make compare-deps`"
-        raise ConfigError(msg) from error
+    # Not imported here: TextGrad makes a folder for its logs when it is.
+    if importlib.util.find_spec(rival.module) is None:
+        msg = f"{rival.name} needs {rival.module} of the extra `compare`; run `make rivals`"
+        raise ConfigError(msg)
+
+
+def _versions() -> dict[str, str]:
+    found = versions()
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def _scores(

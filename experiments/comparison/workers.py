@@ -89,21 +89,26 @@ def run_on_ray(
                 else:
                     running[remote.remote(cell.name, calls, **arguments)] = cell
             if running:
-                (first, *_), _ = ray.wait(list(running), num_returns=1)
-                cell = running.pop(first)
-                try:
-                    yield cell, ray.get(first), None
-                except ray.exceptions.RayError as error:
-                    yield cell, None, str(error).strip().splitlines()[-1]
+                yield _first(ray, running)
     finally:
         ray.shutdown()
+
+
+def _first(ray: Any, running: dict[Any, Cell]) -> tuple[Cell, str | None, str | None]:
+    """Return the cell that ends first, which runs no longer."""
+    (reference, *_), _ = ray.wait(list(running), num_returns=1)
+    cell = running.pop(reference)
+    try:
+        return cell, ray.get(reference), None
+    except ray.exceptions.RayError as error:
+        return cell, None, str(error).strip().splitlines()[-1]
 
 
 def _connect(address: str) -> Any:
     try:
         import ray
     except ImportError as error:
-        msg = "--ray needs ray of the extra `compare`; run `make compare-deps`"
+        msg = "--ray needs ray of the extra `compare`; run `make rivals`"
         raise ConfigError(msg) from error
     names = ("PLD_DATA_DIR", "PLD_CACHE_DIR", "LITELLM_LOCAL_MODEL_COST_MAP")
     passed = {name: os.environ[name] for name in names if name in os.environ}

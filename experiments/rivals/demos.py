@@ -13,7 +13,7 @@ def random_search(job: Job) -> Found:
     """Return the best of as many random sets of demonstrations as the budget holds."""
     each = len(job.valset) + BOOTSTRAPPED
     # Without a candidate DSPy still scores no, labelled and unshuffled demonstrations.
-    candidates = rounds(job.calls, first=3 * each, each=each, least=1)
+    candidates = rounds(job.calls, first=3 * each, each=each)
     optimizer = dspy.BootstrapFewShotWithRandomSearch(
         metric=job.exact,
         teacher_settings={"lm": job.teacher_lm},

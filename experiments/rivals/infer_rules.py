@@ -28,9 +28,12 @@ class RepairedInferRules(InferRules):
 
 
 def _infer(job: Job, kind: type[InferRules]) -> Found:
+    # It must come to its end: what is stopped gives the best so far, which the shipped one does not.
+    # The teacher may be asked about every training example, and twice for rules in a form it misses.
+    each = len(job.valset) + 2
     optimizer = kind(
         metric=job.exact,
-        num_candidates=rounds(job.calls, first=BOOTSTRAPPED, each=len(job.valset) + 1, most=10),
+        num_candidates=rounds(job.calls, first=len(job.train), each=each, most=10),
         num_rules=RULES,
         num_threads=1,
         teacher_settings={"lm": job.teacher_lm},

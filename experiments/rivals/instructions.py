@@ -29,7 +29,8 @@ def _mipro(job: Job, *, demos: int) -> Found:
     size = len(job.valset)
     # The proposer reads the data in batches of 10, and each proposal takes up to 3 calls.
     reading = len(job.train) // 10 + 3 * MOST_PROPOSALS + (demos or 3) * MOST_PROPOSALS
-    trials = rounds(job.calls, first=size + reading, each=size)
+    # Half the trials repeat what was tried, at no call; one too many is stopped by the meter.
+    trials = 2 * rounds(job.calls, first=size + reading, each=size)
     optimizer = dspy.MIPROv2(
         metric=job.exact,
         prompt_model=job.teacher_lm,
@@ -38,7 +39,7 @@ def _mipro(job: Job, *, demos: int) -> Found:
         max_bootstrapped_demos=demos,
         max_labeled_demos=demos,
         auto=None,
-        num_candidates=max(2, min(MOST_PROPOSALS, trials)),
+        num_candidates=max(2, min(MOST_PROPOSALS, trials // 2)),
         num_threads=1,
         max_errors=MAX_ERRORS,
         seed=MIPRO_SEED + job.seed,
@@ -104,8 +105,8 @@ def gepa_from(job: Job, program: dspy.Module) -> dspy.Module:
     left = job.calls - job.meter.calls
     optimizer = dspy.GEPA(
         metric=told,
-        # A reflection comes about once in ten calls, and counts for the budget too.
-        max_metric_calls=max(len(job.valset) + 2 * REFLECTION, int(0.9 * left)),
+        # Its count holds what the cache answers, and no reflection; the meter has the last word.
+        max_metric_calls=max(len(job.valset) + 2 * REFLECTION, left),
         reflection_minibatch_size=REFLECTION,
         # At temperature 0 the same failures would bring the same proposal each time.
         reflection_lm=job.teacher_lm.copy(temperature=1.0),

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import dspy
 
-from experiments.comparison.archive import Archive
 from experiments.comparison.meter import Meter, Role
 from pld_dspy.config import PLDConfig
 from pld_dspy.errors import ConfigError, nearest
@@ -36,7 +35,6 @@ class Job:
     budget: int | None
     """Student and teacher calls; None is no limit."""
     seed: int
-    archive: Archive
     meter: Meter
     corpus_metric: CorpusMetric
     guidelines: str

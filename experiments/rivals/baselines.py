@@ -1,4 +1,4 @@
-"""Rivals that look for nothing: the student as given, chains of thought, 5 examples, guidelines."""
+"""What needs no search: the student as given, chains of thought, 5 examples, hand guidelines."""
 
 from typing import Any
 

@@ -1,0 +1,213 @@
+"""Every optimizer of the table runs, under the meter, within its budget, and without the test."""
+
+import importlib.util
+from dataclasses import replace
+
+import pytest
+
+from compare_runs import OWN, TASK, Cell, World
+from experiments.comparison.plan import run_config
+from experiments.rivals import RIVALS
+from experiments.rivals.table import Found, Rival
+from pld_dspy.runsetup import load
+
+BUDGET = 130
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    return World(tmp_path, monkeypatch)
+
+
+def present(name):
+    module = RIVALS[name].module
+    if module is not None and importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} is not installed; `make rivals` installs it")
+
+
+def run(world, name, budget=BUDGET, **settings):
+    return world.run(name, budget if RIVALS[name].matched else None, **settings)
+
+
+def of_test(world):
+    cell = Cell("keywords", "zero-shot", "small", "large", "teacher", "item", 0, OWN)
+    splits = load(run_config(cell, world.plan())).splits
+    return [example.text for example in splits.test]
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_it_runs_and_the_meter_counts_what_the_models_count(world, name):
+    present(name)
+    line = run(world, name)
+    texts = of_test(world)
+    asked = [world.searching(engine, texts) for engine in (world.student, world.teacher)]
+
+    assert line.status in {"done", "stopped by budget"}, line.error
+    assert line.metric == "macro_f1"
+    assert line.test_n == len(line.gold) == len(line.said) == len(texts)
+    assert (line.student_calls, line.teacher_calls) == tuple(map(len, asked))
+    assert line.replayed_calls == 0
+    assert line.input_tokens == sum(len(p.split()) for prompts in asked for p in prompts)
+    changed = line.program.instructions != "Give the label from the text." or line.program.demos
+    assert changed or "the program is the student as given" in line.note or name.endswith("-cot")
+    if name != "teacher-cot":
+        assert not [p for p in world.teacher.prompts if any(text in p for text in texts)]
+
+
+@pytest.mark.parametrize("name", [name for name in RIVALS if RIVALS[name].matched])
+def test_the_budget_stops_it_and_the_best_so_far_is_tested(world, name):
+    present(name)
+    line = run(world, name, budget=30)
+
+    assert line.status in {"done", "stopped by budget"}, line.error
+    assert line.student_calls + line.teacher_calls <= 30
+    assert line.score is not None
+    if line.status == "stopped by budget":
+        assert line.student_calls + line.teacher_calls == 30
+
+
+def test_a_search_that_is_stopped_keeps_what_it_had_found(world, monkeypatch):
+    def wander(job):
+        good = job.guidelines
+        signature = job.student().predict.signature
+        for text in ("Guess.", good, "Guess again.", "And again."):
+            program = job.student()
+            program.predict.signature = signature.with_instructions(text)
+            for example in job.valset:
+                program(**example.inputs())
+        return Found(program)
+
+    monkeypatch.setitem(RIVALS, "gepa", replace(RIVALS["gepa"], run=wander))
+    line = run(world, "gepa", budget=60)
+
+    assert line.status == "stopped by budget"
+    assert line.program.instructions == "If the text mentions 'alpha', answer red."
+    assert line.val_score > line.curve[0][1]
+    assert [calls for calls, _ in line.curve] == [12, 36, 60]
+    assert [score for _, score in line.curve] == sorted(score for _, score in line.curve)
+
+
+def test_an_optimizer_that_swallows_the_stop_is_stopped_all_the_same(world, monkeypatch):
+    def deaf(job):
+        program = job.student()
+        for example in job.train:
+            try:
+                program(**example.inputs())
+            except BaseException:  # noqa: BLE001 - that is the point
+                continue
+        program.predict.signature = program.predict.signature.with_instructions("Too late.")
+        return Found(program)
+
+    monkeypatch.setitem(RIVALS, "gepa", replace(RIVALS["gepa"], run=deaf))
+    line = run(world, "gepa", budget=5)
+
+    assert (line.status, line.student_calls) == ("stopped by budget", 5)
+    assert "went on after the budget was spent" in line.note
+    assert line.program.instructions != "Too late."
+
+
+def crash(job):
+    raise RuntimeError("first line\nsecond line")
+
+
+def leak(job):
+    program = job.student()
+    known = {example.text for example in job.train + job.val + job.select}
+    for text, _ in TASK.rows:
+        if text not in known:
+            program(text=text)
+    return Found(program)
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        (crash, "RuntimeError: first line second line"),
+        (leak, "the optimizer asked 20 times about test examples"),
+    ],
+)
+def test_an_optimizer_that_fails_has_an_error_and_no_score(world, monkeypatch, bad, error):
+    monkeypatch.setitem(RIVALS, "gepa", replace(RIVALS["gepa"], run=bad))
+    line = run(world, "gepa")
+
+    assert (line.status, line.score, line.macro_f1) == ("failed", None, None)
+    assert line.error == error
+
+
+def test_a_missing_package_names_what_installs_it(world, monkeypatch):
+    missing = Rival(name="gepa", title="X", run=crash, module="no_such_package")
+    monkeypatch.setitem(RIVALS, "gepa", missing)
+
+    assert run(world, "gepa").error == (
+        "gepa needs no_such_package of the extra `compare`; run `make rivals`"
+    )
+
+
+def facts(line):
+    """What must not change from one run to another."""
+    return line.model_dump(exclude={"wall_s", "test_latency_s", "replayed_calls"})
+
+
+def test_the_order_of_runs_changes_nothing(world):
+    # The second leaves its rules in the Signature class; the third is the student as given.
+    names = ["gepa", "infer-rules-shipped", "zero-shot", "labeled-few-shot", "pld-searched"]
+    forth = {name: facts(run(world, name, plan=world.plan("forth"))) for name in names}
+    back = {name: facts(run(world, name, plan=world.plan("back"))) for name in reversed(names)}
+
+    assert forth == back
+
+
+def test_a_cell_that_is_run_again_asks_for_nothing_and_has_the_same_line(world):
+    first = run(world, "mipro-demos")
+    calls = world.student.calls, world.teacher.calls
+    again = run(world, "mipro-demos")
+
+    assert facts(again) == facts(first)
+    assert again.replayed_calls == again.student_calls + again.teacher_calls > 0
+    # A model is asked for one word before a cell, to see that it is there.
+    assert (world.student.calls, world.teacher.calls) == (calls[0] + 1, calls[1] + 1)
+
+
+@pytest.mark.parametrize("name", ["pld-searched", "gepa"])
+def test_a_cell_that_was_killed_goes_on_from_what_it_was_answered(world, name):
+    whole = run(world, name, plan=world.plan("whole"))
+    answer, before = world.student.answer, world.student.calls
+
+    def killed(prompt, call):
+        if call == before + 60:
+            raise KeyboardInterrupt
+        return answer(prompt, call)
+
+    world.student.answer = killed
+    with pytest.raises(KeyboardInterrupt):
+        run(world, name)
+    again = run(world, name)
+
+    assert facts(again) == facts(whole)
+    assert 0 < again.replayed_calls < again.student_calls + again.teacher_calls
+
+
+def test_another_seed_is_another_split(world):
+    lines = [run(world, "labeled-few-shot", seed=seed) for seed in (0, 1)]
+
+    assert lines[0].digests["test"] != lines[1].digests["test"]
+    assert lines[0].program.demos == lines[1].program.demos == 5
+
+
+def test_inferred_rules_are_the_last_as_shipped_and_the_best_when_repaired(world):
+    """The teacher's first rules are right, and later ones say nothing."""
+    inner, count = world.teacher._answer, iter(range(100))
+    rules = {"reasoning": "so", "natural_language_rules": "Answer as you like."}
+
+    def worse(prompt):
+        if "natural_language_rules" not in prompt.system:
+            return inner(prompt)
+        return inner(prompt) if next(count) == 0 else rules
+
+    world.teacher._answer = worse
+    shipped = run(world, "infer-rules-shipped", budget=300)
+    count = iter(range(100))
+    repaired = run(world, "infer-rules-repaired", budget=300, plan=world.plan("other"))
+
+    assert "Answer as you like." in shipped.program.instructions
+    assert repaired.score == 1.0 > shipped.score
