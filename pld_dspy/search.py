@@ -38,6 +38,10 @@ from pld_dspy.types import Answer, Interval
 logger = logging.getLogger(__name__)
 
 
+_EXPLORED = 0.85
+"""Share of the trials after which none is spent on what is merely little known."""
+
+
 class SearchConfig(Settings):
     """How many lists are tried, and which."""
 
@@ -208,7 +212,9 @@ def _propose(contest: Contest, study: optuna.Study, count: int) -> None:
     elif count % 6 == 2:  # drawn effects explore better than the sampler does
         return
     else:
-        bold = np.random.default_rng((contest.seed, count)) if count % 2 else None
+        # What little is known of is worth a try only while there are trials left to use it.
+        explore = count % 2 == 1 and count < _EXPLORED * config.trials
+        bold = np.random.default_rng((contest.seed, count)) if explore else None
         proposal = climbed(space, tried, margins, bold=bold)
     if proposal is not None:
         _enqueue(study, proposal, count)
