@@ -197,7 +197,9 @@ def commit() -> str | None:
         # An installation inside another project's checkout is not tracked there.
         _git(here.parent, "ls-files", "--error-unmatch", here.name)
         head = _git(here.parent, "rev-parse", "HEAD")
-        changed = _git(here.parent, "status", "--porcelain", "--untracked-files=no")
+        # Results are added while other runs of the same code go on.
+        code = (":/", ":(top,exclude)experiments/results")
+        changed = _git(here.parent, "status", "--porcelain", "--untracked-files=no", "--", *code)
     except (OSError, subprocess.SubprocessError):
         return None
     return f"{head}-dirty" if changed else head
