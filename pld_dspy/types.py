@@ -186,6 +186,12 @@ class Evaluation:
         counted = [a.input_tokens for a in self.answers if a.input_tokens]
         return sum(counted) / len(counted) if counted else 0.0
 
+    @property
+    def answer_tokens(self) -> float:
+        """Mean output tokens of one answered example; 0.0 where the endpoint reports none."""
+        counted = [a.output_tokens for a in self.answers if a.output_tokens]
+        return sum(counted) / len(counted) if counted else 0.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:

@@ -102,6 +102,8 @@ class Line(BaseModel):
     """Seconds of the search for a program."""
     prompt_tokens: float | None = None
     """Mean input tokens of one test example."""
+    answer_tokens: float | None = None
+    """Mean output tokens of one test example."""
     test_latency_s: float | None = None
     """Median seconds of one test call, none of which a cache answered; None if all were stored."""
     curve: tuple[tuple[int, float], ...] = ()

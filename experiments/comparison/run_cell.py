@@ -104,6 +104,7 @@ class _Run:
             note="; ".join(dict.fromkeys(note for note in [found.note, *self.notes] if note)),
             **_scores(self.metric, before, after, seed=self.cell.seed),
             prompt_tokens=after.prompt_tokens or None,
+            answer_tokens=after.answer_tokens or None,
             test_latency_s=meter.median_s(found.answers),
             program=_program(found.program),
         )

@@ -171,8 +171,9 @@ def compile_tokens(line: Line) -> int | None:
 
 def answer_tokens(line: Line) -> float | None:
     """Return input and output tokens of one test answer; None where a line has not both."""
-    output: float | None = getattr(line, "answer_tokens", None)
-    return None if line.prompt_tokens is None or output is None else line.prompt_tokens + output
+    if line.prompt_tokens is None or line.answer_tokens is None:
+        return None
+    return line.prompt_tokens + line.answer_tokens
 
 
 def break_even(
