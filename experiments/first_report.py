@@ -14,13 +14,13 @@ from typing import Any
 import typer
 
 from experiments.first import RESULTS, Run, grid
+from experiments.grids import fill
 from pld_dspy.errors import DataError
 from pld_dspy.plots import BeforeAfter, before_after_figure
 from pld_dspy.types import Interval
 
 ROOT = Path(__file__).parent.parent
 PICTURE = Path(__file__).parent / "results" / "first.png"
-START, END = "<!-- results:start -->", "<!-- results:end -->"
 
 Line = Mapping[str, Any]
 
@@ -127,20 +127,12 @@ def _interval(line: Line, which: str) -> Interval:
     return Interval(estimate=line[which], low=low, high=high)
 
 
-def _fill(path: Path, text: str) -> None:
-    page = path.read_text(encoding="utf-8")
-    if START in page and END in page:
-        head, rest = page.split(START, 1)
-        tail = rest.split(END, 1)[1]
-        path.write_text(f"{head}{START}\n{text}\n{END}{tail}", encoding="utf-8")
-
-
 def main() -> None:
     """Write the picture and the tables."""
     lines = read_lines()
     _picture(lines)
-    _fill(ROOT / "README.md", summary(lines))
-    _fill(ROOT / "experiments" / "README.md", table(grid(), lines))
+    fill(ROOT / "README.md", "results", summary(lines))
+    fill(ROOT / "experiments" / "README.md", "results", table(grid(), lines))
     typer.echo(f"{len(lines)} of {len(list(grid()))} runs; {PICTURE}")
 
 

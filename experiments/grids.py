@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from pld_dspy.errors import PLDError
+from pld_dspy.errors import DataError, PLDError
 
 
 def done(results: Path) -> set[str]:
@@ -56,3 +56,18 @@ def take_over(sources: Iterable[Path], folder: Path, stages: Sequence[str]) -> N
         )
         folder.mkdir(parents=True, exist_ok=True)
         target.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def fill(page: Path, name: str, text: str) -> None:
+    """Put the text between the page's marks `<!-- name:start -->` and `<!-- name:end -->`.
+
+    Raises:
+        DataError: The page has no such marks.
+    """
+    start, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
+    whole = page.read_text(encoding="utf-8")
+    if start not in whole or end not in whole:
+        msg = f"{page} has no place for {name}; put {start} and {end} where it belongs"
+        raise DataError(msg)
+    head, rest = whole.split(start, 1)
+    page.write_text(f"{head}{start}\n{text}\n{end}{rest.split(end, 1)[1]}", encoding="utf-8")

@@ -84,7 +84,7 @@ def choose(contest: Contest, found: Searched) -> Tried:
     return max(full, key=worth)
 
 
-def summary(lines: Sequence[Line]) -> str:
+def summary(lines: Sequence[Mapping[str, Any]]) -> str:
     """Return a Markdown table with one row an arm."""
     rows = [
         "| arm | repetitions | gap closed, mean | closes 80% or more | true macro-F1 | calls of full scoring |",
