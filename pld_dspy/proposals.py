@@ -21,8 +21,10 @@ _OPTIMISM = 0.5
 """Standard deviations added to a forecast, so that what is little known is tried too."""
 _STEPS = 8
 """Most changes of one climb."""
+_LISTS_A_STEP = 4
+"""Lists that must have been tried for each further change of a climb."""
 _FEWEST = 16
-"""Trials below which none is spent on subsets: the starts are worth more."""
+"""Trials below which none is spent on subsets, and half of the starts are left out."""
 
 
 _designs = cache(designed_subsets)
@@ -35,11 +37,12 @@ class Proposal(NamedTuple):
     kind: Kind
 
 
-def anchors(space: Space, count: int) -> list[Proposal]:
-    """Return up to `count` lists that are worth a try before anything is known, the best first.
+def anchors(space: Space, trials: int) -> list[Proposal]:
+    """Return lists that are worth a try before anything is known, the best first.
 
     The most promising groups with the labels that the student misses first; the very best group
     twice, since a new best list shows other mistakes; then its other orders, and its first half.
+    Half of them where trials are few, so that some are left for what the answers then speak for.
     """
     names = list(space.groups)
     best = names[0]
@@ -63,7 +66,7 @@ def anchors(space: Space, count: int) -> list[Proposal]:
             },
             "anchor",
         )
-        for group, order, size in starts[:count]
+        for group, order, size in starts[: min(trials, 8 if trials >= _FEWEST else 4)]
     ]
 
 
@@ -111,7 +114,7 @@ def guided(
     surrogate = fit_surrogate(observations(tried), len(space.rules), weights=weights)
     known = {t.listing for t in tried}
     built = RuleList(greedy_forward(surrogate, max_rules=space.most), best.listing.header)
-    options = [built, *_neighbours(space, best.listing)]
+    options = [built, *_neighbours(space, best.listing, range(len(space.rules)))]
     fresh = [
         listing for listing in dict.fromkeys(options) if listing not in known and listing.rules
     ]
@@ -142,11 +145,14 @@ def climbed(
     """
     effects = None if bold is None else margins.draw(bold)[0]
     known = {t.listing for t in tried}
+    # What was learned of few lists does not reach far, nor to rules that hardly any of them held.
+    steps = min(_STEPS, 1 + len(tried) // _LISTS_A_STEP)
+    pool = range(len(space.rules)) if len(tried) > 2 * len(space.rules) else probed(space)
     told = margins.forecast([t.listing.rules for t in tried], effects)
     at, height = tried[int(np.argmax(told))].listing, -math.inf
     best_fresh: tuple[float, RuleList] | None = None
-    for _ in range(_STEPS):
-        options = [one for one in dict.fromkeys(_neighbours(space, at)) if one.rules]
+    for _ in range(steps):
+        options = [one for one in dict.fromkeys(_neighbours(space, at, pool)) if one.rules]
         heights = margins.forecast([one.rules for one in options], effects)
         fresh = [(h, one) for h, one in zip(heights, options, strict=True) if one not in known]
         if fresh:
@@ -168,7 +174,7 @@ def _forecast(surrogate: Surrogate, listing: RuleList, *, bold: bool) -> float:
     return forecast.mean + (_OPTIMISM * forecast.sd if bold else 0.0)
 
 
-def _neighbours(space: Space, listing: RuleList) -> Iterator[RuleList]:
+def _neighbours(space: Space, listing: RuleList, pool: Sequence[int]) -> Iterator[RuleList]:
     """Yield the lists one change away: a rule more, less, elsewhere, or another; another header."""
     rules, header = listing
     for at, place in enumerate(rules):
@@ -176,7 +182,7 @@ def _neighbours(space: Space, listing: RuleList) -> Iterator[RuleList]:
         yield RuleList(without, header)
         for to in range(len(rules)):
             yield RuleList((*without[:to], place, *without[to:]), header)
-    for place in range(len(space.rules)):
+    for place in pool:
         if place in rules:
             continue
         for at in range(len(rules) + 1):

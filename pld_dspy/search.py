@@ -190,8 +190,7 @@ def _prepare(contest: Contest, study: optuna.Study, count: int) -> None:
 def _propose(contest: Contest, study: optuna.Study, count: int) -> None:
     """Enqueue the list to try next, or nothing if it is the sampler's turn."""
     config, space = contest.config, contest.space
-    # With few trials half are left for what the answers so far speak for.
-    starts = anchors(space, max(2, (config.trials + 1) // 2))
+    starts = anchors(space, config.trials)
     subsets = probes(space, config.trials, seed=contest.seed) if config.guided else []
     for planned in (starts, subsets):
         # A list that was lost with its worker is queued again, under the same part.

@@ -1,12 +1,16 @@
 """The last word: the best candidates and the student as given, on examples no step has used."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from pld_dspy.evaluate import Evaluator
 from pld_dspy.front import Point, pareto
 from pld_dspy.types import Candidate, Evaluation, Interval
+
+_STRICTER = 5.0
+"""How much smaller a probability must be that rests on validation examples too."""
 
 Prefer = Literal["best", "shortest-within-noise"]
 
@@ -39,7 +43,9 @@ def select(  # noqa: PLR0913 - every setting of the choice
     The best validation score of many is too good by several points, so it admits to the final and
     then counts half as much as the selection score; it does not count against the student as given.
     The best finalist is kept if its paired probability of being worse than the student as given is at most
-    `max_p_worse`. The paper keeps the last state.
+    `max_p_worse`. Few selection examples seldom tell as much of a list that is better by some points; so it is
+    kept, too, if it is not behind there and the same probability over validation and selection examples
+    together is at most a fifth of `max_p_worse`, since validation flatters it. The paper keeps the last state.
 
     Args:
         candidates: The student as given first, then all the others.
@@ -91,7 +97,12 @@ def select(  # noqa: PLR0913 - every setting of the choice
     paired = evaluator.compare(baseline, results[best])
     gain = f"{paired.delta.estimate:+.3f} [{paired.delta.low:+.3f}, {paired.delta.high:+.3f}]"
     n = len(baseline.answers)
-    if paired.delta.estimate <= 0 or paired.p_worse > max_p_worse:
+    together = evaluator.compare(
+        _joined(val[as_given.id], baseline), _joined(val[ranked[best].id], results[best])
+    )
+    alone = paired.delta.estimate > 0 and paired.p_worse <= max_p_worse
+    both = paired.delta.estimate >= 0 and together.p_worse <= max_p_worse / _STRICTER
+    if not alone and not both:
         doubt = ", which may be noise" if paired.delta.estimate > 0 else ""
         reason = (
             f"the student stays as given: on {n} selection examples the best of {len(ranked)} "
@@ -106,7 +117,17 @@ def select(  # noqa: PLR0913 - every setting of the choice
         f"best of {len(ranked)} finalists on {n} selection examples: {evaluator.metric_name} {gain} "
         "against the student as given"
     )
+    if not alone:
+        delta = together.delta
+        reason += (
+            f", and {delta.estimate:+.3f} [{delta.low:+.3f}, {delta.high:+.3f}] together with the "
+            f"{len(val[as_given.id].answers)} validation examples"
+        )
     return Selection(ranked[best], evaluations, paired.delta, reason)
+
+
+def _joined(first: Evaluation, second: Evaluation) -> Evaluation:
+    return replace(second, answers=(*first.answers, *second.answers))
 
 
 def _finalists(
