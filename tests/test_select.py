@@ -264,3 +264,50 @@ def test_the_selection_score_counts_more_than_any_forecast():
     forecasts = {A.id: 0.9, B.id: 0.7}
     found, _ = choose((0.5, 20), (A, 0.8, 26), (B, 0.8, 32), forecasts=forecasts)
     assert found.chosen is B
+
+
+def with_validation(given, listed, *, select=(20, 21)):
+    """Select between the student as given and A, by how many of 40 each has right on both sets."""
+    scored = {
+        AS_GIVEN.id: replace(evaluation(AS_GIVEN, given), split="val"),
+        A.id: replace(evaluation(A, listed), split="val"),
+    }
+    scored = {
+        key: replace(e, answers=tuple(replace(a, example_id=f"v{a.example_id}") for a in e.answers))
+        for key, e in scored.items()
+    }
+    right = {AS_GIVEN.id: select[0], A.id: select[1]}
+    return select_of(scored, right)
+
+
+def select_of(val, right):
+    return select(
+        [AS_GIVEN, A],
+        val,
+        run=lambda candidate: evaluation(candidate, right[candidate.id]),
+        evaluator=EVALUATOR,
+        finalists=1,
+        max_p_worse=0.25,
+    )
+
+
+def test_validation_helps_where_selection_is_not_against_the_list():
+    found = with_validation(20, 32, select=(20, 20))
+    assert found.chosen is A
+    assert found.delta.estimate == 0.0
+    assert (
+        "accuracy +0.000 [+0.000, +0.000] against the student as given, and +0.150 ["
+        in found.reason
+    )
+    assert found.reason.endswith("together with the 40 validation examples")
+
+
+def test_validation_does_not_outvote_selection():
+    found = with_validation(5, 40, select=(20, 19))
+    assert found.chosen is AS_GIVEN
+    assert found.delta is None
+
+
+def test_a_small_lead_on_validation_proves_nothing():
+    # Two examples ahead are within the luck of the best of many lists.
+    assert with_validation(20, 22, select=(20, 20)).chosen is AS_GIVEN
