@@ -144,7 +144,8 @@ def climbed(
         bold: Draws the effects to forecast by; None takes their means.
     """
     effects = None if bold is None else margins.draw(bold)[0]
-    known = {t.listing for t in tried}
+    # Forecasts are blind to the header: the same rules under another one would come again and again.
+    known = {t.listing.rules for t in tried}
     # What was learned of few lists does not reach far, nor to rules that hardly any of them held.
     steps = min(_STEPS, 1 + len(tried) // _LISTS_A_STEP)
     pool = range(len(space.rules)) if len(tried) > 2 * len(space.rules) else probed(space)
@@ -154,7 +155,9 @@ def climbed(
     for _ in range(steps):
         options = [one for one in dict.fromkeys(_neighbours(space, at, pool)) if one.rules]
         heights = margins.forecast([one.rules for one in options], effects)
-        fresh = [(h, one) for h, one in zip(heights, options, strict=True) if one not in known]
+        fresh = [
+            (h, one) for h, one in zip(heights, options, strict=True) if one.rules not in known
+        ]
         if fresh:
             top = max(fresh, key=lambda pair: pair[0])
             if best_fresh is None or top[0] > best_fresh[0]:

@@ -103,10 +103,14 @@ def make_student(config: RunConfig, *, progress: Progress = silent) -> dspy.LM:
 def make_models(config: RunConfig, *, progress: Progress = silent) -> Models:
     """Return the models, each of which has answered one tiny call.
 
+    DSPy's disk cache is turned off for this process: the run folder keeps every answer, and an answer
+    from elsewhere has no tokens to report.
+
     Raises:
         ModelError: A model cannot be had, loaded or reached.
         StorageError: There is no room for a download.
     """
+    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
     student = make_student(config, progress=progress)
     asked = config.teacher_or_student
     if asked == config.student:
