@@ -23,7 +23,19 @@ PROJECT = PYPROJECT["project"]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 RIVALS_LOCK = (ROOT / "experiments" / "requirements.lock").read_text(encoding="utf-8")
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("experiments/*.md"), *ROOT.glob("docs/*.md")])
-TARGETS = ["demo", "test", "check", "notebooks", "live", "rivals", "lock", "fmt", "clean", "help"]
+TARGETS = [
+    "demo",
+    "test",
+    "check",
+    "notebooks",
+    "live",
+    "simulations",
+    "rivals",
+    "lock",
+    "fmt",
+    "clean",
+    "help",
+]
 
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
