@@ -361,9 +361,11 @@ def _tried(contest: Contest, study: optuna.Study) -> tuple[Tried, ...]:
 
 
 def _params_of(space: Space, trial: FrozenTrial) -> dict[str, Any]:
-    """Return parameters that stand for the very list of the trial, if it came so far."""
+    """Return parameters that stand for the very list of the trial, or for what was planned of it."""
     listing = listing_of(trial)
-    return dict(trial.params) if listing is None else space.encode(listing)
+    if listing is not None:
+        return space.encode(listing)
+    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
 
 
 def _check_examples(gold: Sequence[str]) -> None:

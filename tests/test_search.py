@@ -10,8 +10,8 @@ from experiments.simulated import SimulatedStudent
 from pld_dspy.errors import ConfigError, DataError
 from pld_dspy.metrics import macro_f1
 from pld_dspy.render import HEADER
-from pld_dspy.search import best_of, search
-from pld_dspy.space import RuleList
+from pld_dspy.search import _params_of, best_of, search
+from pld_dspy.space import Hints, RuleList
 from pld_dspy.studies import quiet
 
 
@@ -250,3 +250,12 @@ def test_half_of_few_trials_are_starts():
     kinds = [tried.kind for tried in search(contest, study).tried]
     assert 0 < kinds.count("anchor") <= 4
     assert {"greedy", "neighbour"} & set(kinds)
+
+
+def test_a_trial_that_died_before_its_list_was_noted_is_tried_as_planned():
+    _, contest, _, study = begin(trials=4)
+    planned = contest.space.encode(RuleList((3, 1), HEADER))
+    study.enqueue_trial(planned)
+    study.ask()
+    (trial,) = study.get_trials(deepcopy=False)
+    assert contest.space.decode(_params_of(contest.space, trial), Hints()).rules == (3, 1)

@@ -25,7 +25,7 @@ from pld_dspy.trials import listing_of
 from work_once import contest_for
 
 TESTS = Path(__file__).parent
-TRIALS = 16
+TRIALS = 40
 
 
 class Workers:
@@ -158,7 +158,7 @@ def test_workers_finish_a_study_although_one_is_killed_and_another_joins(
         study = optuna.create_study(storage=opened, study_name="pld-test", direction="maximize")
     first, second = (workers.start(storage, "pld-test", calls) for _ in range(2))
     begun = f"{first} "
-    until(lambda: calls.exists() and calls.read_text().count(f"\n{begun}") >= 8)
+    until(lambda: calls.exists() and calls.read_text().count(f"\n{begun}") >= 30)
     until(lambda: calls.read_text().splitlines()[-1].startswith(begun))
     os.kill(first, signal.SIGKILL)  # while it works on a list
     assert workers.wait(first) == -signal.SIGKILL
@@ -176,7 +176,8 @@ def test_workers_finish_a_study_although_one_is_killed_and_another_joins(
     lost = [t for t in study.trials if t.number in {r.user_attrs["retry_of"] for r in retried}]
     assert len(retried) == len(lost) == 1
     assert lost[0].state == TrialState.FAIL
-    assert listing_of(retried[0]) == listing_of(lost[0])
+    # It may have died between two lists, with the next one only planned.
+    assert listing_of(lost[0]) in {None, listing_of(retried[0])}
 
     before = calls.read_text()
     assert workers.wait(workers.start(storage, "pld-test", calls)) == 0
