@@ -18,6 +18,7 @@ from rich.console import Console
 from experiments.first import RUNS as FIRST_RUNS
 from experiments.first import STUDENTS, TEACHER, Run, config_of
 from experiments.grids import add_lines, done, take_over, work_through
+from pld_dspy.contest import SearchConfig
 from pld_dspy.distill import compile_program
 from pld_dspy.lists import ordered
 from pld_dspy.metrics import metric_by_name
@@ -27,7 +28,6 @@ from pld_dspy.racing import RaceConfig
 from pld_dspy.render import make_candidate, with_prompt
 from pld_dspy.runconfig import RunConfig
 from pld_dspy.runsetup import load, make_evaluator, make_models
-from pld_dspy.search import SearchConfig
 from pld_dspy.store import StageStore
 from pld_dspy.tracking import NullTracker
 from pld_dspy.types import Candidate, PredictorResult

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pld_dspy.contest import Contest, SearchConfig
 from pld_dspy.metrics import macro_f1
 from pld_dspy.rules import make_rule
-from pld_dspy.search import Contest, SearchConfig
 from pld_dspy.space import RuleList, make_space
 from pld_dspy.traces import make_trace
 from pld_dspy.trials import Tried

@@ -18,9 +18,10 @@ import typer
 from rich.progress import track
 
 from experiments.simulated import SimulatedStudent
+from pld_dspy.contest import Contest
 from pld_dspy.metrics import macro_f1
 from pld_dspy.outcome import commit
-from pld_dspy.search import Contest, Searched, search
+from pld_dspy.search import Searched, search
 from pld_dspy.space import Hints, RuleList
 from pld_dspy.studies import quiet
 from pld_dspy.trials import Tried

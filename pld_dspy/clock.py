@@ -13,7 +13,7 @@ _EVERY_S = 5.0
 
 
 class Clock:
-    """Seconds of work on a run folder, summed over its sessions.
+    """Seconds of work on a run folder, summed over the processes that worked on it.
 
     The time is written down at each sign of progress that comes five seconds after the last note, so
     that a process killed outright loses no more than what it did since.
@@ -22,7 +22,7 @@ class Clock:
     def __init__(
         self, store: StageStore, part: str, *, now: Callable[[], float] | None = None
     ) -> None:
-        """Start a session.
+        """Start to count this process's time.
 
         Args:
             store: The run folder's.
@@ -31,7 +31,7 @@ class Clock:
         """
         now = now or monotonic
         self._store, self._now = store, now
-        self._session = f"{part} {uuid.uuid4().hex[:8]}"
+        self._key = f"{part} {uuid.uuid4().hex[:8]}"
         self._start = self._noted = now()
         self._earlier = sum(
             float(record["seconds"])
@@ -41,17 +41,17 @@ class Clock:
 
     @property
     def wall_s(self) -> float:
-        """Seconds of this session and of all the earlier ones."""
+        """Seconds of this process and of all the earlier ones."""
         return self._earlier + self._now() - self._start
 
     def note(self) -> None:
-        """Write down how long this session has worked so far.
+        """Write down how long this process has worked so far.
 
         Raises:
             StorageError: It cannot be written.
         """
         self._noted = self._now()
-        self._store.put(STAGE, self._session, {"seconds": round(self._noted - self._start, 3)})
+        self._store.put(STAGE, self._key, {"seconds": round(self._noted - self._start, 3)})
 
     def noting(self, progress: Progress) -> Progress:
         """Return `progress`, which now notes the time too, every five seconds at most."""

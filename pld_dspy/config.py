@@ -3,9 +3,9 @@
 from pydantic import Field
 
 from pld_dspy.clusters import ClusterConfig
+from pld_dspy.contest import SearchConfig
 from pld_dspy.refine import RefineConfig
 from pld_dspy.rules import RuleConfig
-from pld_dspy.search import SearchConfig
 from pld_dspy.select import Prefer
 from pld_dspy.settings import Settings
 

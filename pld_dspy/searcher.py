@@ -10,13 +10,14 @@ import optuna
 from optuna.storages import BaseStorage
 
 from pld_dspy.board import Board
+from pld_dspy.contest import Contest, SearchConfig
 from pld_dspy.errors import StorageError
 from pld_dspy.evaluate import Evaluator
 from pld_dspy.examples import example_id
 from pld_dspy.list_gains import list_gains
 from pld_dspy.refine import Problem
 from pld_dspy.render import HEADER, make_candidate
-from pld_dspy.search import Contest, SearchConfig, Searched, search
+from pld_dspy.search import Searched, search
 from pld_dspy.search_plots import save_study_figures
 from pld_dspy.space import RuleList, Space, make_space
 from pld_dspy.store import key_of

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from pld_dspy.contest import SearchConfig
 from pld_dspy.data import Splits
 from pld_dspy.errors import StorageError
 from pld_dspy.evaluate import silent
@@ -11,7 +12,7 @@ from pld_dspy.refine import Problem
 from pld_dspy.render import with_prompt
 from pld_dspy.runconfig import RunConfig
 from pld_dspy.runsetup import load, make_evaluator, make_student
-from pld_dspy.search import SearchConfig, search
+from pld_dspy.search import search
 from pld_dspy.searcher import make_contest, mark_of, read_spec
 from pld_dspy.store import StageStore
 from pld_dspy.studies import FINGERPRINT, find_study, open_storage

@@ -27,11 +27,11 @@ from keyword_runs import (
 )
 from pld_dspy import DirectAdapter, DirectStudent, PLDConfig, PLDResult, accuracy, macro_f1
 from pld_dspy.clusters import ClusterConfig
+from pld_dspy.contest import SearchConfig
 from pld_dspy.errors import ConfigError, DataError, LeakageError, ModelError, NoTracesError
 from pld_dspy.examples import example_id
 from pld_dspy.refine import RefineConfig
 from pld_dspy.rules import RuleConfig
-from pld_dspy.search import SearchConfig
 from pld_dspy.traces import make_trace
 from pld_dspy.tracking import NullTracker
 

@@ -7,10 +7,11 @@ import optuna
 import pytest
 
 from experiments.simulated import SimulatedStudent
+from pld_dspy.contest import best_of
 from pld_dspy.errors import ConfigError, DataError
 from pld_dspy.metrics import macro_f1
 from pld_dspy.render import HEADER
-from pld_dspy.search import _params_of, best_of, search
+from pld_dspy.search import _params_of, search
 from pld_dspy.space import Hints, RuleList
 from pld_dspy.studies import quiet
 
