@@ -7,7 +7,6 @@ from typing import Literal
 
 from pld_dspy.evaluate import Evaluator
 from pld_dspy.refine import Problem
-from pld_dspy.render import make_candidate
 from pld_dspy.tracking import Tracker
 from pld_dspy.types import Candidate, Evaluation, Rule
 
@@ -42,7 +41,7 @@ class Board:
         if known is not None:
             return known
         evaluation = self._evaluator.run(
-            self.problem.build(candidate.prompt),
+            self.problem.build(candidate),
             self.problem.val if split == "val" else self.problem.select,
             candidate_id=candidate.id,
             split=split,
@@ -75,7 +74,7 @@ class Board:
         """Return the pools, those whose whole list scored best on validation first."""
 
         def score(rules: Sequence[Rule]) -> float:
-            whole = make_candidate(self.problem.task, rules, origin="search")
+            whole = self.problem.candidate(rules, origin="search")
             known = self.scores["val"].get(whole.id)
             return known.score if known is not None else float("-inf")
 

@@ -4,6 +4,7 @@ from pydantic import Field
 
 from pld_dspy.clusters import ClusterConfig
 from pld_dspy.contest import SearchConfig
+from pld_dspy.demos import DemoConfig
 from pld_dspy.refine import RefineConfig
 from pld_dspy.rules import RuleConfig
 from pld_dspy.select import Prefer
@@ -19,6 +20,7 @@ class PLDConfig(Settings):
     """Most training examples that the teacher explains, taken from each label in turn; None is all."""
     clusters: ClusterConfig = ClusterConfig()
     rules: RuleConfig = RuleConfig()
+    demos: DemoConfig = DemoConfig()
     refine: RefineConfig = RefineConfig()
     search: SearchConfig = SearchConfig()
     finalists: int = Field(default=3, ge=1)

@@ -156,6 +156,7 @@ def _report(
         **scores(metric_by_name(task.metric), *tested, seed=config.seed),
         **search_numbers(first),
         rules=len(result.rules),
+        demos=sum(len(part.chosen.demos) for part in result.predictors),
         chosen_origin=first.chosen.origin,
         reason=first.reason,
         teacher_calls=teacher.calls,

@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from pld_dspy.clock import Clock
 from pld_dspy.clusters import cluster_traces
 from pld_dspy.config import PLDConfig
 from pld_dspy.data import example_id
+from pld_dspy.demos import draw_demos, shown, worth
 from pld_dspy.duplicates import unique
 from pld_dspy.embed import LitellmEmbedder, embed
 from pld_dspy.errors import NoTracesError
@@ -22,7 +23,7 @@ from pld_dspy.evaluate import Evaluator, Metric, Progress
 from pld_dspy.ground import with_examples
 from pld_dspy.prepare import Target, in_turn
 from pld_dspy.refine import Problem, refine
-from pld_dspy.render import make_candidate, with_prompt
+from pld_dspy.render import make_candidate, with_demos, with_prompt
 from pld_dspy.rules import Synthesis, synthesize
 from pld_dspy.searcher import search_lists
 from pld_dspy.select import select
@@ -96,7 +97,7 @@ class Distiller:
         for target in targets:
             name = target.path if len(targets) > 1 else ""
             result = self._one(program, target, name)
-            program = with_prompt(program, target.path, result.chosen.prompt)
+            program = self._build(program, target, result.chosen)
             self.tracker.prompt(
                 target.path, result.chosen.prompt, tags={"candidate": result.chosen_id}
             )
@@ -135,7 +136,7 @@ class Distiller:
             task=target.signature.instructions,
             signature=target.signature,
             labels=target.labels,
-            build=lambda prompt: with_prompt(program, target.path, prompt),
+            build=lambda candidate: self._build(program, target, candidate),
             train=self.data["train"],
             val=self.data["val"],
             select=self.data["select"],
@@ -166,12 +167,12 @@ class Distiller:
         )
         if grounded:
             pools["general with examples"] = grounded
-        board.run(make_candidate(problem.task, (), origin="as given"), "val")
+        board.problem = problem = self._shown(board, target)
         for name, rules in pools.items():
             if name == _BOTH:
                 continue  # the search takes from it what it needs
             origin: Origin = "medoid" if name == "medoids" else "synthesis"
-            board.run(make_candidate(problem.task, rules, origin=origin, note=name), "val")
+            board.run(problem.candidate(rules, origin=origin, note=name), "val")
         # Without a pool (all traces are noise, say) there is nothing to edit or to put in order.
         edits: tuple[Edit, ...] = ()
         record: SearchRecord | None = None
@@ -202,6 +203,27 @@ class Distiller:
             reason=chosen.reason,
             search=record,
         )
+
+    def _build(self, program: dspy.Module, target: Target, candidate: Candidate) -> dspy.Module:
+        changed = with_prompt(program, target.path, candidate.prompt)
+        if not candidate.demos:
+            return changed
+        train, key = self.data["train"], target.label_key
+        demos = shown(candidate.demos, train, target.signature, key)
+        return with_demos(changed, target.path, demos)
+
+    def _shown(self, board: Board, target: Target) -> Problem:
+        """Return the problem with the worked examples that do best on validation, if any do."""
+        problem, limit = board.problem, self.config.search.max_prompt_tokens
+        best = make_candidate(problem.task, (), origin="as given")
+        score = worth(board.run(best, "val"))
+        for ids, note in draw_demos(target, self.data["train"], self.config.demos, seed=self.seed):
+            candidate = make_candidate(problem.task, (), origin="demos", note=note, demos=ids)
+            evaluation = board.run(candidate, "val")
+            too_long = limit is not None and evaluation.prompt_tokens > limit
+            if not too_long and worth(evaluation) > score:
+                best, score = candidate, worth(evaluation)
+        return replace(problem, demos=best.demos)
 
     def _improve(
         self,
@@ -236,7 +258,13 @@ class Distiller:
             evaluator=self.evaluator,
             config=self.config.search,
             seed=self.seed,
-            spec=None if self.spec is None else {"config": self.spec, "predictor": target.path},
+            spec=None
+            if self.spec is None
+            else {
+                "config": self.spec,
+                "predictor": target.path,
+                "demos": list(board.problem.demos),
+            },
         )
         return refined.edits, record
 

@@ -58,7 +58,9 @@ class Report(BaseModel):
     """Mean input tokens of one compiled call; 0.0 where the endpoint reports none."""
     prompt_tokens_baseline: float
     rules: int
-    """Number of rules in the final prompt; 0 if the student was kept as given."""
+    """Number of rules in the final prompt."""
+    demos: int = 0
+    """Number of worked examples in the final prompt."""
     chosen_origin: str
     reason: str
     teacher_calls: int
@@ -98,8 +100,8 @@ class Report(BaseModel):
 
     @property
     def kept_as_given(self) -> bool:
-        """Whether no rule list was found better than the student as given."""
-        return self.rules == 0
+        """Whether nothing was found better than the student as given."""
+        return self.rules == 0 and self.demos == 0
 
     def to_json(self) -> str:
         """Return the report as JSON text, one key a line."""

@@ -137,12 +137,18 @@ def _student_stages(config: RunConfig, loaded: Loaded) -> list[PlannedStage]:
     # As given, and the lists of general rules, merged rules, both, and medoids.
     lists = 5 if pld.rules.per_label and pld.rules.method == "merge" else 3
     edits = pld.refine.rounds * (feedback + pld.refine.edits * val)
+    draws = len(set(pld.demos.per_label)) * pld.demos.draws
+    most = max(pld.demos.per_label, default=0) * max(1, len(loaded.task.labels))
+    ruled += most * _mean_tokens(splits.train, loaded.task)
+    finalists = 1 + pld.finalists + bool(draws)
+    shown = [_stage("worked examples", "student", draws * val, False, ruled, _LABEL_TOKENS)]
     return [
         _stage("test, as given", "student", test, True, bare, _LABEL_TOKENS),
+        *(shown if draws else ()),
         _stage("first lists", "student", lists * val, False, ruled, _LABEL_TOKENS),
         _stage("refinement", "student", edits, False, ruled, _LABEL_TOKENS),
         _stage("search", "student", pld.search.trials * val, False, ruled, _LABEL_TOKENS),
-        _stage("selection", "student", (1 + pld.finalists) * select, False, ruled, _LABEL_TOKENS),
+        _stage("selection", "student", finalists * select, False, ruled, _LABEL_TOKENS),
         _stage("test, compiled", "student", test, False, ruled, _LABEL_TOKENS),
     ]
 

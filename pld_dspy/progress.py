@@ -141,6 +141,7 @@ class _Estimate:
             "traces": 1,
             "rules": 2,
             "first lists": 3,
+            "worked examples": 3,
             "refine": 3,
             "refinement": 3,
             "search": 3,

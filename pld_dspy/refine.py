@@ -13,10 +13,10 @@ from pld_dspy.evaluate import Evaluator
 from pld_dspy.examples import example_id
 from pld_dspy.lists import apply_edit, parse_edits
 from pld_dspy.programs import Resolve
-from pld_dspy.render import make_candidate, render_example
+from pld_dspy.render import HEADER, make_candidate, render_example
 from pld_dspy.settings import Settings
 from pld_dspy.teacher import Request, Teacher
-from pld_dspy.types import Answer, Candidate, Edit, Evaluation, Trace
+from pld_dspy.types import Answer, Candidate, Edit, Evaluation, Origin, Rule, Trace
 
 logger = logging.getLogger(__name__)
 
@@ -46,18 +46,28 @@ class RefineConfig(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """The predictor under work: its task, its data, and how to build a program from a prompt."""
+    """The predictor under work: its task, its data, and how to build a program from a candidate."""
 
     task: str
     """Instructions of the student as given."""
     signature: type[dspy.Signature]
     labels: tuple[str, ...]
-    build: Callable[[str], dspy.Module]
-    """Makes the program whose predictor has these instructions."""
+    build: Callable[[Candidate], dspy.Module]
+    """Makes the program whose predictor has its instructions and worked examples."""
     train: Sequence[dspy.Example]
     val: Sequence[dspy.Example]
     select: Sequence[dspy.Example]
     seed: int
+    demos: tuple[str, ...] = ()
+    """Ids of the training examples that every rule list is shown with."""
+
+    def candidate(
+        self, rules: Sequence[Rule], *, origin: Origin, header: str = HEADER, note: str = ""
+    ) -> Candidate:
+        """Return the candidate with these rules and the worked examples."""
+        return make_candidate(
+            self.task, rules, origin=origin, header=header, note=note, demos=self.demos
+        )
 
 
 class Refinement(NamedTuple):
@@ -109,10 +119,12 @@ def refine(
     for trace in traces:
         by_example.setdefault(trace.example_id, []).append(trace)
     for turn in range(config.rounds):
-        feedback = _sample(problem.train, config.feedback, seed=problem.seed + turn)
-        shown = evaluator.run(
-            problem.build(best.prompt), feedback, candidate_id=best.id, split="train"
-        )
+        # A worked example in the prompt is copied from there, and says nothing about the rules.
+        unseen = [e for e in problem.train if example_id(e) not in problem.demos]
+        feedback = _sample(unseen, config.feedback, seed=problem.seed + turn)
+        if not feedback:
+            break
+        shown = evaluator.run(problem.build(best), feedback, candidate_id=best.id, split="train")
         wrong = [a for a in shown.answers if a.error is None and a.answer != a.gold]
         if not wrong:
             break
@@ -123,11 +135,11 @@ def refine(
             rules = apply_edit(best.rules, edit)
             if rules is None:
                 continue
-            candidate = make_candidate(
-                problem.task, rules, origin="refine", note=f"round {turn + 1}, {edit.action}"
+            candidate = problem.candidate(
+                rules, origin="refine", note=f"round {turn + 1}, {edit.action}"
             )
             result = evaluator.run(
-                problem.build(candidate.prompt), problem.val, candidate_id=candidate.id, split="val"
+                problem.build(candidate), problem.val, candidate_id=candidate.id, split="val"
             )
             paired = evaluator.compare(best_score, result)
             keep = paired.p_worse <= config.max_p_worse and _better(

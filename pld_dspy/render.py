@@ -30,12 +30,25 @@ def render(task: str, rules: Sequence[Rule], *, header: str = HEADER) -> str:
 
 
 def make_candidate(
-    task: str, rules: Sequence[Rule], *, origin: Origin, header: str = HEADER, note: str = ""
+    task: str,
+    rules: Sequence[Rule],
+    *,
+    origin: Origin,
+    header: str = HEADER,
+    note: str = "",
+    demos: Sequence[str] = (),
 ) -> Candidate:
-    """Return the candidate with `rules` in this order; the same prompt has the same id."""
+    """Return the candidate with `rules` in this order; the same prompt and examples have the same id."""
     prompt = render(task, rules, header=header)
-    digest = hashlib.sha256(prompt.encode()).hexdigest()[:8]
-    return Candidate(id=f"c{digest}", rules=tuple(rules), prompt=prompt, origin=origin, note=note)
+    digest = hashlib.sha256("\n\n".join([prompt, *demos]).encode()).hexdigest()[:8]
+    return Candidate(
+        id=f"c{digest}",
+        rules=tuple(rules),
+        prompt=prompt,
+        origin=origin,
+        note=note,
+        demos=tuple(demos),
+    )
 
 
 def with_prompt(program: dspy.Module, predictor: str, prompt: str) -> dspy.Module:
@@ -58,6 +71,14 @@ def with_prompt(program: dspy.Module, predictor: str, prompt: str) -> dspy.Modul
     if module.signature.instructions != prompt:
         msg = f"DSPy would change the prompt {prompt[:40]!r}...; write no tabs, no outer blank lines, and no indentation of the first line or of all the others"
         raise ConfigError(msg)
+    return copy
+
+
+def with_demos(program: dspy.Module, predictor: str, demos: Sequence[dspy.Example]) -> dspy.Module:
+    """Return a copy of `program` whose predictor shows these examples after those that it has."""
+    copy = program.deepcopy()
+    module = dict(copy.named_predictors())[predictor]
+    module.demos = [*module.demos, *demos]
     return copy
 
 

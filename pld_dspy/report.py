@@ -1,5 +1,6 @@
 """A finished run for people to read: on the terminal, and as a Markdown page."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,12 +45,14 @@ def verdict(report: Report) -> str:
     """Return one sentence: what the run found, with its uncertainty."""
     if report.kept_as_given:
         return f"No rule list beat the student, so it stays as it was given ({report.reason})."
+    parts = {"rules": report.rules, "worked examples": report.demos}
+    what = " and ".join(name for name, count in parts.items() if count)
     low, high = report.delta_ci95
     change = f"{report.delta:+.3f} {_metric(report)} [{low:+.3f}, {high:+.3f}]"
     if low > 0:
-        return f"The rules help: {change} on {report.test_n} test examples."
+        return f"The {what} help: {change} on {report.test_n} test examples."
     if high < 0:
-        return f"The rules hurt: {change} on {report.test_n} test examples."
+        return f"The {what} hurt: {change} on {report.test_n} test examples."
     return f"No clear difference: {change} on {report.test_n} test examples; the interval holds 0."
 
 
@@ -96,8 +99,11 @@ def show_rules(rules: Rules, console: Console) -> None:
     search measured one.
     """
     for predictor, chosen in rules.items():
+        if (demos := _demos_line(chosen)) is not None:
+            console.print(demos, highlight=False, soft_wrap=True)
         if not chosen["rules"]:
-            console.print("No rules: the student stays as given.")
+            if demos is None:
+                console.print("No rules: the student stays as given.")
             continue
         title = "Rules" if len(rules) == 1 else f"Rules of {escape(predictor)}"
         measured = [key for key in _GAINS if any(rule.get(key) for rule in chosen["rules"])]
@@ -155,6 +161,16 @@ def show_plan(planned: Plan, console: Console) -> None:
         console.print(f"To download: {escape(model)}, {size / 1e6:,.0f} MB")
 
 
+def _demos_line(chosen: Mapping[str, Any]) -> str | None:
+    """Return which worked examples the prompt shows; None if it shows none."""
+    demos = chosen.get("demos") or []
+    if not demos:
+        return None
+    counts = Counter(demo["label"] for demo in demos)
+    labels = ", ".join(f"{label} {count}" for label, count in sorted(counts.items()))
+    return f"{len(demos)} worked examples before the question: {labels} (rules.json has their ids)"
+
+
 def write_markdown(report: Report, rules: Rules, path: Path) -> None:
     """Write the report as a page; its pictures lie in the same folder."""
     path.write_text("\n".join(_page(report, rules, path.parent)) + "\n", encoding="utf-8")
@@ -176,7 +192,9 @@ def _page(report: Report, rules: Rules, folder: Path) -> Iterator[str]:
         for rule in chosen["rules"]:
             facts = "; ".join((f"`{rule['id']}`", _support(rule), *_gains(rule)))
             yield f"{rule['number']}. {rule['text']} ({facts})"
-        if not chosen["rules"]:
+        if (demos := _demos_line(chosen)) is not None:
+            yield f"\n{demos}"
+        elif not chosen["rules"]:
             yield "None: the student stays as given."
     yield ""
     for name, what in _pictures(folder).items():

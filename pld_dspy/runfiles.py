@@ -78,7 +78,15 @@ def write_program(
     text = "\n\n".join(prompt if single else f"[{name}]\n{prompt}" for name, prompt in prompts)
     paths = [run_dir / name for name in (PROMPT_FILE, RULES_FILE, PROGRAM_FILE)]
     write_text(paths[0], text + "\n")
-    write_json(paths[1], {p.predictor: rules_with_evidence(p, sources) for p in result.predictors})
+    predictors = dict(program.named_predictors())
+    evidence = {
+        part.predictor: {
+            **rules_with_evidence(part, sources),
+            "demos": _demos(part.chosen.demos, predictors[part.predictor], sources),
+        }
+        for part in result.predictors
+    }
+    write_json(paths[1], evidence)
     program.save(str(paths[2]))
     return paths
 
@@ -195,6 +203,24 @@ def _cluster_picture(part: PredictorResult, embedder: str) -> "Figure | None":
         logger.warning("no picture of the clusters: %s", error)
         return None
     return cluster_map(vectors, part.clustering, part.traces)
+
+
+def _demos(
+    ids: Sequence[str], predictor: dspy.Predict, sources: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Return the worked examples with their ids; they come after those that the student had."""
+    label_key = next(reversed(predictor.signature.output_fields))
+    return [
+        {
+            "example_id": example,
+            "source_id": sources.get(example),
+            "label": str(demo[label_key]),
+            "inputs": {name: demo[name] for name in predictor.signature.input_fields},
+        }
+        for example, demo in zip(
+            ids, predictor.demos[len(predictor.demos) - len(ids) :], strict=True
+        )
+    ]
 
 
 def _rule(rule: Rule) -> dict[str, Any]:

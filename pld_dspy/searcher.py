@@ -16,7 +16,7 @@ from pld_dspy.evaluate import Evaluator
 from pld_dspy.examples import example_id
 from pld_dspy.list_gains import list_gains
 from pld_dspy.refine import Problem
-from pld_dspy.render import HEADER, make_candidate
+from pld_dspy.render import HEADER
 from pld_dspy.search import Searched, search
 from pld_dspy.search_plots import save_study_figures
 from pld_dspy.space import RuleList, Space, make_space
@@ -79,7 +79,7 @@ def search_lists(
         )
     searched = search(contest, study)
     for tried in searched.tried:
-        candidate = candidate_of(board.problem.task, space, tried)
+        candidate = candidate_of(board.problem, space, tried)
         _adopt(evaluator, board.problem, candidate, tried)
         if not tried.stopped:
             board.add(candidate, _evaluation(evaluator, candidate, tried))
@@ -89,7 +89,7 @@ def search_lists(
             study, evaluator.store.folder, metric=metric, predictor=board.predictor
         ):
             board.keep(path)
-    record = _record(study.study_name, board.problem.task, contest, searched)
+    record = _record(study.study_name, board.problem, contest, searched)
     return replace(record, forecasts=_forecasts(board, space, contest.known, searched))
 
 
@@ -98,13 +98,13 @@ def _forecasts(
 ) -> dict[str, float]:
     """Return the forecasts by candidate id, those of the lists that were scored before among them."""
     return {
-        candidate_of(board.problem.task, space, tried).id: searched.forecasts[tried.listing]
+        candidate_of(board.problem, space, tried).id: searched.forecasts[tried.listing]
         for tried in (*known, *searched.tried)
         if tried.listing in searched.forecasts
     }
 
 
-def _record(name: str, task: str, contest: Contest, searched: Searched) -> SearchRecord:
+def _record(name: str, problem: Problem, contest: Contest, searched: Searched) -> SearchRecord:
     space = contest.space
     everything = (*contest.known, *searched.tried)
     in_list = list_gains(everything, weights=contest.weights, seed=contest.seed)
@@ -113,7 +113,7 @@ def _record(name: str, task: str, contest: Contest, searched: Searched) -> Searc
         trials=tuple(
             TriedList(
                 number=int(tried.number or 0),
-                candidate_id=candidate_of(task, space, tried).id,
+                candidate_id=candidate_of(problem, space, tried).id,
                 rule_ids=tuple(rule.id for rule in space.take(tried.listing.rules)),
                 proposed_by=tried.kind,
                 score=tried.score(searched.metric),
@@ -127,7 +127,7 @@ def _record(name: str, task: str, contest: Contest, searched: Searched) -> Searc
         calls=searched.calls,
         full_calls=searched.full_calls,
         list_gains={
-            candidate_of(task, space, tried).id: {
+            candidate_of(problem, space, tried).id: {
                 space.rules[place].id: gain for place, gain in in_list[tried.listing].items()
             }
             for tried in everything
@@ -150,12 +150,12 @@ def make_contest(
     asked: dict[str, int] = {}
 
     def ask(listing: RuleList, places: Sequence[int]) -> Sequence[Answer]:
-        candidate = make_candidate(
-            problem.task, space.take(listing.rules), origin="search", header=listing.header
+        candidate = problem.candidate(
+            space.take(listing.rules), origin="search", header=listing.header
         )
         before = asked.get(candidate.id, 0)
         evaluation = evaluator.run(
-            problem.build(candidate.prompt),
+            problem.build(candidate),
             [problem.val[place] for place in places],
             candidate_id=candidate.id,
             split="val",
@@ -210,17 +210,16 @@ def mark_of(contest: Contest, evaluator: Evaluator, problem: Problem) -> str:
         contest.space.headers,
         contest.space.most,
         list(zip(contest.ids, contest.gold, strict=True)),
-        evaluator.fingerprint(problem.build(problem.task)),
+        evaluator.fingerprint(problem.build(problem.candidate((), origin="as given"))),
         contest.config.max_prompt_tokens,
         contest.seed,
     )
 
 
-def candidate_of(task: str, space: Space, tried: Tried) -> Candidate:
+def candidate_of(problem: Problem, space: Space, tried: Tried) -> Candidate:
     """Return the candidate of a list that the search tried."""
     note = f"trial {tried.number}, {tried.kind}"
-    return make_candidate(
-        task,
+    return problem.candidate(
         space.take(tried.listing.rules),
         origin="search",
         header=tried.listing.header,
@@ -229,11 +228,13 @@ def candidate_of(task: str, space: Space, tried: Tried) -> Candidate:
 
 
 def _known(board: Board, space: Space) -> list[Tried]:
-    """Return the board's candidates that the space can express, the student as given first."""
+    """Return the board's candidates that the space can express, the one without rules first."""
     places = {rule.text: place for place, rule in enumerate(space.rules)}
     known = []
     for key, evaluation in board.scores["val"].items():
         candidate = board.candidates[key]
+        if candidate.demos != board.problem.demos:
+            continue
         if all(rule.text in places for rule in candidate.rules):
             listing = RuleList(tuple(places[rule.text] for rule in candidate.rules), HEADER)
             answers = dict(enumerate(evaluation.answers))
@@ -242,7 +243,7 @@ def _known(board: Board, space: Space) -> list[Tried]:
 
 
 def _adopt(evaluator: Evaluator, problem: Problem, candidate: Candidate, tried: Tried) -> None:
-    program = problem.build(candidate.prompt)
+    program = problem.build(candidate)
     for place, answer in tried.answers.items():
         evaluator.adopt(program, problem.val[place], answer)
 

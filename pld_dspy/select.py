@@ -52,7 +52,8 @@ def select(  # noqa: PLR0913 - every setting of the choice
         val: Validation evaluation by candidate id; candidates without one take no part.
         run: Scores a candidate on the selection examples.
         evaluator: Compares two evaluations.
-        finalists: How many candidates besides the student as given are scored again.
+        finalists: How many candidates besides the student as given are scored again; where these
+            show worked examples, so is the student with the examples and no rule.
         max_p_worse: In [0, 1]; 0.5 keeps whatever is not behind.
         prefer: `shortest-within-noise` takes the finalist with the fewest tokens whose paired 95%
             interval against the best one holds zero, and that beats the student as given by the
@@ -67,11 +68,13 @@ def select(  # noqa: PLR0913 - every setting of the choice
     fitting = [
         c
         for c in others
-        if c.rules
+        if c.changes
         and c.id in val
         and (max_prompt_tokens is None or val[c.id].prompt_tokens <= max_prompt_tokens)
     ]
     ranked = _finalists(fitting, val, worth, finalists, prefer)
+    # The worked examples alone tell whether the rules beside them are worth their tokens.
+    ranked += [c for c in _bare(fitting, ranked) if c not in ranked]
     baseline = run(as_given)
     results = [run(candidate) for candidate in ranked]
     evaluations = (baseline, *results)
@@ -124,6 +127,12 @@ def select(  # noqa: PLR0913 - every setting of the choice
             f"{len(val[as_given.id].answers)} validation examples"
         )
     return Selection(ranked[best], evaluations, paired.delta, reason)
+
+
+def _bare(fitting: Sequence[Candidate], ranked: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidate with the worked examples of the first finalist and no rule, if any."""
+    demos = ranked[0].demos if ranked else ()
+    return [c for c in fitting if demos and c.demos == demos and not c.rules]
 
 
 def _joined(first: Evaluation, second: Evaluation) -> Evaluation:

@@ -15,7 +15,7 @@ Embedder = Callable[[Sequence[str]], Vectors]
 
 Split = Literal["train", "val", "select", "test"]
 
-Origin = Literal["as given", "synthesis", "medoid", "micro", "refine", "search"]
+Origin = Literal["as given", "demos", "synthesis", "medoid", "micro", "refine", "search"]
 """Which stage a rule or a candidate came from."""
 
 
@@ -127,12 +127,19 @@ class Candidate:
     """An ordered rule list and the prompt that it makes."""
 
     id: str
-    """`c` and eight hex digits, from the prompt."""
+    """`c` and eight hex digits, from the prompt and the worked examples."""
     rules: tuple[Rule, ...]
     prompt: str
     """The full instructions of the predictor, verbatim."""
     origin: Origin
     note: str = ""
+    demos: tuple[str, ...] = ()
+    """Ids of the training examples that are shown with their labels before the question."""
+
+    @property
+    def changes(self) -> bool:
+        """Whether it differs from the student as given."""
+        return bool(self.rules or self.demos)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

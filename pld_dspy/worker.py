@@ -5,13 +5,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pld_dspy.contest import SearchConfig
-from pld_dspy.data import Splits
+from pld_dspy.demos import shown
 from pld_dspy.errors import StorageError
 from pld_dspy.evaluate import silent
 from pld_dspy.refine import Problem
-from pld_dspy.render import with_prompt
+from pld_dspy.render import with_demos, with_prompt
 from pld_dspy.runconfig import RunConfig
-from pld_dspy.runsetup import load, make_evaluator, make_student
+from pld_dspy.runsetup import Loaded, load, make_evaluator, make_student
 from pld_dspy.search import search
 from pld_dspy.searcher import make_contest, mark_of, read_spec
 from pld_dspy.store import StageStore
@@ -65,7 +65,8 @@ def join_search(
         progress,
         probabilities=config.pld.search.probabilities,
     )
-    problem = _problem(config, loaded.baseline, loaded.splits, str(spec["predictor"]))
+    demos = tuple(spec.get("demos", ()))
+    problem = _problem(config, loaded, str(spec["predictor"]), demos)
     contest = make_contest(
         space,
         problem,
@@ -90,15 +91,24 @@ def _config(spec: dict[str, Any], api_base: str | None) -> RunConfig:
     return config.model_copy(update={"student": student})
 
 
-def _problem(config: RunConfig, program: Any, splits: Splits, path: str) -> Problem:
-    predictor = dict(program.named_predictors())[path]
+def _problem(config: RunConfig, loaded: Loaded, path: str, demos: tuple[str, ...]) -> Problem:
+    program, splits = loaded.baseline, loaded.splits
+    signature = dict(program.named_predictors())[path].signature
+    try:
+        examples = shown(demos, splits.train, signature, loaded.task.label_key)
+    except KeyError as error:
+        msg = f"the worked example {error} of the study is not found here; check PLD_DATA_DIR"
+        raise StorageError(msg) from error
     return Problem(
-        task=predictor.signature.instructions,
-        signature=predictor.signature,
+        task=signature.instructions,
+        signature=signature,
         labels=(),
-        build=lambda prompt: with_prompt(program, path, prompt),
+        build=lambda candidate: with_demos(
+            with_prompt(program, path, candidate.prompt), path, examples
+        ),
         train=splits.train,
         val=splits.val,
         select=splits.select,
         seed=config.seed,
+        demos=demos,
     )

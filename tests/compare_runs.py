@@ -77,15 +77,19 @@ class World:
             (folder / name).mkdir(parents=True, exist_ok=True)
         with (folder / "table.csv").open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([("text", "label"), *TASK.rows])
-        (folder / "tasks" / "keywords.toml").write_text(
-            TASK_FILE.format(folder=folder), encoding="utf-8"
-        )
+        self._task = folder / "tasks" / "keywords.toml"
+        self._task.write_text(TASK_FILE.format(folder=folder), encoding="utf-8")
         for name in ("small", "large"):
             (folder / "models" / f"{name}.toml").write_text(
                 f'model = "fake/{name}"\n', encoding="utf-8"
             )
         monkeypatch.setattr(cells, "HERE", folder)
         monkeypatch.setattr("pld_dspy.runsetup.make_lm", self.make_lm)
+
+    def word_task(self, wording):
+        """Ask the student in this wording from now on."""
+        text = self._task.read_text(encoding="utf-8")
+        self._task.write_text(f'wording = "{wording}"\n{text}', encoding="utf-8")
 
     def make_lm(self, name, *, temperature, max_tokens, **settings):
         lm = fake_lm({"fake/small": self.student, "fake/large": self.teacher}[name], name=name)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from compare_runs import OWN, TASK, Cell, World
+from compare_runs import OWN, PING, TASK, Cell, World
 from experiments.comparison.plan import run_config
 from experiments.rivals import RIVALS
 from experiments.rivals.table import Found, Rival
@@ -52,6 +52,19 @@ def test_it_runs_and_the_meter_counts_what_the_models_count(world, name):
     assert changed or "the program is the student as given" in line.note or name.endswith("-cot")
     if name != "teacher-cot":
         assert not [p for p in world.teacher.prompts if any(text in p for text in texts)]
+
+
+@pytest.mark.parametrize("name", [name for name in RIVALS if not name.endswith("-cot")])
+def test_every_optimizer_asks_in_the_wording_of_the_task(world, name):
+    present(name)
+    world.word_task("sentence")
+    line = run(world, name)
+
+    assert line.status in {"done", "stopped by budget"}, line.error
+    asked = [prompt for prompt in world.student.prompts if PING not in prompt]
+    assert asked
+    assert all("\nAnswer with one of: " in prompt for prompt in asked)
+    assert not any("(answer with one of: " in prompt for prompt in asked)
 
 
 @pytest.mark.parametrize("name", [name for name in RIVALS if RIVALS[name].matched])

@@ -45,7 +45,7 @@ class Loop:
             task="Name the colour.",
             signature=Colour,
             labels=LABELS,
-            build=lambda prompt: with_prompt(program, "predict", prompt),
+            build=lambda candidate: with_prompt(program, "predict", candidate.prompt),
             train=train,
             val=val,
             select=(),
@@ -56,7 +56,7 @@ class Loop:
         rules = [make_rule(text, TRACES[:2], origin="synthesis") for text in texts]
         self.start = make_candidate("Name the colour.", rules, origin="synthesis")
         self.score = self.evaluator.run(
-            self.problem.build(self.start.prompt),
+            self.problem.build(self.start),
             self.problem.val,
             candidate_id=self.start.id,
             split="val",

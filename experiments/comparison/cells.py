@@ -50,6 +50,8 @@ class TaskFile(Settings):
     """Recorded traces; with either kind of traces their examples go to train first."""
     clusters: dict[str, Any] = Field(default={})
     """Settings of PLD's clustering that suit the task."""
+    wording: Wording | None = None
+    """How the student is asked, in place of the config's."""
     context_tokens: Count = 8192
     """For local models."""
     guidelines: str = ""

@@ -38,7 +38,7 @@ def run_config(cell: Cell, plan: Plan) -> RunConfig:
         "task": task.task.model_dump(exclude_none=True),
         "split": {**task.sizes.model_dump(), "by": cell.split_by, "balance": task.balance},
         "student": _model(cell.student, config.student_tokens, task, plan)
-        | {"wording": config.wording},
+        | {"wording": task.wording or config.wording},
         "teacher": _model(cell.teacher, config.teacher_tokens, task, plan),
         "traces": {"file": task.recorded, "use": cell.traces == "recorded"},
     }

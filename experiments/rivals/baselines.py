@@ -5,11 +5,12 @@ from typing import Any
 import dspy
 
 from experiments.rivals.table import Found, Job, Rival
-from pld_dspy.adapter import DirectAdapter
-from pld_dspy.programs import DirectStudent
+from pld_dspy.adapter import DirectAdapter, Wording
 
 SHOTS = 5
 """As in the paper."""
+MORE_SHOTS = 16
+"""DSPy's own number, and as many as PLD shows at most where there are four labels."""
 REASONING_TOKENS = 256
 """Longest chain of thought with its answer."""
 
@@ -20,15 +21,20 @@ class ReasoningStudent(dspy.Module):
     Small models lose the answer in the scaffold of DSPy's own.
     """
 
-    def __init__(self, signature: type[dspy.Signature]) -> None:
+    def __init__(self, signature: type[dspy.Signature], *, wording: Wording) -> None:
         """Ask for reasoning, then for the label."""
         super().__init__()
         self.think = dspy.ChainOfThought(signature)
+        self.wording = wording
 
     def forward(self, **inputs: Any) -> dspy.Prediction:
         """Return a prediction with the reasoning and the label."""
-        with dspy.context(adapter=DirectAdapter()):
+        with dspy.context(adapter=DirectAdapter(self.wording)):
             return self.think(**inputs)
+
+
+def _reasoning(job: Job) -> ReasoningStudent:
+    return ReasoningStudent(job.student().predict.signature, wording=job.wording)
 
 
 def zero_shot(job: Job) -> Found:
@@ -38,28 +44,35 @@ def zero_shot(job: Job) -> Found:
 
 def student_cot(job: Job) -> Found:
     """Return the student that reasons first."""
-    return Found(ReasoningStudent(job.student().predict.signature), max_tokens=REASONING_TOKENS)
+    return Found(_reasoning(job), max_tokens=REASONING_TOKENS)
 
 
 def teacher_cot(job: Job) -> Found:
     """Return the teacher that reasons first: the ceiling that distillation aims at."""
-    program = ReasoningStudent(job.student().predict.signature)
-    return Found(program, answers="teacher", max_tokens=REASONING_TOKENS)
+    return Found(_reasoning(job), answers="teacher", max_tokens=REASONING_TOKENS)
 
 
 def labeled_few_shot(job: Job) -> Found:
     """Return the student with labelled training examples in its prompt."""
-    optimizer = dspy.LabeledFewShot(k=SHOTS)
+    return _few_shot(job, SHOTS)
+
+
+def labeled_more_shots(job: Job) -> Found:
+    """Return the student with more of them."""
+    return _few_shot(job, MORE_SHOTS)
+
+
+def _few_shot(job: Job, shots: int) -> Found:
+    optimizer = dspy.LabeledFewShot(k=shots)
     return Found(optimizer.compile(job.student(), trainset=job.shuffled))
 
 
 def hand_guidelines(job: Job) -> Found:
     """Return the student with the label guidelines that a person wrote for the task."""
-    signature = job.student().predict.signature
-    text = f"{signature.instructions}\n\n{job.guidelines.strip()}"
     if not job.guidelines.strip():
         return Found(job.student(), "the task has no guidelines")
-    return Found(DirectStudent(signature.with_instructions(text)))
+    text = f"{job.task.signature.instructions}\n\n{job.guidelines.strip()}"
+    return Found(job.student(text))
 
 
 ENTRIES = (
@@ -67,5 +80,11 @@ ENTRIES = (
     Rival(name="student-cot", title="Student, chain of thought", run=student_cot, matched=False),
     Rival(name="teacher-cot", title="Teacher, chain of thought", run=teacher_cot, matched=False),
     Rival(name="labeled-few-shot", title="LabeledFewShot (5)", run=labeled_few_shot, matched=False),
+    Rival(
+        name="labeled-more-shots",
+        title="LabeledFewShot (16)",
+        run=labeled_more_shots,
+        matched=False,
+    ),
     Rival(name="hand-guidelines", title="Hand guidelines", run=hand_guidelines, matched=False),
 )

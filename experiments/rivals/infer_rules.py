@@ -2,6 +2,7 @@
 
 import dspy
 from dspy.teleprompt.infer_rules import InferRules
+from dspy.utils.exceptions import AdapterParseError
 
 from experiments.rivals.demos import BOOTSTRAPPED, LABELED
 from experiments.rivals.table import MAX_ERRORS, Found, Job, Rival, rounds
@@ -13,13 +14,28 @@ class RepairedInferRules(InferRules):
     """InferRules that returns its best candidate.
 
     The shipped one writes into the Signature class, which all candidates share, so that the program
-    it returns has the rules of the last one.
+    it returns has the rules of the last one; and it breaks off, with all that was paid for, when
+    rules come in a form that its adapter cannot read. Here such a candidate has no rules.
     """
+
+    def induce_natural_language_rules(
+        self, predictor: dspy.Predict, trainset: list[dspy.Example]
+    ) -> str:
+        """Return the rules; none where the proposer's answer cannot be read."""
+        try:
+            rules: str = super().induce_natural_language_rules(predictor, trainset)
+        except AssertionError as refused:
+            if not isinstance(refused.__context__, AdapterParseError):
+                raise
+            return ""
+        return rules
 
     def update_program_instructions(
         self, predictor: dspy.Predict, natural_language_rules: str
     ) -> None:
         """Give this predictor, and no other, the rules."""
+        if not natural_language_rules.strip():
+            return
         text = (
             f"{predictor.signature.instructions}\n\nPlease adhere to the following rules when "
             f"making your prediction:\n{natural_language_rules}"

@@ -15,10 +15,13 @@ from pld_dspy.types import Candidate, PredictorResult
 
 WITHOUT_REFINEMENT: Mapping[str, Any] = {"rounds": 0}
 WITHOUT_SEARCH: Mapping[str, Any] = {"trials": 0}
+WITHOUT_DEMOS: Mapping[str, Any] = {"per_label": ()}
 
 
-def _settings(config: PLDConfig, *, refine: bool, search: bool) -> PLDConfig:
+def _settings(config: PLDConfig, *, refine: bool, search: bool, demos: bool) -> PLDConfig:
     changes: dict[str, Any] = {}
+    if not demos:
+        changes["demos"] = config.demos.model_copy(update=WITHOUT_DEMOS)
     if not refine:
         changes["refine"] = config.refine.model_copy(update=WITHOUT_REFINEMENT)
     if not search:
@@ -26,13 +29,15 @@ def _settings(config: PLDConfig, *, refine: bool, search: bool) -> PLDConfig:
     return config.model_copy(update=changes)
 
 
-def _distil(job: Job, *, refine: bool = True, search: bool = True) -> dspy.Module:
+def _distil(
+    job: Job, *, refine: bool = True, search: bool = True, demos: bool = True
+) -> dspy.Module:
     """Return the program with `pld_result`. It keeps nothing: the tape does."""
     optimizer = PLD(
         metric=job.corpus_metric,
         teacher_lm=job.teacher_lm,
         embedder=job.embedder,
-        config=_settings(job.pld, refine=refine, search=search),
+        config=_settings(job.pld, refine=refine, search=search, demos=demos),
         seed=job.seed,
         traces=job.traces,
     )
@@ -52,25 +57,31 @@ def _result(program: dspy.Module) -> PredictorResult:
 
 def clustered(job: Job) -> Found:
     """Return the rules of the clusters, without conflict resolution and without search."""
-    program = _distil(job, refine=False, search=False)
+    program = _distil(job, refine=False, search=False, demos=False)
     return Found(program, _result(program).reason)
 
 
 def refined(job: Job) -> Found:
     """Return the rules after conflict resolution, without search: the paper's method."""
-    program = _distil(job, search=False)
+    program = _distil(job, search=False, demos=False)
+    return Found(program, _result(program).reason)
+
+
+def rules_only(job: Job) -> Found:
+    """Return the searched rule list, without worked examples."""
+    program = _distil(job, demos=False)
     return Found(program, _result(program).reason)
 
 
 def searched(job: Job) -> Found:
-    """Return the searched rule list, our whole method."""
+    """Return the searched rule list with its worked examples, our whole method."""
     program = _distil(job)
     return Found(program, _result(program).reason)
 
 
 def random_rules(job: Job) -> Found:
-    """Return a random subset of all rules that were made, as long as the searched list."""
-    result = _result(_distil(job))
+    """Return a random subset of all rules that were made, as long as the list searched without examples."""
+    result = _result(_distil(job, demos=False))
     size = len(result.chosen.rules) or min(4, len(result.rules))
     rules = random.Random(job.seed).sample(list(result.rules), min(size, len(result.rules)))
     student = job.student()
@@ -82,7 +93,7 @@ def random_rules(job: Job) -> Found:
 
 def as_seed(job: Job) -> Found:
     """Return what GEPA makes of the rules of the clusters, with the calls that they have left."""
-    result = _result(_distil(job, refine=False, search=False))
+    result = _result(_distil(job, refine=False, search=False, demos=False))
     start = _with_rules(result)
     if start is None:
         return Found(
@@ -111,6 +122,13 @@ ENTRIES = (
         name="pld-refined",
         title="PLD, conflicts resolved",
         run=refined,
+        matched=False,
+        traces=True,
+    ),
+    Rival(
+        name="pld-rules",
+        title="PLD, searched, rules only",
+        run=rules_only,
         matched=False,
         traces=True,
     ),

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import dspy
 
 from experiments.comparison.meter import Meter, Role
+from pld_dspy.adapter import Wording
 from pld_dspy.config import PLDConfig
 from pld_dspy.errors import ConfigError, nearest
 from pld_dspy.metrics import CorpusMetric
@@ -39,6 +40,8 @@ class Job:
     corpus_metric: CorpusMetric
     guidelines: str
     """Written by hand for the task."""
+    wording: Wording
+    """How the student is asked."""
     pld: PLDConfig
     embedder: str
     traces: Path | None
@@ -71,10 +74,11 @@ class Job:
             raise ConfigError(msg)
         return self.budget
 
-    def student(self) -> DirectStudent:
-        """Return the student as given, with a Signature class of its own."""
+    def student(self, instructions: str | None = None) -> DirectStudent:
+        """Return the student as given, or with other instructions; its Signature class is its own."""
         signature = self.task.signature
-        return DirectStudent(signature.with_instructions(signature.instructions))
+        text = signature.instructions if instructions is None else instructions
+        return DirectStudent(signature.with_instructions(text), wording=self.wording)
 
     def exact(self, example: dspy.Example, prediction: Any, trace: Any = None) -> bool:
         """Return whether the answer is the gold label, for optimizers that score one example."""
