@@ -58,8 +58,13 @@ def reasoned(prompt):
 class Teacher(FakeEngine):
     """Explains, proposes and answers; as the ceiling it knows every answer."""
 
+    garble = False
+    """Whether proposals come in no form that can be read."""
+
     def __init__(self):
         def answer(prompt):
+            if self.garble and asked_fields(prompt):
+                return "as I said before, as I said before,"
             direct = not asked_fields(prompt) and "\nLabel (answer with one of" in prompt.user
             return answer_of(prompt) if direct else propose(prompt)
 

@@ -7,6 +7,7 @@ import pytest
 
 from compare_runs import OWN, PING, TASK, Cell, World
 from experiments.comparison.plan import run_config
+from experiments.comparison.run_cell import one_line
 from experiments.rivals import RIVALS
 from experiments.rivals.table import Found, Rival
 from pld_dspy.runsetup import load
@@ -145,6 +146,25 @@ def test_an_optimizer_that_fails_has_an_error_and_no_score(world, monkeypatch, b
 
     assert (line.status, line.score, line.macro_f1) == ("failed", None, None)
     assert line.error == error
+
+
+def test_a_bare_error_tells_what_it_came_from():
+    with pytest.raises(AssertionError) as caught:
+        try:
+            raise ValueError("unreadable\nrules")
+        except ValueError:
+            raise AssertionError  # noqa: B904 - as a bare `assert` does
+    said = one_line(caught.value)
+    assert said == "AssertionError: while handling ValueError: unreadable rules"
+
+
+def test_inferred_rules_that_cannot_be_read_end_the_shipped_run_alone(world):
+    world.teacher.garble = True
+    shipped, repaired = (run(world, f"infer-rules-{kind}") for kind in ("shipped", "repaired"))
+    assert shipped.status == "failed"
+    assert "AssertionError: while handling AdapterParseError" in shipped.error
+    assert repaired.status == "done"
+    assert "adhere to the following rules" not in repaired.program.instructions
 
 
 def test_a_missing_package_names_what_installs_it(world, monkeypatch):

@@ -222,7 +222,7 @@ def test_missing_and_failed_cells_are_shown_as_such():
     assert "| - | miprov2 | 0 | failed: RuntimeError: no \\| candidates |" in found
     assert "| - | textgrad | 0 | missing |" in found
     assert "| gepa | 2 of 3 |" in found
-    assert f"| {cell('textgrad')} | missing |" in found
+    assert "| missing: gepa (seed 2); textgrad (seed 0) |" in found
 
 
 def test_a_score_without_answers_is_no_result():
@@ -235,8 +235,10 @@ def test_a_score_without_answers_is_no_result():
 def test_a_setting_without_any_line_is_in_the_tables():
     found = text(*wins(), expected=[cell("gepa", task="logiqa")])
 
-    assert "### logiqa, qwen-0.5b, teacher's traces, item split, budget x1" in found
-    assert "| - | gepa | 0 | missing |" in found
+    name = "logiqa, qwen-0.5b, teacher's traces, item split, budget x1"
+    assert f"\n- {name}; cells without a score: 1\n" in found
+    assert f"### {name}" not in found
+    assert f"| {name} | missing: gepa (seed 0) |" in found
 
 
 def test_a_broken_line_is_named_and_the_rest_is_kept(tmp_path):
@@ -422,8 +424,9 @@ def test_the_grid_tells_which_cells_are_missing(tmp_path):
     written = (tmp_path / "R.md").read_text(encoding="utf-8")
 
     assert out.exit_code == 0, out.output
-    assert f"| {cell(OURS, seed=1, budget='own', **parts)} | missing |" in written
-    assert f"| {cell('gepa', seed=1, **parts)} | missing |" in written
+    name = "stereoset, qwen2.5-coder-0.5b, teacher's traces, item split"
+    assert f"| {name}, budget x1 | missing: gepa (seed 1) |" in written
+    assert f"| {name} | missing: {OURS} (seed 1) |" in written
     assert "Cells with a score: 2; failed: 0; missing: 2." in written
     assert "Cells of their tables without a score: 2." in written
 

@@ -21,6 +21,11 @@ class Setting(NamedTuple):
     split_by: str
     budget: str
 
+    def has_own(self, lines: Iterable[Line]) -> bool:
+        """Return whether a line is of these traces and this budget, and not of several tables."""
+        budgets = {self.budget} | ({OWN} if self.budget == "x1" else set())
+        return any(line.traces == self.traces and line.budget in budgets for line in lines)
+
 
 class CellName(NamedTuple):
     """The parts of a cell's name, in its order."""

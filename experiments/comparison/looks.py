@@ -7,7 +7,7 @@ from typing import NamedTuple
 from experiments.comparison.coverage import Setting
 from experiments.comparison.statistics import OURS, REFERENCES, Standing, is_ours
 
-_OURS, _VARIANTS = "#0072B2", ("#56B4E9", "#1B9AAA", "#7A5CC9")
+_OURS, _VARIANTS = "#0072B2", ("#56B4E9", "#1B9AAA", "#7A5CC9", "#3D5A80")
 _RIVAL = "#E3A857"
 _REFERENCES = ("#6B7178", "#8D949B", "#A9B0B7")
 _RIVALS = (

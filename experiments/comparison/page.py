@@ -82,15 +82,21 @@ def compare(results: Results, expected: Iterable[str] = ()) -> Comparison:
 
 
 def views(comparison: Comparison) -> dict[str, list[Panel]]:
-    """Return the panels of each view, by the words that end the names of its pictures."""
+    """Return the panels of each view, by the words that end the names of its pictures.
+
+    A setting that has nothing but what stands in several tables, such as the student as given, is
+    not shown.
+    """
     several = len({setting.teacher for setting in comparison.found}) > 1
     made: dict[str, list[Panel]] = {}
     for setting, found in comparison.found.items():
+        if not _begun(setting, found):
+            continue
         parts = [setting.traces, setting.split_by, setting.budget]
         key = "-".join([*parts, setting.teacher] if several else parts)
         safe = "".join(c if c.isalnum() or c in "-." else "_" for c in key)
         made.setdefault(safe, []).append(Panel(setting, found))
-    return {key: panels for key, panels in sorted(made.items()) if any(p.standings for p in panels)}
+    return dict(sorted(made.items()))
 
 
 def view_name(panels: Sequence[Panel]) -> str:
@@ -186,6 +192,8 @@ def _results(comparison: Comparison, pictures: Mapping[str, str]) -> str:
         parts.append(tables.summary_table({p.setting: p.standings for p in panels}))
         parts += [f"![{KINDS[kind]}]({address})" for kind, address in shown]
     for setting, found in comparison.found.items():
+        if not _begun(setting, found):
+            continue
         parts.append(f"### {tables.setting_name(setting)}")
         parts.append(tables.standing_table(found, _gaps(comparison.lacking[setting], varied=False)))
         if found:
@@ -194,17 +202,33 @@ def _results(comparison: Comparison, pictures: Mapping[str, str]) -> str:
             parts.append(
                 "† stopped by its budget in at least one seed; the best so far was tested."
             )
+    waiting = [setting for setting, found in comparison.found.items() if not _begun(setting, found)]
+    if waiting:
+        listed = "\n".join(
+            f"- {tables.setting_name(setting)}; cells without a score: {len(comparison.lacking[setting])}"
+            for setting in waiting
+        )
+        parts.append(f"### Not measured so far\n\n{listed}")
     return "\n\n".join(parts)
 
 
+def _begun(setting: Setting, found: Sequence[Standing]) -> bool:
+    return any(setting.has_own(standing.lines) for standing in found)
+
+
 def _varied(comparison: Comparison) -> str:
-    if not comparison.varied:
+    begun = {
+        setting: found
+        for setting, found in comparison.varied.items()
+        if any(is_ablation(standing.optimizer) for standing in found)
+    }
+    if not begun:
         return ""
     parts = [
         "## Variants of PLD\n\nOne setting varied each. They are no contenders: the best of many "
         "variants on test would be chosen by chance."
     ]
-    for setting, found in comparison.varied.items():
+    for setting, found in begun.items():
         without = _gaps(comparison.lacking[setting], varied=True)
         parts += [f"### {tables.setting_name(setting)}", tables.standing_table(found, without)]
         parts += [tables.cost_table(found)] if found else []

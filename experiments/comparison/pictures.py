@@ -221,7 +221,7 @@ def _ranked_bars(
 def _grid(
     panels: Sequence[Panel], *, height: float, legend: int = 0
 ) -> tuple[Figure, list[tuple[Axes, Panel]]]:
-    """Return a figure with students as rows and tasks as columns; a place without a panel is empty.
+    """Return a figure with students as rows and tasks as columns; a place without a panel stays blank.
 
     `height` is that of a row in inches, and `legend` the number of entries beside the panels.
     """
@@ -236,11 +236,11 @@ def _grid(
     for row, student in enumerate(students):
         for column, task in enumerate(tasks):
             axes, panel = places[row, column], at.get((student, task))
-            axes.set_title(f"{task}\n{student}", fontsize=10)
             if panel is None or not panel.standings:
-                _nothing(axes, "no cell with a score")
-            else:
-                grid.append((axes, panel))
+                axes.set_visible(False)
+                continue
+            axes.set_title(f"{task}\n{student}", fontsize=10)
+            grid.append((axes, panel))
     return figure, grid
 
 

@@ -61,6 +61,8 @@ def one_line(error: BaseException) -> str:
     """Return the error in one line, with its type unless it is of this package."""
     text = " ".join(str(error).split())[:500]
     name = type(error).__name__
+    if not text and error.__context__ is not None:
+        text = f"while handling {one_line(error.__context__)}"
     return text if isinstance(error, ConfigError | DataError) else f"{name}: {text}".rstrip(": ")
 
 

@@ -17,7 +17,7 @@ from pld_dspy.types import Interval
 
 OURS = "pld-searched"
 """The variant of PLD that the claim is about."""
-VARIANTS = (OURS, "pld-clustered", "pld-refined", "pld-gepa")
+VARIANTS = (OURS, "pld-rules", "pld-clustered", "pld-refined", "pld-gepa")
 """The variants of PLD that are compared with the rivals; others vary a setting, in a table apart."""
 GIVEN = "zero-shot"
 """The student as given; a table has this row even where no cell of that name was run."""

@@ -180,8 +180,22 @@ def below_table(lines: Iterable[Line]) -> str:
 
 
 def gap_table(without: Iterable[Gap]) -> str:
-    """Return the cells without a score, and why."""
-    rows = [["/".join(map(str, gap.cell)), plain(gap.state)] for gap in without]
+    """Return the cells without a score: those that failed one a row, those that are missing together."""
+    missing: dict[Setting, dict[str, list[int]]] = {}
+    rows = []
+    for gap in without:
+        cell = gap.cell
+        if gap.state != "missing":
+            rows.append(["/".join(map(str, cell)), plain(gap.state)])
+            continue
+        setting = Setting(*(getattr(cell, part) for part in Setting._fields))
+        missing.setdefault(setting, {}).setdefault(cell.optimizer, []).append(cell.seed)
+    for setting, optimizers in missing.items():
+        told = (
+            f"{name(optimizer)} (seed {', '.join(map(str, sorted(seeds)))})"
+            for optimizer, seeds in optimizers.items()
+        )
+        rows.append([setting_name(setting), f"missing: {'; '.join(told)}"])
     return table(["cell", "state"], rows)
 
 
