@@ -4,6 +4,7 @@ Tables and pictures come from the lines of the results file alone; a cell that t
 file has not is shown as missing. The same lines give the same bytes.
 """
 
+from collections.abc import Mapping
 from os.path import relpath
 from pathlib import Path
 from typing import Annotated
@@ -13,11 +14,22 @@ from matplotlib.figure import Figure
 
 from experiments.comparison import pictures
 from experiments.comparison.lines import RESULTS, read_lines
-from experiments.comparison.page import KINDS, Comparison, compare, headline, page, view_name, views
+from experiments.comparison.page import (
+    KINDS,
+    Comparison,
+    compare,
+    headline,
+    page,
+    readme_section,
+    view_name,
+    views,
+)
 from experiments.comparison.tracked import TRACKING_URI, log_report
+from experiments.grids import fill
 from pld_dspy.errors import PLDError, StorageError
 
 REPORT = Path(__file__).parent / "REPORT.md"
+README = REPORT.parents[1] / "README.md"
 PICTURES = Path(__file__).parent / "results" / "compare"
 
 _DRAW = {
@@ -28,33 +40,49 @@ _DRAW = {
 }
 
 
-def write_report(comparison: Comparison, report: Path, folder: Path) -> None:
+def write_report(
+    comparison: Comparison, report: Path, folder: Path, *, readme: Path | None = None
+) -> None:
     """Write the page, and its pictures into `folder`; pictures of views that are gone are removed.
+
+    Args:
+        comparison: What was found.
+        report: The page.
+        folder: Of its pictures.
+        readme: A page whose place `compare` gets the verdicts and the overview.
 
     Raises:
         StorageError: A file cannot be written.
+        DataError: The readme has no such place.
     """
     try:
-        _write(comparison, report, folder)
+        pictures = _write(comparison, report, folder)
+        if readme is not None:
+            fill(readme, "compare", readme_section(comparison, _seen_from(readme, pictures)))
     except OSError as error:
         msg = f"{error.filename} cannot be written: {error.strerror}; make room or name another"
         raise StorageError(msg) from error
 
 
-def _write(comparison: Comparison, report: Path, folder: Path) -> None:
+def _write(comparison: Comparison, report: Path, folder: Path) -> dict[str, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     for kind in KINDS:
         for old in folder.glob(f"{kind}-*.png"):
             old.unlink()
     report.parent.mkdir(parents=True, exist_ok=True)
-    addresses = {}
+    paths = {}
     for view, panels in views(comparison).items():
         for kind, draw in _DRAW.items():
             title = f"{KINDS[kind]}: {view_name(panels)}"
             path = folder / f"{kind}-{view}.png"
             _save(draw(panels, title), path)
-            addresses[f"{kind}-{view}"] = Path(relpath(path, report.parent)).as_posix()
-    report.write_text(page(comparison, addresses), encoding="utf-8")
+            paths[f"{kind}-{view}"] = path
+    report.write_text(page(comparison, _seen_from(report, paths)), encoding="utf-8")
+    return paths
+
+
+def _seen_from(page: Path, paths: Mapping[str, Path]) -> dict[str, str]:
+    return {name: Path(relpath(path, page.parent)).as_posix() for name, path in paths.items()}
 
 
 def expected_cells(grid: Path) -> list[str]:
@@ -87,7 +115,8 @@ def main(
     """Write the report and its pictures, and log them."""
     try:
         comparison = compare(read_lines(results), expected_cells(grid) if grid else ())
-        write_report(comparison, report, folder)
+        own = report == REPORT and results == RESULTS
+        write_report(comparison, report, folder, readme=README if own else None)
         if mlflow:
             run = log_report(comparison, report, folder, tracking_uri=tracking_uri)
             typer.echo(f"MLflow run {run} in {tracking_uri}")

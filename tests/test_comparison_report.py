@@ -241,6 +241,28 @@ def test_a_setting_without_any_line_is_in_the_tables():
     assert f"| {name} | missing: gepa (seed 0) |" in found
 
 
+def test_the_readme_gets_the_verdicts_and_the_overview(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("before <!-- compare:start -->old<!-- compare:end --> after", "utf-8")
+    recorded = line(OURS, traces="recorded", rate=0.7)
+    found = compared(*wins(), recorded, line(GIVEN, rate=0.4, budget="own"))
+    folder = tmp_path / "docs" / "pictures"
+    report.write_report(found, tmp_path / "docs" / "REPORT.md", folder, readme=readme)
+    written = readme.read_text("utf-8")
+
+    assert written.startswith("before <!-- compare:start -->\n- **Holds:** ")
+    assert written.endswith("<!-- compare:end --> after")
+    table = [row for row in written.splitlines() if row.startswith("| ")]
+    shown = [row.split(" |")[0].removeprefix("| ") for row in table]
+    assert shown == ["optimizer", "---", OURS, "gepa", "copro", "student as given"]
+    [own] = [own for setting, own in found.found.items() if setting.traces == "teacher"]
+    best = next(s for s in own if s.optimizer == OURS).score
+    assert f"| **{best.estimate:.3f} [{best.low:.3f}, {best.high:.3f}]** |" in written
+    assert "recorded" not in written
+    address = written.partition("(docs/")[2].partition(")")[0]
+    assert (tmp_path / "docs" / address).is_file()
+
+
 def test_a_broken_line_is_named_and_the_rest_is_kept(tmp_path):
     lines = write(tmp_path / "compare.jsonl", wins(), broken=["{half", '{"cell": "x"}'])
     out = CliRunner().invoke(

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from experiments.comparison import tables
-from experiments.comparison.coverage import Gap, Setting, gaps, name_of, tables_of
+from experiments.comparison.coverage import RECORDED, Gap, Setting, gaps, name_of, tables_of
 from experiments.comparison.findings import Fall, Standoff, falls, reasons, standoff
 from experiments.comparison.lines import Line, Results
 from experiments.comparison.looks import Panel
@@ -156,6 +156,27 @@ def page(comparison: Comparison, pictures: Mapping[str, str]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def readme_section(comparison: Comparison, pictures: Mapping[str, str]) -> str:
+    """Return what the README tells: the verdicts, and the overview of the teacher's traces at `x1`.
+
+    Args:
+        comparison: What was found.
+        pictures: Address of each picture, as seen from the README, by `KIND-VIEW`.
+    """
+    parts = ["\n".join(f"- {line}" for line in headline(comparison))]
+    for view, panels in views(comparison).items():
+        if panels[0].setting.traces == RECORDED or panels[0].setting.budget != "x1":
+            continue
+        parts.append(
+            f"Score on test, mean over seeds with its 95% interval; {view_name(panels)}. The best of "
+            "each column is bold; the last rows are no contenders."
+        )
+        parts.append(tables.summary_table({p.setting: p.standings for p in panels}))
+        if (address := pictures.get(f"tokens-{view}")) is not None:
+            parts.append(f"![{KINDS['tokens']}]({address})")
+    return "\n\n".join(parts)
+
+
 def _intro(comparison: Comparison) -> str:
     failed = sum(gap.state != "missing" for gap in comparison.gaps)
     scored = len(comparison.lines) - failed
@@ -188,7 +209,9 @@ def _results(comparison: Comparison, pictures: Mapping[str, str]) -> str:
     for view, panels in views(comparison).items():
         shown = [(k, pictures[f"{k}-{view}"]) for k in KINDS if f"{k}-{view}" in pictures]
         parts.append(f"### Overview: {view_name(panels)}")
-        parts.append("Score on test, mean over seeds; the best contender of each column is bold.")
+        parts.append(
+            "Score on test, mean over seeds, with its 95% interval; the best contender of each column is bold."
+        )
         parts.append(tables.summary_table({p.setting: p.standings for p in panels}))
         parts += [f"![{KINDS[kind]}]({address})" for kind, address in shown]
     for setting, found in comparison.found.items():

@@ -106,21 +106,29 @@ def standing_table(found: Sequence[Standing], gaps: Sequence[Gap]) -> str:
 
 
 def summary_table(found: Mapping[Setting, Sequence[Standing]]) -> str:
-    """Return one row an optimizer and one column a task and student: the mean score on test."""
-    scores = {
-        (s.optimizer, setting): s.score.estimate for setting, own in found.items() for s in own
-    }
+    """Return one row an optimizer and one column a task and student: the mean score with its interval.
+
+    The rows go down from the best mean over the columns that a row has; references come last.
+    """
+    scores = {(s.optimizer, setting): s.score for setting, own in found.items() for s in own}
+    means: dict[str, list[float]] = {}
+    for (optimizer, _), score in scores.items():
+        means.setdefault(optimizer, []).append(score.estimate)
     best = {
         setting: max((s.score.estimate for s in own if s.rank), default=None)
         for setting, own in found.items()
     }
-    order = sorted({n for n, _ in scores}, key=lambda n: (n in REFERENCES, n != OURS, n))
+    order = sorted(means, key=lambda n: (n in REFERENCES, -sum(means[n]) / len(means[n]), n))
     rows = []
     for optimizer in order:
         cells = [scores.get((optimizer, setting)) for setting in found]
         marked = [
-            "missing" if value is None else f"**{value:.3f}**" if value == top else f"{value:.3f}"
-            for value, top in zip(cells, best.values(), strict=True)
+            "missing"
+            if score is None
+            else f"**{_interval(score)}**"
+            if score.estimate == top
+            else _interval(score)
+            for score, top in zip(cells, best.values(), strict=True)
         ]
         rows.append([name(optimizer), *marked])
     return table(["optimizer", *(f"{s.task}, {s.student}" for s in found)], rows)
