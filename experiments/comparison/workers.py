@@ -1,5 +1,6 @@
 """Where cells run: each in a process of its own, on this machine or on those of a Ray cluster."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -118,7 +119,7 @@ def _connect(address: str) -> Any:
             address,
             runtime_env={"env_vars": {**passed, "PYTHONPATH": path}},
             log_to_driver=False,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
         msg = f"no Ray cluster answers at {address!r}: {str(error).splitlines()[0]}; start one with `ray start --head`"
