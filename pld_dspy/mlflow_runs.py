@@ -144,6 +144,7 @@ def log_candidate(
     values = {
         evaluation.metric: evaluation.score,
         "rules": len(candidate.rules),
+        "demos": len(candidate.demos),
         "examples": len(evaluation.answers),
         "unparsed_rate": evaluation.unparsed_rate,
         "failures": evaluation.failures,

@@ -115,6 +115,7 @@ def test_a_candidate_becomes_a_closed_child_run(tracker, client):
     assert child.data.metrics == {
         "macro_f1": 0.75,
         "rules": 1,
+        "demos": 0,
         "examples": 2,
         "unparsed_rate": 0.5,
         "failures": 0,
@@ -398,6 +399,7 @@ def test_objects_are_logged_by_fields_or_by_name():
             "prompt": "Rules of c1",
             "origin": "search",
             "note": "",
+            "demos": [],
         },
         "f": "len",
         "o": "object",
