@@ -108,8 +108,16 @@ def standing_table(found: Sequence[Standing], gaps: Sequence[Gap]) -> str:
 def summary_table(found: Mapping[Setting, Sequence[Standing]]) -> str:
     """Return one row an optimizer and one column a task and student: the mean score with its interval.
 
-    The rows go down from the best mean over the columns that a row has; references come last.
+    The rows go down from the best mean over the columns that a row has; references come last. A
+    mean over fewer seeds than another of its column has says so.
     """
+    most = {s: max((len(one.lines) for one in own), default=0) for s, own in found.items()}
+    few = {
+        (s.optimizer, setting): f" ({len(s.lines)} of {most[setting]} seeds)"
+        for setting, own in found.items()
+        for s in own
+        if len(s.lines) < most[setting]
+    }
     scores = {(s.optimizer, setting): s.score for setting, own in found.items() for s in own}
     means: dict[str, list[float]] = {}
     for (optimizer, _), score in scores.items():
@@ -121,16 +129,14 @@ def summary_table(found: Mapping[Setting, Sequence[Standing]]) -> str:
     order = sorted(means, key=lambda n: (n in REFERENCES, -sum(means[n]) / len(means[n]), n))
     rows = []
     for optimizer in order:
-        cells = [scores.get((optimizer, setting)) for setting in found]
-        marked = [
-            "missing"
-            if score is None
-            else f"**{_interval(score)}**"
-            if score.estimate == top
-            else _interval(score)
-            for score, top in zip(cells, best.values(), strict=True)
-        ]
-        rows.append([name(optimizer), *marked])
+        cells = []
+        for setting in found:
+            mean = scores.get((optimizer, setting))
+            text = "missing" if mean is None else _interval(mean)
+            if mean is not None and mean.estimate == best[setting]:
+                text = f"**{text}**"
+            cells.append(text + few.get((optimizer, setting), ""))
+        rows.append([name(optimizer), *cells])
     return table(["optimizer", *(f"{s.task}, {s.student}" for s in found)], rows)
 
 
