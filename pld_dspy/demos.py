@@ -84,7 +84,7 @@ def shown(
 
 
 def worth(evaluation: Evaluation) -> float:
-    """Return how good a choice looks on validation: the score, and half of it the gold probability.
+    """Return how good a choice looks on validation: the mean of its score and its gold probability.
 
     Few examples tell two choices apart better by how probable the gold labels were than by which
     answers happened to be right. Without probabilities it is the score.

@@ -64,9 +64,9 @@ class Imitator(FakeEngine):
         super().__init__(answer)
 
 
-def with_demos(student, **settings):
+def with_demos(student, program=None, **settings):
     config = PLDConfig(**{**SETTINGS, **settings})
-    return compiled(*engines(student=student), config=config)
+    return compiled(*engines(student=student), program, config=config)
 
 
 @given(
@@ -142,9 +142,7 @@ def test_a_wrong_number_is_refused(bad):
 
 def test_a_student_that_answers_by_examples_alone_gets_them_and_no_rules():
     student = DirectStudent(Colour)
-    engine = Imitator(8, obeys=False)
-    with dspy.context(lm=fake_lm(engine)):
-        program = with_demos(engine)
+    program = with_demos(Imitator(8, obeys=False), student)
     [part] = program.pld_result.predictors
 
     assert part.chosen.origin == "demos"
@@ -199,8 +197,7 @@ def test_demonstrations_that_the_student_has_come_first_and_stay():
     own = dspy.Example(text="my own alpha", label="red")
     program = DirectStudent(Colour)
     program.predict.demos = [own]
-    config = PLDConfig(**SETTINGS)
-    made = compiled(*engines(student=Imitator(9, obeys=False)), program, config=config)
+    made = with_demos(Imitator(9, obeys=False), program)
 
     assert made.predict.demos[0] == own
     assert len(made.predict.demos) == 9
