@@ -35,6 +35,7 @@ def main(  # noqa: PLR0913 - the options
     endpoint: Annotated[
         list[str], typer.Option(help="MODEL=URL: ask this address for a model.")
     ] = [],  # noqa: B006 - typer copies it
+    jobs: Annotated[int, typer.Option(min=1, help="Cells that run at once.")] = 1,
     ray: Annotated[str, typer.Option(help="Address of a Ray cluster that shares the cells.")] = "",
     dry_run: Annotated[bool, typer.Option(help="List the cells, and stop.")] = False,
     one: Annotated[str, typer.Option(help="Run this cell here, and add its line.")] = "",
@@ -44,7 +45,11 @@ def main(  # noqa: PLR0913 - the options
     """Run the cells of a config that have no line yet."""
     try:
         plan = Plan(
-            config=read_compare(config), endpoints=_endpoints(endpoint), runs=runs.resolve()
+            config=read_compare(config),
+            endpoints=_endpoints(endpoint),
+            # A cluster gives a machine as many cells as it has cores.
+            alone=jobs == 1 and not ray,
+            runs=runs.resolve(),
         )
         if one:
             add_line(_run_one(Cell.named(one), plan, results), results)
@@ -56,7 +61,8 @@ def main(  # noqa: PLR0913 - the options
             _spread(cells, plan, results, ray)
         else:
             arguments = [str(config), "--results", str(results), "--runs", str(runs)]
-            _one_by_one(cells, plan, results, [*arguments, *_repeat("--endpoint", endpoint)])
+            arguments += ["--jobs", str(jobs), *_repeat("--endpoint", endpoint)]
+            _here(cells, plan, results, arguments, jobs)
     except PLDError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
@@ -94,7 +100,9 @@ def _run_one(cell: Cell, plan: Plan, results: Path) -> Line:
     return run_cell(cell, plan, budget)
 
 
-def _one_by_one(cells: Sequence[Cell], plan: Plan, results: Path, arguments: Sequence[str]) -> None:
+def _here(
+    cells: Sequence[Cell], plan: Plan, results: Path, arguments: Sequence[str], jobs: int
+) -> None:
     numbers = {cell: number for number, cell in enumerate(cells, 1)}
 
     def begun(cell: Cell, log: Path) -> None:
@@ -111,6 +119,7 @@ def _one_by_one(cells: Sequence[Cell], plan: Plan, results: Path, arguments: Seq
         logs=plan.runs / "logs",
         begun=begun,
         ended=ended,
+        jobs=jobs,
     )
 
 

@@ -54,7 +54,7 @@ class Command:
         self.ran = []
         monkeypatch.setattr(command, "run_here", self.run_here)
 
-    def run_here(self, cells, arguments, *, logs, begun, ended):
+    def run_here(self, cells, arguments, *, logs, begun, ended, jobs):
         for one in cells:
             self.ran.append(one)
             begun(one, logs / "log")
@@ -177,6 +177,54 @@ def test_a_process_that_dies_is_told_and_stops_no_other(tmp_path):
         None,
     ]
     assert (tmp_path / told[2]).read_text(encoding="utf-8") == "hello\n"
+
+
+MEET = """
+import pathlib, sys, time
+mine, other = map(pathlib.Path, sys.argv[1:])
+mine.touch()
+until = time.monotonic() + 60
+while not other.exists():
+    time.sleep(0.01)
+    assert time.monotonic() < until
+"""
+
+
+def test_jobs_are_how_many_cells_run_at_once(tmp_path):
+    files = {ZERO: ("zero", "few"), FEW: ("few", "zero")}
+    problems = []
+    run_here(
+        [ZERO, FEW],
+        lambda one: ["-c", MEET, *(str(tmp_path / name) for name in files[one])],
+        logs=tmp_path,
+        begun=lambda one, log: None,
+        ended=lambda one, problem: problems.append(problem),
+        jobs=2,
+    )
+
+    assert problems == [None, None]
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_the_cell_that_sets_a_budget_ends_before_one_that_needs_it_begins(tmp_path, jobs):
+    events = []
+    run_here(
+        [GEPA, ZERO, PLD],
+        lambda one: ["-c", ""],
+        logs=tmp_path,
+        begun=lambda one, log: events.append(("begun", one)),
+        ended=lambda one, problem: events.append(("ended", one)),
+        jobs=jobs,
+    )
+
+    assert len(events) == 6
+    assert events.index(("ended", PLD)) < events.index(("begun", GEPA))
+
+
+@pytest.mark.parametrize("options", [(), ("--jobs", "2")])
+def test_a_line_tells_whether_its_cell_had_the_machine_alone(compare, options):
+    assert compare("--only", "zero-shot", *options).exit_code == 0
+    assert compare.lines[ZERO.name].alone == (not options)
 
 
 def test_ray_that_is_missing_names_what_installs_it(monkeypatch):

@@ -20,6 +20,7 @@ from experiments.comparison.statistics import (
     break_even,
     pairs,
     pooled_mcnemar,
+    seconds_of,
     standings,
     validation_gap,
 )
@@ -244,3 +245,13 @@ def test_the_validation_gap_leaves_out_what_was_not_scored():
 )
 def test_what_never_pays_back_or_is_not_known_has_no_break_even(spent, tokens, alternative):
     assert break_even(spent, tokens, alternative) is None
+
+
+def test_seconds_are_those_of_the_cells_that_ran_alone():
+    lines = [
+        line("gepa", seed=seed, wall_s=seconds, alone=alone)
+        for seed, (seconds, alone) in enumerate([(100.0, True), (300.0, True), (900.0, False)])
+    ]
+
+    assert seconds_of(lines, "wall_s") == 200.0
+    assert seconds_of(lines[2:], "wall_s") is None

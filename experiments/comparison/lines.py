@@ -98,6 +98,9 @@ class Line(BaseModel):
     output_tokens: int | None = None
     cost_usd: float | None = None
     """None where a model's price is not known, which is not the same as free."""
+    alone: bool = True
+    """Whether no other cell ran beside it. Tables and pictures leave out the seconds of those that
+    had to share their machine; counts of calls and tokens do not depend on that."""
     wall_s: float | None = None
     """Seconds of the search for a program."""
     prompt_tokens: float | None = None

@@ -308,8 +308,8 @@ def _method() -> str:
         f"A table of budget `x1` or `x3` holds the cells that might make that many times the calls of {OURS}, "
         "and those that spend nothing or set the budget. An optimizer that uses no traces stands in the "
         f"tables of both kinds of traces; its budget is then that of {OURS} with the teacher's traces.",
-        "Seconds are what passed while a cell ran, whatever else kept the machine busy; calls and tokens do "
-        "not depend on that.",
+        "Seconds are what passed while a cell ran, and are the mean over the cells that ran with no other cell "
+        "beside them; calls and tokens do not depend on that.",
         "Validation minus test: the score of the kept program on `val` and `select` together, minus its "
         "test score.",
         "Requests to break even: the input and output tokens of the search, of all models, divided by the "

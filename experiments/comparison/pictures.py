@@ -8,7 +8,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from experiments.comparison.looks import Look, Panel, bar_colour, looks
-from experiments.comparison.statistics import GIVEN, OURS, REFERENCES, Standing, mean_of
+from experiments.comparison.statistics import (
+    GIVEN,
+    OURS,
+    REFERENCES,
+    Standing,
+    mean_of,
+    seconds_of,
+)
 from experiments.comparison.tables import name
 from pld_dspy.front import Point, pareto
 from pld_dspy.plot_style import GREY, INK, figure_title, metric_name, styled, wrap
@@ -164,7 +171,7 @@ def _at(run: Sequence[tuple[int, float]], calls: int) -> float:
 
 
 def _latency(standing: Standing) -> float | None:
-    return mean_of(line.test_latency_s for line in standing.lines)
+    return seconds_of(standing.lines, "test_latency_s")
 
 
 def _tokens(standing: Standing) -> float | None:

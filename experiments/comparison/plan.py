@@ -25,6 +25,8 @@ class Plan:
     config: CompareConfig
     endpoints: Mapping[str, str]
     """Address by model."""
+    alone: bool = True
+    """Whether nothing else runs beside a cell, so that its seconds say something."""
     runs: Path = RUNS
     """Folder of the tapes; cells of the same task, models, split and seed share one."""
 

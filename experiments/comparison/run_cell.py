@@ -39,7 +39,7 @@ def run_cell(cell: Cell, plan: Plan, budget: int | None) -> Line:
     # An earlier cell of this process must leave nothing behind; the disk would outlive them all.
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
     started = time.monotonic()
-    facts = _facts(cell) | {"budget_calls": budget}
+    facts = _facts(cell) | {"budget_calls": budget, "alone": plan.alone}
     try:
         return _Run(cell, plan, budget, facts).line()
     except Exception as error:  # noqa: BLE001 - a rival may raise anything, and is reported

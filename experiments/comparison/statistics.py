@@ -7,7 +7,7 @@ budget together with those of budget `own`, which spend nothing or set the budge
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from experiments.comparison.lines import Line
 from experiments.comparison.resampling import SeedAnswers, interval_over_seeds, paired_over_seeds
@@ -202,6 +202,11 @@ def mean_of(values: Iterable[float | None]) -> float | None:
     """Return the mean of the known values; None where none is known."""
     known = [value for value in values if value is not None]
     return float(mean(known)) if known else None
+
+
+def seconds_of(lines: Iterable[Line], key: Literal["wall_s", "test_latency_s"]) -> float | None:
+    """Return the mean of the seconds of the cells that ran alone; None where none is known."""
+    return mean_of(getattr(line, key) for line in lines if line.alone)
 
 
 def _standing(optimizer: str, lines: Sequence[Line], ours: Sequence[Line]) -> Standing:

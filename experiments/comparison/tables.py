@@ -17,6 +17,7 @@ from experiments.comparison.statistics import (
     compile_tokens,
     mean_of,
     scored,
+    seconds_of,
     validation_gap,
 )
 from pld_dspy.plot_style import metric_name
@@ -156,9 +157,9 @@ def cost_table(found: Sequence[Standing]) -> str:
                 _count(mean_of(line.teacher_calls for line in lines)),
                 _count(spent),
                 _money(mean_of(line.cost_usd for line in lines)),
-                _count(mean_of(line.wall_s for line in lines)),
+                _count(seconds_of(lines, "wall_s")),
                 _count(mean_of(line.prompt_tokens for line in lines)),
-                _seconds(mean_of(line.test_latency_s for line in lines)),
+                _seconds(seconds_of(lines, "test_latency_s")),
                 f"{_share(mean_of(line.unparsed_rate for line in lines))}, "
                 f"{sum(line.failures or 0 for line in lines)}",
                 _signed_number(validation_gap(lines)),

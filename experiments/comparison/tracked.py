@@ -10,6 +10,7 @@ from experiments.comparison.statistics import (
     compile_tokens,
     is_ablation,
     mean_of,
+    seconds_of,
     validation_gap,
 )
 from pld_dspy.mlflow_runs import OpenRun, log_digests, log_metrics, log_params, open_run
@@ -73,7 +74,7 @@ def values(standing: Standing) -> dict[str, float]:
         "student_calls": mean_of(line.student_calls for line in lines),
         "teacher_calls": mean_of(line.teacher_calls for line in lines),
         "prompt_tokens": mean_of(line.prompt_tokens for line in lines),
-        "test_latency_s": mean_of(line.test_latency_s for line in lines),
+        "test_latency_s": seconds_of(lines, "test_latency_s"),
         "unparsed_rate": mean_of(line.unparsed_rate for line in lines),
         "cost_usd": mean_of(line.cost_usd for line in lines),
     }

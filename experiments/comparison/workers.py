@@ -4,7 +4,8 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -28,25 +29,45 @@ def run_here(
     logs: Path,
     begun: Callable[[Cell, Path], None],
     ended: Ended,
+    jobs: int = 1,
 ) -> None:
-    """Run the cells one after the other, each in a process of its own; one that dies stops no other.
+    """Run the cells, each in a process of its own; one that dies stops no other.
 
     Args:
-        cells: What is run, in this order.
+        cells: What is run, in this order; a cell whose budget another one sets starts after that one.
         command: Arguments of Python that run a cell and add its line.
         logs: Folder of what the processes print: optimizers print much.
-        begun: Called with the cell and its log before it starts.
-        ended: Called after it.
+        begun: Called with the cell and its log before it starts, in the caller's thread.
+        ended: Called after it, in the caller's thread.
+        jobs: Most cells that run at the same time.
     """
     logs.mkdir(parents=True, exist_ok=True)
-    for cell in cells:
-        log = logs / f"{cell.name.replace('/', '-')}.log"
-        begun(cell, log)
-        with log.open("w", encoding="utf-8") as file:
-            done = subprocess.run(
-                [sys.executable, *command(cell)], stdout=file, stderr=file, check=False
-            )
-        ended(cell, None if done.returncode == 0 else f"its process ended with {done.returncode}")
+    waiting = list(cells)
+    running: dict[Future[int], Cell] = {}
+    with ThreadPoolExecutor(jobs) as pool:
+        while waiting or running:
+            for cell in _ready(waiting, running.values())[: jobs - len(running)]:
+                waiting.remove(cell)
+                log = logs / f"{cell.name.replace('/', '-')}.log"
+                begun(cell, log)
+                running[pool.submit(_run, command(cell), log)] = cell
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                code = future.result()
+                problem = None if code == 0 else f"its process ended with {code}"
+                ended(running.pop(future), problem)
+
+
+def _run(arguments: Sequence[str], log: Path) -> int:
+    with log.open("w", encoding="utf-8") as file:
+        return subprocess.run(
+            [sys.executable, *arguments], stdout=file, stderr=file, check=False
+        ).returncode
+
+
+def _ready(waiting: Sequence[Cell], running: Iterable[Cell]) -> list[Cell]:
+    """Return the cells that wait for no other one."""
+    ahead = {*waiting, *running}
+    return [cell for cell in waiting if cell.pays == cell or cell.pays not in ahead]
 
 
 def run_on_ray(
@@ -79,9 +100,7 @@ def run_on_ray(
     running: dict[Any, Cell] = {}
     try:
         while waiting or running:
-            ahead = {*waiting, *running.values()}
-            ready = [cell for cell in waiting if cell.pays == cell or cell.pays not in ahead]
-            for cell in ready:
+            for cell in _ready(waiting, running.values()):
                 waiting.remove(cell)
                 try:
                     calls = budget(cell)
