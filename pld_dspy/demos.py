@@ -11,6 +11,7 @@ from pydantic import Field, PositiveInt
 from pld_dspy.examples import example_id
 from pld_dspy.prepare import Target
 from pld_dspy.settings import Settings
+from pld_dspy.stats import PairedResult
 from pld_dspy.types import Evaluation
 
 logger = logging.getLogger(__name__)
@@ -24,6 +25,13 @@ class DemoConfig(Settings):
     students answer by examples better than by rules alone, and have to read them with each call."""
     draws: int = Field(default=2, ge=1)
     """Different choices of examples for each number."""
+    max_p_worse: float = Field(default=0.05, gt=0, le=0.5)
+    """Examples are shown only if on validation their paired probability of being worse than none is
+    at most this. They make each call longer, and the rules are made for the student that has them."""
+
+    def helps(self, change: PairedResult) -> bool:
+        """Whether examples that change the validation score so are shown."""
+        return change.delta.estimate > 0 and change.p_worse <= self.max_p_worse
 
 
 class Draw(NamedTuple):

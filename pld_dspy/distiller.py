@@ -213,15 +213,18 @@ class Distiller:
         return with_demos(changed, target.path, demos)
 
     def _shown(self, board: Board, target: Target) -> Problem:
-        """Return the problem with the worked examples that do best on validation, if any do."""
+        """Return the problem with the worked examples that do best on validation, if any help."""
         problem, limit = board.problem, self.config.search.max_prompt_tokens
         best = make_candidate(problem.task, (), origin="as given")
-        score = worth(board.run(best, "val"))
+        bare = board.run(best, "val")
+        score = worth(bare)
         for ids, note in draw_demos(target, self.data["train"], self.config.demos, seed=self.seed):
             candidate = make_candidate(problem.task, (), origin="demos", note=note, demos=ids)
             evaluation = board.run(candidate, "val")
-            too_long = limit is not None and evaluation.prompt_tokens > limit
-            if not too_long and worth(evaluation) > score:
+            if limit is not None and evaluation.prompt_tokens > limit:
+                continue
+            helps = self.config.demos.helps(self.evaluator.compare(bare, evaluation))
+            if helps and worth(evaluation) > score:
                 best, score = candidate, worth(evaluation)
         return replace(problem, demos=best.demos)
 

@@ -176,6 +176,20 @@ def test_examples_that_change_nothing_are_left_out():
     assert program.predict.demos == []
 
 
+@pytest.mark.parametrize(("max_p_worse", "shown"), [(0.05, 0), (0.5, 4)])
+def test_examples_that_may_be_noise_are_left_out(max_p_worse, shown):
+    lucky = next(example.text for example in VAL if example.label != TASK.default)
+
+    def answer(prompt):
+        knows = shown_before(prompt) and f"Text: {lucky}\n" in prompt.user
+        return right_answer(prompt.user) if knows else TASK.default
+
+    demos = {"per_label": [1], "draws": 1, "max_p_worse": max_p_worse}
+    program = with_demos(FakeEngine(answer), demos=demos)
+    ruled = [c for c in program.pld_result.predictors[0].candidates if c.rules]
+    assert {len(candidate.demos) for candidate in ruled} == {shown}
+
+
 def test_none_are_tried_unless_asked_for():
     student, teacher = engines()
     compiled(student, teacher, config=PLDConfig(search={"trials": 2}))
