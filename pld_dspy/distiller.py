@@ -223,8 +223,9 @@ class Distiller:
             evaluation = board.run(candidate, "val")
             if limit is not None and evaluation.prompt_tokens > limit:
                 continue
-            helps = self.config.demos.helps(self.evaluator.compare(bare, evaluation))
-            if helps and worth(evaluation) > score:
+            if worth(evaluation) > score and self.config.demos.helps(
+                self.evaluator.compare(bare, evaluation)
+            ):
                 best, score = candidate, worth(evaluation)
         return replace(problem, demos=best.demos)
 
