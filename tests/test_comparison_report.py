@@ -15,7 +15,7 @@ from experiments.comparison.findings import reasons
 from experiments.comparison.lines import ProgramNote, Results
 from experiments.comparison.looks import Panel, looks
 from experiments.comparison.page import compare, headline, page, views
-from experiments.comparison.pictures import mean_curve
+from experiments.comparison.pictures import bars, mean_curve
 from experiments.comparison.statistics import GIVEN, OURS, TEACHER
 from experiments.comparison.tables import paper_table
 from experiments.comparison.tracked import EXPERIMENT, log_report
@@ -380,6 +380,25 @@ def test_a_view_has_one_panel_a_task_and_student():
     lines = [line(OURS, task=t, student=s) for t in ("a", "b") for s in ("x", "y")]
 
     assert [len(panels) for panels in views(compared(*lines)).values()] == [4]
+
+
+@pytest.mark.parametrize(
+    ("settings", "places"),
+    [("ax", 1), ("ax bx", 2), ("ax bx cy", 3), ("ax bx cx by", 4), ("ax bx cx ay by", 6)],
+)
+def test_panels_stand_without_gaps_and_names_once_a_row(settings, places):
+    lines = [line(o, task=t, student=s) for t, s in settings.split() for o in (OURS, "gepa", GIVEN)]
+    (panels,) = views(compared(*lines)).values()
+    axes = bars(panels, "Scores").get_axes()
+    seen = [a for a in axes if a.get_visible()]
+    firsts = [a for a in seen if a.get_subplotspec().is_first_col()]
+
+    assert len(axes) == places
+    assert seen == axes[: len(settings.split())]
+    assert [a.get_title(loc="left") for a in seen] == [
+        f"{t}\n{s}" for s, t in sorted((s, t) for t, s in settings.split())
+    ]
+    assert [a for a in seen if any(t.get_text() for t in a.get_yticklabels())] == firsts
 
 
 def test_break_even_is_shown_once_answers_have_their_tokens():

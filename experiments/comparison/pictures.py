@@ -201,12 +201,11 @@ def _ranked_bars(
     means = {n: float(np.mean(found)) if found else -np.inf for n, found in values.items()}
     order = sorted(means, key=lambda n: (n in REFERENCES, -means[n], n))
     figure, grid = _grid(panels, height=1.1 + 0.27 * len(order))
-    named: set[str] = set()
     for axes, panel in grid:
         draw(axes, panel, order)
         # One order for all: the names stand once a row, left of its first panel.
-        first = panel.setting.student not in named
-        named.add(panel.setting.student)
+        place = axes.get_subplotspec()
+        first = place is not None and place.is_first_col()
         names = [wrap(name(n), 24, 2) if first else "" for n in order]
         axes.set_yticks(range(len(order)), names, fontsize=9)
         if first and OURS in order:
@@ -228,27 +227,25 @@ def _ranked_bars(
 def _grid(
     panels: Sequence[Panel], *, height: float, legend: int = 0
 ) -> tuple[Figure, list[tuple[Axes, Panel]]]:
-    """Return a figure with students as rows and tasks as columns; a place without a panel stays blank.
+    """Return a figure and its panels in reading order: by student, then by task, without gaps.
 
     `height` is that of a row in inches, and `legend` the number of entries beside the panels.
     """
-    tasks = sorted({p.setting.task for p in panels})
-    students = sorted({p.setting.student for p in panels})
-    width = max(7.6, 2.2 + 3.5 * len(tasks))
-    size = (width, max(1.0 + height * len(students), 1.2 + 0.22 * legend))
+    shown = sorted(
+        (p for p in panels if p.standings), key=lambda p: (p.setting.student, p.setting.task)
+    )
+    # Four as a square: a row of three would leave one alone.
+    columns = 2 if len(shown) == 4 else min(3, max(1, len(shown)))
+    rows = -(-max(1, len(shown)) // columns)
+    width = max(7.6, 2.2 + 3.5 * columns)
+    size = (width, max(1.0 + height * rows, 1.2 + 0.22 * legend))
     figure = Figure(figsize=size, layout="constrained")
-    places = figure.subplots(len(students), len(tasks), squeeze=False)
-    at = {(p.setting.student, p.setting.task): p for p in panels}
-    grid = []
-    for row, student in enumerate(students):
-        for column, task in enumerate(tasks):
-            axes, panel = places[row, column], at.get((student, task))
-            if panel is None or not panel.standings:
-                axes.set_visible(False)
-                continue
-            axes.set_title(f"{task}\n{student}", fontsize=10)
-            grid.append((axes, panel))
-    return figure, grid
+    places = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, panel in zip(places, shown, strict=False):
+        axes.set_title(f"{panel.setting.task}\n{panel.setting.student}", fontsize=10)
+    for axes in places[len(shown) :]:
+        axes.set_visible(False)
+    return figure, list(zip(places, shown, strict=False))
 
 
 def _title(figure: Figure, text: str) -> None:
