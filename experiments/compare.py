@@ -4,6 +4,7 @@
 `experiments/results/compare.jsonl` yet. A cell that was stopped goes on from what it was answered.
 """
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +19,7 @@ from experiments.comparison.cells import (
     model_file,
     read_compare,
 )
-from experiments.comparison.lines import RESULTS, Line, add_line, read_lines
+from experiments.comparison.lines import RESULTS, Line, Status, add_line, read_lines
 from experiments.comparison.plan import RUNS, Plan
 from experiments.comparison.run_cell import failed_line, run_cell
 from experiments.comparison.workers import run_here, run_on_ray
@@ -104,6 +105,8 @@ def _here(
     cells: Sequence[Cell], plan: Plan, results: Path, arguments: Sequence[str], jobs: int
 ) -> None:
     numbers = {cell: number for number, cell in enumerate(cells, 1)}
+    started = time.monotonic()
+    ends: list[Status] = []
 
     def begun(cell: Cell, log: Path) -> None:
         typer.echo(f"[{numbers[cell]}/{len(cells)}] {cell.name} (log: {log})")
@@ -111,7 +114,15 @@ def _here(
     def ended(cell: Cell, problem: str | None) -> None:
         if problem is not None:
             add_line(failed_line(cell, problem), results)
-        _tell(next(line for line in read_lines(results).lines if line.cell == cell.name))
+        line = next(line for line in read_lines(results).lines if line.cell == cell.name)
+        _tell(line)
+        ends.append(line.status)
+        minutes = (time.monotonic() - started) / 60
+        left = minutes / len(ends) * (len(cells) - len(ends))
+        typer.echo(
+            f"    {len(ends)} of {len(cells)} cells in {minutes:.0f} min, {ends.count('failed')} failed"
+            + (f"; some {left:.0f} min left" if left else "")
+        )
 
     run_here(
         cells,

@@ -1,5 +1,6 @@
 """The command of the comparison: what it skips, what it records, and how it spreads over machines."""
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -84,6 +85,9 @@ def test_every_cell_gets_one_line_and_is_skipped_the_next_time(compare):
     assert list(compare.lines) == [one.name for one in compare.ran]
     assert "4 cells, 0 done, 4 to do" in first.output
     assert "4 cells, 4 done, 0 to do" in again.output
+    told = re.findall(r"(\d) of 4 cells in \d+ min, 0 failed(; some)?", first.output)
+    assert told == [("1", "; some"), ("2", "; some"), ("3", "; some"), ("4", "")]
+    assert all(line.cell_s > 0 for line in compare.lines.values())
     pld, gepa = compare.lines[PLD.name], compare.lines[GEPA.name]
     assert gepa.budget_calls == pld.student_calls + pld.teacher_calls
     assert gepa.student_calls + gepa.teacher_calls <= gepa.budget_calls

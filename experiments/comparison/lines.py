@@ -103,6 +103,9 @@ class Line(BaseModel):
     had to share their machine; counts of calls and tokens do not depend on that."""
     wall_s: float | None = None
     """Seconds of the search for a program."""
+    cell_s: float | None = None
+    """Seconds that the cell took here: models loaded, both tests and the search, but nothing for
+    what a tape answered."""
     prompt_tokens: float | None = None
     """Mean input tokens of one test example."""
     answer_tokens: float | None = None

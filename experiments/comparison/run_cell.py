@@ -41,11 +41,12 @@ def run_cell(cell: Cell, plan: Plan, budget: int | None) -> Line:
     started = time.monotonic()
     facts = _facts(cell) | {"budget_calls": budget, "alone": plan.alone}
     try:
-        return _Run(cell, plan, budget, facts).line()
+        line = _Run(cell, plan, budget, facts).line()
     except Exception as error:  # noqa: BLE001 - a rival may raise anything, and is reported
         facts.setdefault("metric", "unknown")
         wall = {"wall_s": time.monotonic() - started}
-        return Line(**{**wall, **facts}, status="failed", error=one_line(error))
+        line = Line(**{**wall, **facts}, status="failed", error=one_line(error))
+    return line.model_copy(update={"cell_s": time.monotonic() - started})
 
 
 def failed_line(cell: Cell, problem: str) -> Line:
