@@ -296,6 +296,17 @@ def test_names_of_cells_and_keys_of_lines_agree():
     assert gaps([one], [one.cell]) == []
 
 
+@pytest.mark.parametrize("optimizer", ["pld-gepa", "random-rules"])
+def test_rules_of_the_teachers_traces_do_not_stand_beside_recorded_ones(optimizer):
+    lines = [line(OURS), line(OURS, traces="recorded"), line(optimizer)]
+    found = compared(*lines).found
+
+    assert {s.traces: {x.optimizer for x in own} for s, own in found.items()} == {
+        "recorded": {OURS, GIVEN},
+        "teacher": {OURS, GIVEN, optimizer},
+    }
+
+
 def test_an_optimizer_without_traces_stands_beside_both_kinds():
     lines = [line(OURS), line(OURS, traces="recorded"), line("gepa"), line("pld-gepa", budget="x1")]
     lines.append(line("pld-gepa", traces="recorded", budget="x1"))

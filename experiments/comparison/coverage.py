@@ -9,6 +9,8 @@ from pld_dspy.errors import DataError
 OWN = "own"
 """Budget of the cells that spend nothing or set the budget; they stand in every table."""
 RECORDED = "recorded"
+_OF_TRACES = ("pld-", "random-rules")
+"""How the names begin of optimizers whose rules are made from traces."""
 
 
 class Setting(NamedTuple):
@@ -91,8 +93,8 @@ def gaps(lines: Iterable[Line], expected: Iterable[str] = ()) -> list[Gap]:
 def tables_of(cells: Iterable[CellName]) -> dict[Setting, frozenset[CellName]]:
     """Return the cells of each table, the settings sorted.
 
-    An optimizer without a cell for recorded traces uses no traces, so its cells stand in the tables
-    of both kinds. Where a task and student have cells of budget `own` alone, their tables are those
+    An optimizer that uses no traces stands in the tables of both kinds. Those whose rules are made
+    from traces, and any that has a cell for recorded ones, stand where theirs are. Where a task and student have cells of budget `own` alone, their tables are those
     of the budgets that others under the same conditions have, and `own` where there is none.
     """
     placed = _placed(list(cells))
@@ -120,6 +122,7 @@ def _placed(cells: Sequence[CellName]) -> list[tuple[tuple[str, ...], CellName]]
     placed: list[tuple[tuple[str, ...], CellName]] = []
     for cell in cells:
         place = (cell.task, cell.student, cell.teacher, cell.split_by)
-        stands = {cell.traces} if cell.optimizer in traced else kinds[place]
+        uses = cell.optimizer in traced or cell.optimizer.startswith(_OF_TRACES)
+        stands = {cell.traces} if uses else kinds[place]
         placed.extend(((*place[:3], traces, cell.split_by), cell) for traces in stands)
     return placed
