@@ -4,13 +4,14 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from experiments.comparison.lines import Line
+from experiments.comparison.statistics import is_ours
 from pld_dspy.errors import DataError
 
 OWN = "own"
 """Budget of the cells that spend nothing or set the budget; they stand in every table."""
 RECORDED = "recorded"
-_OF_TRACES = ("pld-", "random-rules")
-"""How the names begin of optimizers whose rules are made from traces."""
+_RANDOM_RULES = "random-rules"
+"""No variant of PLD, but its rules are made from traces, too."""
 
 
 class Setting(NamedTuple):
@@ -94,8 +95,9 @@ def tables_of(cells: Iterable[CellName]) -> dict[Setting, frozenset[CellName]]:
     """Return the cells of each table, the settings sorted.
 
     An optimizer that uses no traces stands in the tables of both kinds. Those whose rules are made
-    from traces, and any that has a cell for recorded ones, stand where theirs are. Where a task and student have cells of budget `own` alone, their tables are those
-    of the budgets that others under the same conditions have, and `own` where there is none.
+    from traces, and any that has a cell for recorded ones, stand where theirs are. Where a task and
+    student have cells of budget `own` alone, their tables are those of the budgets that others under
+    the same conditions have, and `own` where there is none.
     """
     placed = _placed(list(cells))
     budgets: dict[tuple[str, ...], set[str]] = {}
@@ -122,7 +124,8 @@ def _placed(cells: Sequence[CellName]) -> list[tuple[tuple[str, ...], CellName]]
     placed: list[tuple[tuple[str, ...], CellName]] = []
     for cell in cells:
         place = (cell.task, cell.student, cell.teacher, cell.split_by)
-        uses = cell.optimizer in traced or cell.optimizer.startswith(_OF_TRACES)
-        stands = {cell.traces} if uses else kinds[place]
+        name = cell.optimizer
+        uses_traces = name in traced or is_ours(name) or name == _RANDOM_RULES
+        stands = {cell.traces} if uses_traces else kinds[place]
         placed.extend(((*place[:3], traces, cell.split_by), cell) for traces in stands)
     return placed
