@@ -14,6 +14,7 @@ from pld_dspy.board import Board
 from pld_dspy.clock import Clock
 from pld_dspy.clusters import cluster_traces
 from pld_dspy.config import PLDConfig
+from pld_dspy.contrast import contrast
 from pld_dspy.data import example_id
 from pld_dspy.demos import draw_demos, shown, worth
 from pld_dspy.duplicates import unique
@@ -155,9 +156,18 @@ class Distiller:
             labels=target.labels,
             config=config.rules,
         )
-        self.dropped.update(synthesis.dropped)
+        contrasts = contrast(
+            traces,
+            teacher,
+            task=problem.task,
+            labels=target.labels,
+            draws=config.rules.contrast,
+        )
+        self.dropped.update(synthesis.dropped + contrasts.dropped)
         board = Board(problem, self.evaluator, self.tracker, predictor=name)
         pools = _pools(synthesis, config.rules.duplicate_cosine)
+        for number, rules in enumerate(contrasts.lists, 1):
+            pools[f"all labels side by side, {number}"] = rules
         grounded = with_examples(
             synthesis.general,
             traces,

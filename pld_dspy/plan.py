@@ -10,12 +10,13 @@ import dspy
 
 from pld_dspy.adapter import DirectAdapter
 from pld_dspy.catalogue import catalogue_model
+from pld_dspy.contrast import MOST_LABELS
 from pld_dspy.download import model_path
 from pld_dspy.local import check_gguf
 from pld_dspy.render import render_example
 from pld_dspy.runconfig import ModelConfig, RunConfig
 from pld_dspy.runsetup import Loaded, load
-from pld_dspy.signatures import ExplainExample, MergeRules, ResolveConflicts
+from pld_dspy.signatures import ContrastLabels, ExplainExample, MergeRules, ResolveConflicts
 from pld_dspy.store import Spent
 from pld_dspy.tasks import Task
 from pld_dspy.usage import total
@@ -121,11 +122,22 @@ def _teacher_stages(config: RunConfig, loaded: Loaded) -> list[PlannedStage]:
     merge = _tokens(MergeRules.instructions) + about_task + min(notes, 6) * _RULE_TOKENS
     resolve = _tokens(ResolveConflicts.instructions) + about_task + shown
     answer = _RATIONALE_TOKENS + _RULE_TOKENS
+    sides = _contrasts(config, loaded)
+    labels = len(task.labels)
+    side = _tokens(ContrastLabels.instructions) + about_task + 6 * labels * _RULE_TOKENS
     return [
         _stage("traces", "teacher", extracted, True, explain, answer),
         _stage("rules", "teacher", merges, False, merge, 2 * _RULE_TOKENS),
+        *(
+            [_stage("all labels", "teacher", sides, True, side, labels * _RULE_TOKENS)]
+            * bool(sides)
+        ),
         _stage("refine", "teacher", rounds, False, resolve, answer + 2 * _RULE_TOKENS),
     ]
+
+
+def _contrasts(config: RunConfig, loaded: Loaded) -> int:
+    return config.pld.rules.contrast if 2 <= len(loaded.task.labels) <= MOST_LABELS else 0
 
 
 def _student_stages(config: RunConfig, loaded: Loaded) -> list[PlannedStage]:
@@ -136,6 +148,7 @@ def _student_stages(config: RunConfig, loaded: Loaded) -> list[PlannedStage]:
     ruled = bare + _LIST_RULES * _RULE_TOKENS
     # As given, and the lists of general rules, merged rules, both, and medoids.
     lists = 5 if pld.rules.per_label and pld.rules.method == "merge" else 3
+    lists += _contrasts(config, loaded)
     edits = pld.refine.rounds * (feedback + pld.refine.edits * val)
     draws = len(set(pld.demos.per_label)) * pld.demos.draws
     most = max(pld.demos.per_label, default=0) * max(1, len(loaded.task.labels))

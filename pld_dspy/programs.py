@@ -5,7 +5,7 @@ from typing import Any
 import dspy
 
 from pld_dspy.adapter import DirectAdapter, Wording
-from pld_dspy.signatures import ExplainExample, MergeRules, ResolveConflicts
+from pld_dspy.signatures import ContrastLabels, ExplainExample, MergeRules, ResolveConflicts
 
 
 class DirectStudent(dspy.Module):
@@ -55,6 +55,12 @@ class Merge(_Teacher):
     """Synthesis of one rule, and an exception if need be, from the rules of a cluster (phase 2)."""
 
     signature = MergeRules
+
+
+class Contrast(_Teacher):
+    """One rule for each label, from rules of all labels side by side."""
+
+    signature = ContrastLabels
 
 
 class Resolve(_Teacher):

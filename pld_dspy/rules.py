@@ -27,6 +27,9 @@ class RuleConfig(Settings):
     """`merge` asks the teacher; `medoid` takes the most central micro-rule, without a call."""
     per_label: bool = True
     """Also merge all the micro-rules of each label into one general rule, as further candidates."""
+    contrast: int = Field(default=0, ge=0, le=10)
+    """Further candidates of one rule a label, each from one request that shows micro-rules of all
+    labels side by side; for closed sets of 2 to 12 labels."""
     examples: int = Field(default=4, ge=0)
     """Input values shown with each general rule, in further candidates; only of short fields."""
     draws: int = Field(default=1, ge=1, le=10)

@@ -50,6 +50,21 @@ class MergeRules(dspy.Signature):
     exception: str = dspy.OutputField(desc="If ..., answer ..., or none")
 
 
+class ContrastLabels(dspy.Signature):
+    """You write the rulebook of a very small language model.
+
+    Below is a task with its possible answers, and notes about solved examples of each answer. Compare the notes of one answer with those of the others. Then write one rule for each answer that says when it is right, and what tells it from the other answers.
+
+    Write one rule a line, each of one sentence in the form "If ..., answer ...". A condition must be checkable with yes or no by looking at the text, in general words. Every possible answer has exactly one rule.
+    """
+
+    # Not in the paper, whose phase 2 never sees two labels side by side unless a cluster mixes them.
+    task: str = dspy.InputField()
+    possible_answers: str = dspy.InputField()
+    notes: str = dspy.InputField()
+    rules: str = dspy.OutputField(desc="one line for each possible answer: If ..., answer ...")
+
+
 class ResolveConflicts(dspy.Signature):
     """You improve the rulebook of a very small language model that reads only these rules.
 

@@ -199,12 +199,24 @@ def _unquoted(line: str) -> str:
 
 def contradicts(rule: str, gold: str, labels: Sequence[str]) -> bool:
     """Return whether the rule tells the reader to give another answer than `gold`, and never `gold`."""
-    said = {
+    said = answers_of(rule, labels)
+    return bool(said) and gold not in said
+
+
+def answers_of(rule: str, labels: Sequence[str]) -> set[str]:
+    """Return the labels that the rule tells the reader to answer.
+
+    >>> answers_of("If it rains, answer wet; otherwise answer dry.", ["wet", "dry", "cold"]) == {
+    ...     "wet",
+    ...     "dry",
+    ... }
+    True
+    """
+    return {
         found
         for part in re.findall(r"\banswer(?:\s+is|\s+with|:)?\s+([^,.;]+)", rule, re.IGNORECASE)
         if (found := read_label(part, labels)) is not None
     }
-    return bool(said) and gold not in said
 
 
 def names_no_label(rule: str, labels: Sequence[str]) -> bool:
