@@ -4,6 +4,7 @@ import importlib.util
 from dataclasses import replace
 
 import pytest
+from dspy.utils.exceptions import LMInvalidRequestError
 
 from compare_runs import OWN, PING, TASK, Cell, World
 from experiments.comparison.plan import run_config
@@ -161,6 +162,26 @@ def test_inferred_rules_that_cannot_be_read_end_the_shipped_run_alone(world):
     assert "AssertionError: while handling AdapterParseError" in shipped.error
     assert repaired.status == "done"
     assert "adhere to the following rules" not in repaired.program.instructions
+
+
+def test_examples_that_do_not_fit_are_shown_fewer_at_a_time_when_repaired(world):
+    inner, asked = world.teacher._answer, []
+
+    def narrow(prompt):
+        if "natural_language_rules" in prompt.system:
+            asked.append(prompt.user.count("Input Fields:"))
+            if asked[-1] > 21:
+                raise LMInvalidRequestError("request exceeds the available context size")
+        return inner(prompt)
+
+    world.teacher._answer = narrow
+    shipped = run(world, "infer-rules-shipped", budget=120)
+    assert "LMInvalidRequestError" in shipped.error
+    asked.clear()
+    repaired = run(world, "infer-rules-repaired", budget=120, plan=world.plan("other"))
+    assert repaired.status == "done"
+    assert asked[:4] == [24, 23, 22, 21]
+    assert "adhere to the following rules" in repaired.program.instructions
 
 
 def test_a_missing_package_names_what_installs_it(world, monkeypatch):

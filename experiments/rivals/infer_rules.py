@@ -6,6 +6,7 @@ from dspy.utils.exceptions import AdapterParseError
 
 from experiments.rivals.demos import BOOTSTRAPPED, LABELED
 from experiments.rivals.table import MAX_ERRORS, Found, Job, Rival, rounds
+from pld_dspy.models import context_too_long
 
 RULES = 10
 
@@ -14,21 +15,28 @@ class RepairedInferRules(InferRules):
     """InferRules that returns its best candidate.
 
     The shipped one writes into the Signature class, which all candidates share, so that the program
-    it returns has the rules of the last one; and it breaks off, with all that was paid for, when
-    rules come in a form that its adapter cannot read. Here such a candidate has no rules.
+    it returns has the rules of the last one. It also breaks off, with all that was paid for, when
+    rules come in a form that its adapter cannot read: here such a candidate has no rules. And its
+    answer to examples that do not fit into the proposer's context, to show one less and ask again,
+    does not know the error that DSPy 3.4 raises for it.
     """
 
     def induce_natural_language_rules(
         self, predictor: dspy.Predict, trainset: list[dspy.Example]
     ) -> str:
         """Return the rules; none where the proposer's answer cannot be read."""
-        try:
-            rules: str = super().induce_natural_language_rules(predictor, trainset)
-        except AssertionError as refused:
-            if not isinstance(refused.__context__, AdapterParseError):
-                raise
-            return ""
-        return rules
+        for shown in range(len(trainset), 0, -1):
+            try:
+                rules: str = super().induce_natural_language_rules(predictor, trainset[:shown])
+            except AssertionError as refused:
+                cause = refused.__context__
+                if isinstance(cause, AdapterParseError):
+                    return ""
+                if cause is None or shown == 1 or not context_too_long(cause):
+                    raise
+            else:
+                return rules
+        return ""
 
     def update_program_instructions(
         self, predictor: dspy.Predict, natural_language_rules: str
