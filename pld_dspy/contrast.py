@@ -54,7 +54,7 @@ def contrast(
     if not 2 <= len(labels) <= MOST_LABELS or len(held) < 2 or draws < 1:
         return Contrasts((), Counter())
     shown = [
-        {label: _turn(by_label[label], draw, _share(len(held))) for label in held}
+        {label: _turn(by_label[label], draw, notes_a_label(len(held))) for label in held}
         for draw in range(draws)
     ]
     outputs = teacher.ask(
@@ -85,6 +85,11 @@ def contrast(
     return Contrasts(tuple(lists.values()), +dropped)
 
 
+def notes_a_label(labels: int) -> int:
+    """Return how many micro-rules of each label a request shows, at most, for so many labels."""
+    return max(1, min(_NOTES_A_LABEL, _NOTES // labels))
+
+
 def _read(
     said: str, notes: dict[str, tuple[Trace, ...]], labels: Sequence[str]
 ) -> tuple[Rule, ...]:
@@ -110,7 +115,3 @@ def _turn(members: Sequence[Trace], draw: int, count: int) -> tuple[Trace, ...]:
     """Return the notes of that draw: each goes on where the one before it ended, round and round."""
     size = min(count, len(members))
     return tuple(members[(draw * size + i) % len(members)] for i in range(size))
-
-
-def _share(labels: int) -> int:
-    return max(1, min(_NOTES_A_LABEL, _NOTES // labels))

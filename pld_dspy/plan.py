@@ -10,7 +10,7 @@ import dspy
 
 from pld_dspy.adapter import DirectAdapter
 from pld_dspy.catalogue import catalogue_model
-from pld_dspy.contrast import MOST_LABELS
+from pld_dspy.contrast import MOST_LABELS, notes_a_label
 from pld_dspy.download import model_path
 from pld_dspy.local import check_gguf
 from pld_dspy.render import render_example
@@ -124,14 +124,13 @@ def _teacher_stages(config: RunConfig, loaded: Loaded) -> list[PlannedStage]:
     answer = _RATIONALE_TOKENS + _RULE_TOKENS
     sides = _contrasts(config, loaded)
     labels = len(task.labels)
-    side = _tokens(ContrastLabels.instructions) + about_task + 6 * labels * _RULE_TOKENS
+    notes_shown = labels * notes_a_label(max(1, labels)) * _RULE_TOKENS
+    side = _tokens(ContrastLabels.instructions) + about_task + notes_shown
+    contrasts = [_stage("all labels", "teacher", sides, False, side, labels * _RULE_TOKENS)]
     return [
         _stage("traces", "teacher", extracted, True, explain, answer),
         _stage("rules", "teacher", merges, False, merge, 2 * _RULE_TOKENS),
-        *(
-            [_stage("all labels", "teacher", sides, True, side, labels * _RULE_TOKENS)]
-            * bool(sides)
-        ),
+        *(contrasts if sides else ()),
         _stage("refine", "teacher", rounds, False, resolve, answer + 2 * _RULE_TOKENS),
     ]
 
