@@ -16,6 +16,9 @@ _NOTES = 36
 """Most micro-rules in one request."""
 _NOTES_A_LABEL = 6
 
+_Note = tuple[Trace, ...]
+"""Traces whose micro-rules have the same words; they are shown as one."""
+
 
 class Contrasts(NamedTuple):
     """Rule lists that were each written in one go, and what went wrong on the way."""
@@ -40,7 +43,7 @@ def contrast(
     or names several answers, is left out and counted; a list needs rules of two labels or more.
 
     Args:
-        traces: The evidence; a rule is supported by those of its label that were shown.
+        traces: The evidence; a rule is supported by those of its label whose words were shown.
         teacher: Writes the rules.
         task: Instructions of the student as given.
         labels: The closed label set. An open one, one label, or more than `MOST_LABELS` give no list.
@@ -49,8 +52,8 @@ def contrast(
     Raises:
         ModelError: The teacher cannot be reached.
     """
-    by_label = {label: _distinct(traces, label) for label in labels}
-    held = [label for label, members in by_label.items() if members]
+    by_label = {label: _notes(traces, label) for label in labels}
+    held = [label for label, notes in by_label.items() if notes]
     if not 2 <= len(labels) <= MOST_LABELS or len(held) < 2 or draws < 1:
         return Contrasts((), Counter())
     shown = [
@@ -66,8 +69,8 @@ def contrast(
                     "task": task,
                     "possible_answers": ", ".join(labels),
                     "notes": "\n\n".join(
-                        "\n".join([f"Answer {label}:", *(f"- {trace.rule}" for trace in members)])
-                        for label, members in notes.items()
+                        "\n".join([f"Answer {label}:", *(f"- {note[0].rule}" for note in said)])
+                        for label, said in notes.items()
                     ),
                 },
                 draw=draw,
@@ -91,7 +94,7 @@ def notes_a_label(labels: int) -> int:
 
 
 def _read(
-    said: str, notes: dict[str, tuple[Trace, ...]], labels: Sequence[str]
+    said: str, notes: dict[str, tuple[_Note, ...]], labels: Sequence[str]
 ) -> tuple[Rule, ...]:
     found: dict[str, str] = {}
     for line in said.splitlines():
@@ -100,18 +103,22 @@ def _read(
         if len(answers) == 1 and not names_no_label(text, labels):
             found.setdefault(answers.pop(), text)
     return tuple(
-        make_rule(found[label], members, origin="synthesis")
-        for label, members in notes.items()
+        make_rule(found[label], [trace for note in shown for trace in note], origin="synthesis")
+        for label, shown in notes.items()
         if label in found
     )
 
 
-def _distinct(traces: Sequence[Trace], label: str) -> tuple[Trace, ...]:
-    # Of the same words said twice, one note is enough.
-    return tuple({trace.rule: trace for trace in traces if trace.label == label}.values())
+def _notes(traces: Sequence[Trace], label: str) -> list[_Note]:
+    """Return the traces of the label, those with the same words together."""
+    by_words: dict[str, list[Trace]] = {}
+    for trace in traces:
+        if trace.label == label:
+            by_words.setdefault(trace.rule, []).append(trace)
+    return [tuple(members) for members in by_words.values()]
 
 
-def _turn(members: Sequence[Trace], draw: int, count: int) -> tuple[Trace, ...]:
+def _turn(notes: Sequence[_Note], draw: int, count: int) -> tuple[_Note, ...]:
     """Return the notes of that draw: each goes on where the one before it ended, round and round."""
-    size = min(count, len(members))
-    return tuple(members[(draw * size + i) % len(members)] for i in range(size))
+    size = min(count, len(notes))
+    return tuple(notes[(draw * size + i) % len(notes)] for i in range(size))

@@ -91,11 +91,11 @@ def test_the_same_list_twice_is_kept_once():
     assert texts(found) == [list(GOOD.values())]
 
 
-def test_the_same_note_is_shown_once():
+def test_the_same_note_is_shown_once_and_all_who_said_it_are_evidence():
     same = [trace(i, label, f"If so, answer {label}.") for i in range(5) for label in LABELS]
     found, engine = asked(lambda p: said(*GOOD.values()), same)
     assert len(notes_of(engine.prompts[0])) == 3
-    assert [rule.support for rule in found.lists[0]] == [1, 1, 1]
+    assert [rule.support for rule in found.lists[0]] == [5, 5, 5]
 
 
 @pytest.mark.parametrize(
