@@ -16,6 +16,7 @@ from pld_dspy.types import Candidate, PredictorResult
 WITHOUT_REFINEMENT: Mapping[str, Any] = {"rounds": 0}
 WITHOUT_SEARCH: Mapping[str, Any] = {"trials": 0}
 WITHOUT_DEMOS: Mapping[str, Any] = {"per_label": ()}
+WITHOUT_CONTRAST: Mapping[str, Any] = {"contrast": 0}
 
 
 def _settings(config: PLDConfig, *, refine: bool, search: bool, demos: bool) -> PLDConfig:
@@ -26,6 +27,8 @@ def _settings(config: PLDConfig, *, refine: bool, search: bool, demos: bool) -> 
         changes["refine"] = config.refine.model_copy(update=WITHOUT_REFINEMENT)
     if not search:
         changes["search"] = config.search.model_copy(update=WITHOUT_SEARCH)
+        # What the paper has, where each call sees one cluster; so is what GEPA starts from.
+        changes["rules"] = config.rules.model_copy(update=WITHOUT_CONTRAST)
     return config.model_copy(update=changes)
 
 
