@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 from comparison_lines import LABELS, cell, failed, line, write
 from experiments import report
 from experiments.comparison.coverage import cell_name, gaps, name_of, tables_of
-from experiments.comparison.findings import reasons
+from experiments.comparison.findings import budget_shares, reasons
 from experiments.comparison.lines import ProgramNote, Results
 from experiments.comparison.looks import Panel, looks
 from experiments.comparison.page import compare, headline, page, views
-from experiments.comparison.pictures import bars, mean_curve
+from experiments.comparison.pictures import bars, latency, mean_curve
 from experiments.comparison.statistics import GIVEN, OURS, TEACHER
 from experiments.comparison.tables import paper_table
 from experiments.comparison.tracked import EXPERIMENT, log_report
@@ -365,6 +365,35 @@ def test_pictures_can_do_without_curves_tokens_and_latency(tmp_path):
     report.write_report(compared(*lines), tmp_path / "REPORT.md", tmp_path / "pictures")
 
     assert len(list((tmp_path / "pictures").iterdir())) == 4
+
+
+def test_a_panel_without_seconds_is_left_out_of_the_latencies():
+    lines = [
+        line(n, task=task, alone=task == "stereoset")
+        for n in (OURS, "gepa")
+        for task in ("logiqa", "stereoset")
+    ]
+    panels = [Panel(s, own) for s, own in compared(*lines).found.items()]
+    figure = latency(panels, "Seconds")
+    shown = [axes.get_title(loc="left") for axes in figure.axes if axes.get_visible()]
+
+    assert len(panels) == 2
+    assert len(shown) == 1
+    assert shown[0].startswith("stereoset")
+
+
+def test_a_budget_that_another_run_of_ours_had_set_is_told():
+    spent = {"student_calls": 160, "teacher_calls": 40}
+    matched = [
+        line("gepa", budget_calls=220),
+        line("copro", budget_calls=200),
+        line("gepa", budget="x3", budget_calls=660),
+    ]
+    lines = [line(OURS, **spent), *matched, line("gepa", seed=1, budget_calls=5), line("zero-shot")]
+
+    assert budget_shares(lines) == [1.0, 1.1, 1.1]
+    assert f"over its multiple of what {OURS} called: 1.00 to 1.10 in these lines" in text(*lines)
+    assert "in these lines" not in text(line("gepa", budget_calls=220))
 
 
 def test_every_optimizer_has_a_look_of_its_own():

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from experiments.comparison.coverage import OWN, Setting
+from experiments.comparison.coverage import OWN, Setting, name_of
 from experiments.comparison.lines import Line
 from experiments.comparison.resampling import SeedAnswers
 from experiments.comparison.statistics import (
@@ -159,6 +159,26 @@ def reasons(
     """Return the evidence for everything that does not hold."""
     behind = [why_behind(check, found[check.setting]) for check in checks if check.ahead]
     return behind + [why_below(fall) for fall in fell]
+
+
+def budget_shares(lines: Iterable[Line]) -> list[float]:
+    """Return what each matched cell might call over its multiple of PLD's calls, the smallest first.
+
+    All are 1 unless PLD was run again after its rivals, with other settings. A cell whose budget was
+    set by a line that is not here has none.
+    """
+    every = scored(lines)
+    paid = {
+        name_of(line)._replace(optimizer=OURS): line.student_calls + line.teacher_calls
+        for line in every
+        if line.optimizer == OURS and line.student_calls and line.teacher_calls is not None
+    }
+    found = []
+    for line in every:
+        spent = paid.get(name_of(line)._replace(optimizer=OURS, budget=OWN))
+        if line.budget != OWN and line.budget_calls is not None and spent:
+            found.append(line.budget_calls / (int(line.budget.removeprefix("x")) * spent))
+    return sorted(found)
 
 
 def _not_measured(setting: Setting, ours: Standing | None, others: Sequence[Standing]) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from experiments.comparison import tables
 from experiments.comparison.coverage import RECORDED, Gap, Setting, gaps, name_of, tables_of
-from experiments.comparison.findings import Fall, Standoff, falls, reasons, standoff
+from experiments.comparison.findings import Fall, Standoff, budget_shares, falls, reasons, standoff
 from experiments.comparison.lines import Line, Results
 from experiments.comparison.looks import Panel
 from experiments.comparison.resampling import RESAMPLES, SEED
@@ -152,7 +152,12 @@ def page(comparison: Comparison, pictures: Mapping[str, str]) -> str:
     parts = ["# Comparison of prompt optimizers", _intro(comparison), _claim(comparison)]
     parts += [why_section(reasons(comparison.checks, comparison.found, comparison.falls))]
     parts += [_results(comparison, pictures), _varied(comparison), _below(comparison)]
-    parts += [_missing(comparison), _paper(), _method(), _provenance(comparison.lines)]
+    parts += [
+        _missing(comparison),
+        _paper(),
+        _method(comparison.lines),
+        _provenance(comparison.lines),
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -288,7 +293,14 @@ def _paper() -> str:
     )
 
 
-def _method() -> str:
+def _method(lines: Sequence[Line]) -> str:
+    shares = budget_shares(lines)
+    matched = (
+        f" What a matched cell might call, over its multiple of what {OURS} called: {shares[0]:.2f} to "
+        f"{shares[-1]:.2f} in these lines."
+        if shares
+        else ""
+    )
     listed = [
         "Macro-F1 is the mean F1 over the gold labels; an answer that cannot be read is wrong, and so "
         "is a test example on which the program crashed; their number stands in the tables.",
@@ -307,7 +319,7 @@ def _method() -> str:
         "correction is over the rivals of one table that are no variant of PLD.",
         f"A table of budget `x1` or `x3` holds the cells that might make that many times the calls of {OURS}, "
         "and those that spend nothing or set the budget. An optimizer that uses no traces stands in the "
-        f"tables of both kinds of traces; its budget is then that of {OURS} with the teacher's traces.",
+        f"tables of both kinds of traces; its budget is then that of {OURS} with the teacher's traces.{matched}",
         "Seconds are what passed while a cell ran, and are the mean over the cells that ran with no other cell "
         "beside them; calls and tokens do not depend on that.",
         "Validation minus test: the score of the kept program on `val` and `select` together, minus its "

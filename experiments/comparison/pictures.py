@@ -51,7 +51,11 @@ def bars(panels: Sequence[Panel], title: str) -> Figure:
 
 @styled
 def latency(panels: Sequence[Panel], title: str) -> Figure:
-    """Return the median seconds of a test call of each optimizer's program."""
+    """Return the median seconds of a test call of each optimizer's program.
+
+    A panel whose cells all ran beside others has no seconds, and is left out if another has some.
+    """
+    panels = [p for p in panels if any(_latency(s) is not None for s in p.standings)] or panels
 
     def draw(axes: Axes, panel: Panel, order: Sequence[str]) -> None:
         found = {s.optimizer: _latency(s) for s in panel.standings}
