@@ -8,8 +8,8 @@ from experiments.rivals.table import MAX_ERRORS, Found, Job, Rival, rounds
 
 MIPRO_SEED = 1_000
 """MIPROv2 takes a seed of 0 for none given, and uses 9."""
-MOST_PROPOSALS = 6
-"""Of MIPROv2's `light` setting."""
+PROPOSALS = (6, 12, 18)
+"""Instructions of MIPROv2's `light`, `medium` and `heavy` settings."""
 REFLECTION = 3
 """Examples of one reflection of GEPA; its default."""
 
@@ -27,10 +27,16 @@ def copro(job: Job) -> Found:
 
 def _mipro(job: Job, *, demos: int) -> Found:
     size = len(job.valset)
-    # The proposer reads the data in batches of 10, and each proposal takes up to 3 calls.
-    reading = len(job.train) // 10 + 3 * MOST_PROPOSALS + (demos or 3) * MOST_PROPOSALS
+
+    def scored(proposals: int) -> int:
+        # The proposer reads the data in batches of 10, and each proposal takes up to 3 calls.
+        reading = len(job.train) // 10 + 3 * proposals + (demos or 3) * proposals
+        return rounds(job.calls, first=size + reading, each=size)
+
+    # The largest setting all of whose instructions can be scored.
+    most = max((n for n in PROPOSALS if scored(n) >= n), default=PROPOSALS[0])
     # Half the trials repeat what was tried, at no call; one too many is stopped by the meter.
-    trials = 2 * rounds(job.calls, first=size + reading, each=size)
+    trials = 2 * scored(most)
     optimizer = dspy.MIPROv2(
         metric=job.exact,
         prompt_model=job.teacher_lm,
@@ -39,7 +45,7 @@ def _mipro(job: Job, *, demos: int) -> Found:
         max_bootstrapped_demos=demos,
         max_labeled_demos=demos,
         auto=None,
-        num_candidates=max(2, min(MOST_PROPOSALS, trials // 2)),
+        num_candidates=max(2, min(most, trials // 2)),
         num_threads=1,
         max_errors=MAX_ERRORS,
         seed=MIPRO_SEED + job.seed,
