@@ -184,6 +184,27 @@ def test_examples_that_do_not_fit_are_shown_fewer_at_a_time_when_repaired(world)
     assert "adhere to the following rules" in repaired.program.instructions
 
 
+@pytest.mark.parametrize(
+    ("budget", "proposals"), [(100, 2), (190, 5), (300, 6), (390, 12), (600, 18), (2000, 18)]
+)
+def test_miprov2_proposes_as_many_instructions_as_its_budget_can_score(
+    world, monkeypatch, budget, proposals
+):
+    asked = []
+
+    class Recorded:
+        def __init__(self, *, num_candidates, **_):
+            self.candidates = num_candidates
+
+        def compile(self, student, *, num_trials, **_):
+            asked.append((self.candidates, num_trials >= 2 * self.candidates))
+            return student
+
+    monkeypatch.setattr("dspy.MIPROv2", Recorded)
+    assert run(world, "mipro-instructions", budget).error is None
+    assert asked == [(proposals, budget > 100)]
+
+
 def test_a_missing_package_names_what_installs_it(world, monkeypatch):
     missing = Rival(name="gepa", title="X", run=crash, module="no_such_package")
     monkeypatch.setitem(RIVALS, "gepa", missing)
