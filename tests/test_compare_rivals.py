@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from dspy.utils.exceptions import LMInvalidRequestError
 
-from compare_runs import OWN, PING, TASK, Cell, World
+from compare_runs import OWN, PING, PLD_SETTINGS, TASK, Cell, World
 from experiments.comparison.plan import run_config
 from experiments.comparison.run_cell import one_line
 from experiments.rivals import RIVALS
@@ -182,6 +182,17 @@ def test_examples_that_do_not_fit_are_shown_fewer_at_a_time_when_repaired(world)
     assert repaired.status == "done"
     assert asked[:4] == [24, 23, 22, 21]
     assert "adhere to the following rules" in repaired.program.instructions
+
+
+@pytest.mark.parametrize(
+    ("name", "more"), [("pld-clustered", 0), ("pld-refined", 0), ("pld-rules", 2)]
+)
+def test_lists_of_all_labels_are_for_the_searched_rows_alone(world, name, more):
+    without, with_lists = (
+        run(world, name, plan=world.plan(pld={**PLD_SETTINGS, "rules": {"contrast": draws}}))
+        for draws in (0, 2)
+    )
+    assert with_lists.teacher_calls == without.teacher_calls + more
 
 
 @pytest.mark.parametrize(

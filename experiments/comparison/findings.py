@@ -169,7 +169,7 @@ def budget_shares(lines: Iterable[Line]) -> list[float]:
     """
     every = scored(lines)
     paid = {
-        name_of(line)._replace(optimizer=OURS): line.student_calls + line.teacher_calls
+        name_of(line): line.student_calls + line.teacher_calls
         for line in every
         if line.optimizer == OURS and line.student_calls and line.teacher_calls is not None
     }
