@@ -10,6 +10,8 @@ MIPRO_SEED = 1_000
 """MIPROv2 takes a seed of 0 for none given, and uses 9."""
 PROPOSALS = (6, 12, 18)
 """Instructions of MIPROv2's `light`, `medium` and `heavy` settings."""
+FEWEST = 2
+"""Instructions that MIPROv2 proposes at least: the student's own is the first."""
 REFLECTION = 3
 """Examples of one reflection of GEPA; its default."""
 
@@ -33,10 +35,16 @@ def _mipro(job: Job, *, demos: int) -> Found:
         reading = len(job.train) // 10 + 3 * proposals + (demos or 3) * proposals
         return rounds(job.calls, first=size + reading, each=size)
 
-    # The largest setting all of whose instructions can be scored.
-    most = max((n for n in PROPOSALS if scored(n) >= n), default=PROPOSALS[0])
-    # Half the trials repeat what was tried, at no call; one too many is stopped by the meter.
-    trials = 2 * scored(most)
+    if demos:
+        # Pairs with demonstrations take all calls that are left, so more proposals bring no trial.
+        most = max((n for n in PROPOSALS if scored(n) >= n), default=PROPOSALS[0])
+        proposals = max(FEWEST, min(most, scored(most)))
+    else:
+        # All that can be scored; the student's own is scored before the trials.
+        counts = range(FEWEST, PROPOSALS[-1] + 1)
+        proposals = max((n for n in counts if scored(n) >= n - 1), default=FEWEST)
+    # Most trials repeat what was tried, at no call; one too many is stopped by the meter.
+    trials = 3 * scored(proposals)
     optimizer = dspy.MIPROv2(
         metric=job.exact,
         prompt_model=job.teacher_lm,
@@ -45,7 +53,7 @@ def _mipro(job: Job, *, demos: int) -> Found:
         max_bootstrapped_demos=demos,
         max_labeled_demos=demos,
         auto=None,
-        num_candidates=max(2, min(most, trials // 2)),
+        num_candidates=proposals,
         num_threads=1,
         max_errors=MAX_ERRORS,
         seed=MIPRO_SEED + job.seed,
