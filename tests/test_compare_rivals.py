@@ -203,6 +203,8 @@ def test_lists_of_all_labels_are_for_the_searched_rows_alone(world, name, more):
         ("mipro-instructions", 190, 6),
         ("mipro-instructions", 300, 9),
         ("mipro-instructions", 2000, 18),
+        ("mipro-light", 190, 6),
+        ("mipro-light", 2000, 6),
         ("mipro-demos", 300, 6),
         ("mipro-demos", 2000, 18),
     ],

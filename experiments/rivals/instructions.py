@@ -1,5 +1,6 @@
 """Rivals that propose instructions: COPRO, MIPROv2, SIMBA and GEPA."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import dspy
@@ -10,8 +11,6 @@ MIPRO_SEED = 1_000
 """MIPROv2 takes a seed of 0 for none given, and uses 9."""
 PROPOSALS = (6, 12, 18)
 """Instructions of MIPROv2's `light`, `medium` and `heavy` settings."""
-FEWEST = 2
-"""Instructions that MIPROv2 proposes at least: the student's own is the first."""
 REFLECTION = 3
 """Examples of one reflection of GEPA; its default."""
 
@@ -27,7 +26,8 @@ def copro(job: Job) -> Found:
     return Found(optimizer.compile(job.student(), trainset=job.pool, eval_kwargs=scoring))
 
 
-def _mipro(job: Job, *, demos: int) -> Found:
+def _mipro(job: Job, *, demos: int, counts: Sequence[int]) -> Found:
+    """Return MIPROv2's best program, with the most instructions of `counts` that can be scored."""
     size = len(job.valset)
 
     def scored(proposals: int) -> int:
@@ -35,14 +35,9 @@ def _mipro(job: Job, *, demos: int) -> Found:
         reading = len(job.train) // 10 + 3 * proposals + (demos or 3) * proposals
         return rounds(job.calls, first=size + reading, each=size)
 
-    if demos:
-        # Pairs with demonstrations take all calls that are left, so more proposals bring no trial.
-        most = max((n for n in PROPOSALS if scored(n) >= n), default=PROPOSALS[0])
-        proposals = max(FEWEST, min(most, scored(most)))
-    else:
-        # All that can be scored; the student's own is scored before the trials.
-        counts = range(FEWEST, PROPOSALS[-1] + 1)
-        proposals = max((n for n in counts if scored(n) >= n - 1), default=FEWEST)
+    # The student's own is the first of them, and is scored before the trials.
+    most = max((n for n in counts if scored(n) >= n - 1), default=min(counts))
+    proposals = min(most, scored(most) + 1)
     # Most trials repeat what was tried, at no call; one too many is stopped by the meter.
     trials = 3 * scored(proposals)
     optimizer = dspy.MIPROv2(
@@ -70,13 +65,21 @@ def _mipro(job: Job, *, demos: int) -> Found:
 
 
 def mipro_instructions(job: Job) -> Found:
-    """Return MIPROv2's best instruction, without demonstrations."""
-    return _mipro(job, demos=0)
+    """Return MIPROv2's best of as many instructions as can be scored, without demonstrations."""
+    return _mipro(job, demos=0, counts=range(2, PROPOSALS[-1] + 1))
+
+
+def mipro_light(job: Job) -> Found:
+    """Return MIPROv2's best of six instructions, without demonstrations."""
+    return _mipro(job, demos=0, counts=PROPOSALS[:1])
 
 
 def mipro_demos(job: Job) -> Found:
-    """Return MIPROv2's best instruction with its demonstrations."""
-    return _mipro(job, demos=4)
+    """Return MIPROv2's best instruction with its demonstrations.
+
+    Their pairs take all calls that are left, so more instructions would bring no more trials.
+    """
+    return _mipro(job, demos=4, counts=PROPOSALS)
 
 
 def simba(job: Job) -> Found:
@@ -139,6 +142,7 @@ def gepa(job: Job) -> Found:
 ENTRIES = (
     Rival(name="copro", title="COPRO", run=copro),
     Rival(name="mipro-instructions", title="MIPROv2, instructions only", run=mipro_instructions),
+    Rival(name="mipro-light", title="MIPROv2, instructions only, light", run=mipro_light),
     Rival(name="mipro-demos", title="MIPROv2, with demonstrations", run=mipro_demos),
     Rival(name="simba", title="SIMBA", run=simba),
     Rival(name="gepa", title="GEPA", run=gepa),
