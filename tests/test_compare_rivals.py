@@ -227,6 +227,24 @@ def test_miprov2_proposes_as_many_instructions_as_its_budget_can_score(
     assert asked == [(proposals, True)]
 
 
+def test_infer_rules_has_more_candidates_where_its_budget_is_larger(world, monkeypatch):
+    asked = []
+
+    class Recorded:
+        def __init__(self, *, num_candidates, **_):
+            asked.append(num_candidates)
+
+        def compile(self, student, **_):
+            return student
+
+    monkeypatch.setattr("experiments.rivals.infer_rules.RepairedInferRules", Recorded)
+    for budget in (300, 900, 2700):
+        assert run(world, "infer-rules-repaired", budget).error is None
+
+    assert asked == sorted(set(asked))
+    assert asked[-1] > 2 * asked[-2]
+
+
 def test_a_missing_package_names_what_installs_it(world, monkeypatch):
     missing = Rival(name="gepa", title="X", run=crash, module="no_such_package")
     monkeypatch.setitem(RIVALS, "gepa", missing)

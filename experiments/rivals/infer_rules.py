@@ -57,7 +57,7 @@ def _infer(job: Job, kind: type[InferRules]) -> Found:
     each = len(job.valset) + 2
     optimizer = kind(
         metric=job.exact,
-        num_candidates=rounds(job.calls, first=len(job.train), each=each, most=10),
+        num_candidates=rounds(job.calls, first=len(job.train), each=each),
         num_rules=RULES,
         num_threads=1,
         teacher_settings={"lm": job.teacher_lm},
