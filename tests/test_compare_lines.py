@@ -4,6 +4,8 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from experiments.comparison.lines import Line, add_line, read_lines
@@ -38,6 +40,38 @@ def test_a_line_reads_back_as_it_was_written(tmp_path):
 
     assert read_lines(path) == ((written,), ())
     assert json.loads(path.read_text(encoding="utf-8"))["curve"] == [[3, 0.25], [9, 0.5]]
+
+
+@given(said=st.lists(st.none() | st.text(max_size=3), min_size=1, max_size=90))
+def test_answers_read_back_whatever_they_are(said):
+    gold = tuple(f"label {place}" for place in range(len(said)))
+    written = line(gold=gold, said=said, baseline_said=())
+
+    assert Line.model_validate_json(written.to_json()) == written
+
+
+def test_answers_take_one_character_each_and_lists_of_labels_are_read_as_well():
+    stored = json.loads(line(said=("b", None)).to_json())
+
+    assert stored["said"] == {"labels": ["b"], "codes": "0-"}
+    assert Line.model_validate(stored | {"said": ["b", None]}) == line(said=("b", None))
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ({"labels": ["a"], "codes": "01"}, "the code '1' has no label; there are 1 labels"),
+        ({"labels": ["a"], "code": "00"}, "codes\n  Field required"),
+    ],
+)
+def test_codes_that_name_no_label_are_refused(said, problem):
+    with pytest.raises(ValidationError, match=problem):
+        line(said=said)
+
+
+def test_a_gold_label_is_never_unread():
+    with pytest.raises(ValidationError, match="gold"):
+        line(gold={"labels": ["a"], "codes": "0-"})
 
 
 def test_no_file_is_no_lines(tmp_path):

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, Self
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from experiments.comparison.packing import Gold, Said
 from pld_dspy.errors import StorageError
 
 RESULTS = Path(__file__).parents[1] / "results" / "compare.jsonl"
@@ -78,11 +79,12 @@ class Line(BaseModel):
     """Share of test answers from which no label could be read."""
     failures: int | None = None
     """Test examples on which the program crashed; they are None in `said`, and have no score."""
-    gold: tuple[str, ...] = ()
-    """Gold labels of the test examples, in the order of the split."""
-    said: tuple[str | None, ...] = ()
+    gold: Gold = ()
+    """Gold labels of the test examples, in the order of the split. In the file these three lists
+    have one character an answer: `{"labels": ["no", "yes"], "codes": "0-10"}`, `-` for None."""
+    said: Said = ()
     """Labels answered, in the order of `gold`; None where none could be read."""
-    baseline_said: tuple[str | None, ...] = ()
+    baseline_said: Said = ()
     """The same for the student as given."""
 
     student_calls: int | None = None
