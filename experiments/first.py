@@ -15,9 +15,9 @@ import typer
 from rich.console import Console
 
 from experiments.grids import add_lines, done, take_over, work_through
-from pld_dspy.distill import run_distill
-from pld_dspy.progress import RunProgress
-from pld_dspy.runconfig import RunConfig
+from pld_dspy.cli.progress import RunProgress
+from pld_dspy.config.run import RunConfig
+from pld_dspy.runs.run import run_distill
 
 logger = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ import typer
 from experiments.first import RESULTS, Run, grid
 from experiments.grids import fill
 from pld_dspy.errors import DataError
-from pld_dspy.plots import BeforeAfter, before_after_figure
-from pld_dspy.types import Interval
+from pld_dspy.records import Interval
+from pld_dspy.runs.plots.scores import BeforeAfter, before_after_figure
 
 ROOT = Path(__file__).parent.parent
 PICTURE = Path(__file__).parent / "results" / "first.png"

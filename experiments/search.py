@@ -18,19 +18,18 @@ from rich.console import Console
 from experiments.first import RUNS as FIRST_RUNS
 from experiments.first import STUDENTS, TEACHER, Run, config_of
 from experiments.grids import add_lines, done, take_over, work_through
-from pld_dspy.contest import SearchConfig
-from pld_dspy.distill import compile_program
-from pld_dspy.lists import ordered
-from pld_dspy.metrics import metric_by_name
-from pld_dspy.outcome import commit, interval, search_numbers
-from pld_dspy.progress import RunProgress
-from pld_dspy.racing import RaceConfig
-from pld_dspy.render import make_candidate, with_prompt
-from pld_dspy.runconfig import RunConfig
-from pld_dspy.runsetup import load, make_evaluator, make_models
-from pld_dspy.store import StageStore
-from pld_dspy.tracking import NullTracker
-from pld_dspy.types import Candidate, PredictorResult
+from pld_dspy.cli.progress import RunProgress
+from pld_dspy.config.optimizer import RaceConfig, SearchConfig
+from pld_dspy.config.run import RunConfig
+from pld_dspy.ledger.store import StageStore
+from pld_dspy.ledger.tracker import NullTracker
+from pld_dspy.records import Candidate, PredictorResult
+from pld_dspy.runs.report import commit, interval, search_numbers
+from pld_dspy.runs.run import compile_program
+from pld_dspy.runs.setup import load, make_evaluator, make_models
+from pld_dspy.scoring.metrics import metric_by_name
+from pld_dspy.stages.common.prompt import make_candidate, with_prompt
+from pld_dspy.stages.search.orders import ordered
 
 RESULTS = Path(__file__).parent / "results" / "search.jsonl"
 RUNS = Path("runs/search")

@@ -17,7 +17,7 @@ from experiments.grids import fill
 from experiments.search import RESULTS, Cell, grid
 from experiments.simulation import RESULTS as SIMULATED
 from experiments.simulation import summary as simulated
-from pld_dspy.types import Interval
+from pld_dspy.records import Interval
 
 ROOT = Path(__file__).parent.parent
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pld_dspy.contest import Contest, SearchConfig
-from pld_dspy.metrics import macro_f1
-from pld_dspy.rules import make_rule
-from pld_dspy.space import RuleList, make_space
-from pld_dspy.traces import make_trace
-from pld_dspy.trials import Tried
-from pld_dspy.types import Answer, Rule
+from pld_dspy.config.optimizer import SearchConfig
+from pld_dspy.records import Answer, Rule
+from pld_dspy.scoring.metrics import macro_f1
+from pld_dspy.stages.common.rule_text import make_rule, make_trace
+from pld_dspy.stages.search.contest import Contest
+from pld_dspy.stages.search.space import RuleList, make_space
+from pld_dspy.stages.search.trials import Tried
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -18,13 +18,13 @@ import typer
 from rich.progress import track
 
 from experiments.simulated import SimulatedStudent
-from pld_dspy.contest import Contest
-from pld_dspy.metrics import macro_f1
-from pld_dspy.outcome import commit
-from pld_dspy.search import Searched, search
-from pld_dspy.space import Hints, RuleList
-from pld_dspy.studies import quiet
-from pld_dspy.trials import Tried
+from pld_dspy.runs.report import commit
+from pld_dspy.scoring.metrics import macro_f1
+from pld_dspy.stages.search.contest import Contest
+from pld_dspy.stages.search.loop import Searched, search
+from pld_dspy.stages.search.space import Hints, RuleList
+from pld_dspy.stages.search.study import quiet
+from pld_dspy.stages.search.trials import Tried
 
 RESULTS = Path(__file__).parent / "results" / "simulation.jsonl"
 TRIALS = 60

@@ -13,15 +13,15 @@ import typer
 from rich.console import Console
 
 from experiments.first import RUNS, STUDENTS, Run, config_of
-from pld_dspy.adapter import Wording
-from pld_dspy.metrics import CorpusMetric, macro_f1
-from pld_dspy.outcome import commit
-from pld_dspy.programs import DirectStudent
-from pld_dspy.progress import RunProgress
-from pld_dspy.runsetup import load, make_evaluator, make_student
-from pld_dspy.stats import bootstrap_interval
-from pld_dspy.store import StageStore
-from pld_dspy.types import Answer
+from pld_dspy.cli.progress import RunProgress
+from pld_dspy.config.base import Wording
+from pld_dspy.ledger.store import StageStore
+from pld_dspy.models.student import DirectStudent
+from pld_dspy.records import Answer
+from pld_dspy.runs.report import commit
+from pld_dspy.runs.setup import load, make_evaluator, make_student
+from pld_dspy.scoring.metrics import CorpusMetric, macro_f1
+from pld_dspy.scoring.statistics import bootstrap_interval
 
 RESULTS = Path(__file__).parent / "results" / "wording.jsonl"
 

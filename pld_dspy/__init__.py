@@ -28,28 +28,28 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from pld_dspy.adapter import DirectAdapter
-    from pld_dspy.config import PLDConfig
-    from pld_dspy.metrics import accuracy, macro_f1, mcc
-    from pld_dspy.models import make_lm
+    from pld_dspy.config.optimizer import PLDConfig
+    from pld_dspy.data.tasks import load_task
+    from pld_dspy.ledger.mlflow.tracker import MlflowTracker
+    from pld_dspy.models.adapter import DirectAdapter
+    from pld_dspy.models.lm import make_lm
+    from pld_dspy.models.student import DirectStudent
     from pld_dspy.optimizer import PLD
-    from pld_dspy.programs import DirectStudent
-    from pld_dspy.tasks import load_task
-    from pld_dspy.tracking import MlflowTracker
-    from pld_dspy.types import PLDResult
+    from pld_dspy.records import PLDResult
+    from pld_dspy.scoring.metrics import accuracy, macro_f1, mcc
 else:
     _HOME = {
-        "DirectAdapter": "adapter",
-        "PLDConfig": "config",
-        "accuracy": "metrics",
-        "macro_f1": "metrics",
-        "mcc": "metrics",
-        "make_lm": "models",
+        "DirectAdapter": "models.adapter",
+        "PLDConfig": "config.optimizer",
+        "accuracy": "scoring.metrics",
+        "macro_f1": "scoring.metrics",
+        "mcc": "scoring.metrics",
+        "make_lm": "models.lm",
         "PLD": "optimizer",
-        "DirectStudent": "programs",
-        "load_task": "tasks",
-        "MlflowTracker": "tracking",
-        "PLDResult": "types",
+        "DirectStudent": "models.student",
+        "load_task": "data.tasks",
+        "MlflowTracker": "ledger.mlflow.tracker",
+        "PLDResult": "records",
     }
 
     # Hidden from type checkers, which would else take every misspelt name for an object.

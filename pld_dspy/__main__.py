@@ -1,6 +1,6 @@
 """`python -m pld_dspy` is the command `pld`."""
 
-from pld_dspy.cli import main
+from pld_dspy.cli.commands import main
 
 if __name__ == "__main__":
     main()

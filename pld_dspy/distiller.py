@@ -10,29 +10,16 @@ from typing import Any
 
 import dspy
 
-from pld_dspy.board import Board
-from pld_dspy.clock import Clock
-from pld_dspy.clusters import cluster_traces
-from pld_dspy.config import PLDConfig
-from pld_dspy.contrast import contrast
-from pld_dspy.data import example_id
-from pld_dspy.demos import draw_demos, shown, worth
-from pld_dspy.duplicates import unique
-from pld_dspy.embed import LitellmEmbedder, embed
+from pld_dspy.config.optimizer import PLDConfig
+from pld_dspy.data.splits import example_id
 from pld_dspy.errors import NoTracesError
-from pld_dspy.evaluate import Evaluator, Metric, Progress
-from pld_dspy.ground import with_examples
-from pld_dspy.prepare import Target, in_turn
-from pld_dspy.refine import Problem, refine
-from pld_dspy.render import make_candidate, with_demos, with_prompt
-from pld_dspy.rules import Synthesis, synthesize
-from pld_dspy.searcher import search_lists
-from pld_dspy.select import select
-from pld_dspy.store import Spent, StageStore
-from pld_dspy.teacher import Teacher
-from pld_dspy.traces import Traces, extract_traces, import_traces
-from pld_dspy.tracking import Tracker
-from pld_dspy.types import (
+from pld_dspy.ledger.clock import Clock
+from pld_dspy.ledger.store import Spent, StageStore
+from pld_dspy.ledger.tracker import Tracker
+from pld_dspy.ledger.usage import total
+from pld_dspy.models.embedder import LitellmEmbedder, embed
+from pld_dspy.models.teacher import Teacher
+from pld_dspy.records import (
     Candidate,
     Edit,
     Embedder,
@@ -44,7 +31,21 @@ from pld_dspy.types import (
     Split,
     Trace,
 )
-from pld_dspy.usage import total
+from pld_dspy.scoring.evaluator import Evaluator, Metric, Progress
+from pld_dspy.stages.cluster.stage import cluster_traces
+from pld_dspy.stages.common.candidates import Board
+from pld_dspy.stages.common.dedupe import unique
+from pld_dspy.stages.common.problem import Problem, Target
+from pld_dspy.stages.common.prompt import make_candidate, with_demos, with_prompt
+from pld_dspy.stages.common.targets import in_turn
+from pld_dspy.stages.demos import draw_demos, helps, shown, worth
+from pld_dspy.stages.explain import Traces, extract_traces, import_traces
+from pld_dspy.stages.merge.per_cluster import Synthesis, synthesize
+from pld_dspy.stages.merge.side_by_side import contrast
+from pld_dspy.stages.merge.with_instances import with_examples
+from pld_dspy.stages.refine.stage import refine
+from pld_dspy.stages.search.stage import search_lists
+from pld_dspy.stages.select import select
 
 logger = logging.getLogger(__name__)
 
@@ -233,8 +234,8 @@ class Distiller:
             evaluation = board.run(candidate, "val")
             if limit is not None and evaluation.prompt_tokens > limit:
                 continue
-            if worth(evaluation) > score and self.config.demos.helps(
-                self.evaluator.compare(bare, evaluation)
+            if worth(evaluation) > score and helps(
+                self.evaluator.compare(bare, evaluation), self.config.demos
             ):
                 best, score = candidate, worth(evaluation)
         return replace(problem, demos=best.demos)

@@ -7,20 +7,17 @@ from typing import Any
 
 import dspy
 
-from pld_dspy.config import PLDConfig
-from pld_dspy.data import check_disjoint
+from pld_dspy.config.optimizer import PLDConfig
+from pld_dspy.data.splits import check_disjoint
 from pld_dspy.distiller import Distiller, package_versions
-from pld_dspy.embed import make_embedder
 from pld_dspy.errors import ConfigError
-from pld_dspy.evaluate import Metric, Progress, silent
-from pld_dspy.models import model_name
-from pld_dspy.prepare import find_targets, prepare_splits, student_lm
-from pld_dspy.store import StageStore
-from pld_dspy.tracking import NullTracker, Tracker
-from pld_dspy.types import (
-    Embedder,
-    Trace,
-)
+from pld_dspy.ledger.store import StageStore
+from pld_dspy.ledger.tracker import NullTracker, Tracker
+from pld_dspy.models.embedder import make_embedder
+from pld_dspy.models.lm import model_name
+from pld_dspy.records import Embedder, Trace
+from pld_dspy.scoring.evaluator import Metric, Progress, silent
+from pld_dspy.stages.common.targets import find_targets, prepare_splits, student_lm
 
 logger = logging.getLogger(__name__)
 

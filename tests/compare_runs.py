@@ -89,7 +89,7 @@ class World:
                 f'model = "fake/{name}"\n', encoding="utf-8"
             )
         monkeypatch.setattr(cells, "HERE", folder)
-        monkeypatch.setattr("pld_dspy.runsetup.make_lm", self.make_lm)
+        monkeypatch.setattr("pld_dspy.runs.setup.make_lm", self.make_lm)
 
     def word_task(self, wording):
         """Ask the student in this wording from now on."""

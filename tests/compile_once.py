@@ -23,7 +23,7 @@ import optuna
 from fakes import FakeEngine, Prompt, fake_lm
 from keyword_runs import SETS, Colour, Student, teach
 from pld_dspy import PLD, DirectStudent, PLDConfig, macro_f1
-from pld_dspy.contest import SearchConfig
+from pld_dspy.config.optimizer import SearchConfig
 
 EXIT = 41
 

@@ -15,7 +15,7 @@ from fakes import (
     mentions,
 )
 from pld_dspy import PLD, PLDConfig, accuracy
-from pld_dspy.programs import DirectStudent
+from pld_dspy.models.student import DirectStudent
 
 TASK = keyword_task(96)
 TRAIN, VAL, SELECT, TEST = (TASK.examples[i : i + 24] for i in range(0, 96, 24))

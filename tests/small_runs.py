@@ -70,7 +70,7 @@ class Models:
         self.student = student or RuleFollower(TASK.default)
         self.teacher = teacher or FakeTeacher(explain_in_sections)
         self.asked = []
-        monkeypatch.setattr("pld_dspy.runsetup.make_lm", self.make_lm)
+        monkeypatch.setattr("pld_dspy.runs.setup.make_lm", self.make_lm)
 
     def make_lm(self, name, **settings):
         self.asked.append((name, settings))

@@ -8,10 +8,10 @@ from experiments.comparison.archive import Archive, State
 from experiments.comparison.meter import Meter, Tape, metered_lm
 from fakes import fake_lm
 from keyword_runs import TEST, VAL, Colour, Student
-from pld_dspy.metrics import accuracy
-from pld_dspy.programs import DirectStudent
-from pld_dspy.render import with_prompt
-from pld_dspy.tasks import Task
+from pld_dspy.data.tasks import Task
+from pld_dspy.models.student import DirectStudent
+from pld_dspy.scoring.metrics import accuracy
+from pld_dspy.stages.common.prompt import with_prompt
 
 RULES = "Name the colour.\n\n" + "\n".join(TASK.rules)
 KEYWORDS = Task(

@@ -6,7 +6,7 @@ import pytest
 from experiments.comparison.meter import BudgetSpentError, Meter, Tape, metered_lm, role_of
 from fakes import fake_lm
 from keyword_runs import TRAIN, Colour, Student
-from pld_dspy.programs import DirectStudent
+from pld_dspy.models.student import DirectStudent
 
 
 def models(engine, *, cap=None, tape=None, **settings):

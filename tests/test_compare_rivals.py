@@ -11,7 +11,7 @@ from experiments.comparison.plan import run_config
 from experiments.comparison.run_cell import one_line
 from experiments.rivals import RIVALS
 from experiments.rivals.table import Found, Rival
-from pld_dspy.runsetup import load
+from pld_dspy.runs.setup import load
 
 BUDGET = 130
 

@@ -25,8 +25,8 @@ from experiments.comparison.statistics import (
     validation_gap,
 )
 from pld_dspy.errors import DataError
-from pld_dspy.metrics import CorpusMetric, accuracy, macro_f1
-from pld_dspy.stats import holm, mcnemar, paired_bootstrap
+from pld_dspy.scoring.metrics import CorpusMetric, accuracy, macro_f1
+from pld_dspy.scoring.statistics import holm, mcnemar, paired_bootstrap
 
 METRICS = pytest.mark.parametrize("metric", [macro_f1, accuracy], ids=lambda m: m.name)
 answer = st.sampled_from([*LABELS, "zebra", None])

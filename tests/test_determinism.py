@@ -6,7 +6,7 @@ import pytest
 from fakes import fake_lm
 from keyword_runs import SETS, Colour, compiled, engines, pld
 from pld_dspy import DirectStudent, PLDConfig
-from pld_dspy.contest import SearchConfig
+from pld_dspy.config.optimizer import SearchConfig
 from processes import Compiles
 
 pytestmark = pytest.mark.slow

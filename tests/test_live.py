@@ -6,10 +6,8 @@ import dspy
 import pytest
 
 from pld_dspy import PLD, DirectStudent, PLDConfig, load_task, macro_f1, make_lm
-from pld_dspy.contest import SearchConfig
-from pld_dspy.examples import example_id
-from pld_dspy.refine import RefineConfig
-from pld_dspy.rules import RuleConfig
+from pld_dspy.config.optimizer import RefineConfig, RuleConfig, SearchConfig
+from pld_dspy.data.examples import example_id
 
 pytestmark = pytest.mark.live
 

@@ -26,14 +26,12 @@ from keyword_runs import (
     without_knowledge,
 )
 from pld_dspy import DirectAdapter, DirectStudent, PLDConfig, PLDResult, accuracy, macro_f1
-from pld_dspy.clusters import ClusterConfig
-from pld_dspy.contest import SearchConfig
+from pld_dspy.config.optimizer import RefineConfig, RuleConfig, SearchConfig
+from pld_dspy.data.examples import example_id
 from pld_dspy.errors import ConfigError, DataError, LeakageError, ModelError, NoTracesError
-from pld_dspy.examples import example_id
-from pld_dspy.refine import RefineConfig
-from pld_dspy.rules import RuleConfig
-from pld_dspy.traces import make_trace
-from pld_dspy.tracking import NullTracker
+from pld_dspy.ledger.tracker import NullTracker
+from pld_dspy.stages.cluster.stage import ClusterConfig
+from pld_dspy.stages.common.rule_text import make_trace
 
 SMALL = PLDConfig(search=SearchConfig(trials=2), refine=RefineConfig(rounds=1), finalists=1)
 """Enough for what does not depend on the size of the search."""

@@ -199,10 +199,10 @@ def test_every_pld_command_in_the_pages_exists():
         for page, code in snippets()
         for command in re.findall(r"^(?:\S*/)?(?:\$ )?pld ([a-z-]+)", code, re.MULTILINE)
     }
-    if not named or importlib.util.find_spec("pld_dspy.cli") is None:
+    if not named or importlib.util.find_spec("pld_dspy.cli.commands") is None:
         pytest.skip("no page names a pld command, or there is no command line yet")
     shown = subprocess.run(
-        [sys.executable, "-c", "import sys; from pld_dspy.cli import main; sys.exit(main())", "--help"],
+        [sys.executable, "-c", "import sys; from pld_dspy.cli.commands import main; sys.exit(main())", "--help"],
         cwd=ROOT, capture_output=True, text=True, check=True, timeout=120,
     ).stdout  # fmt: skip
     commands = set(re.findall(r"^\W*([a-z-]+)\s{2,}", shown, re.MULTILINE))

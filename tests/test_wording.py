@@ -6,11 +6,11 @@ import dspy
 import pytest
 
 from fakes import Script, fake_lm
-from pld_dspy.adapter import DirectAdapter
-from pld_dspy.evaluate import Evaluator
-from pld_dspy.metrics import accuracy
-from pld_dspy.programs import DirectStudent
-from pld_dspy.store import StageStore
+from pld_dspy.ledger.store import StageStore
+from pld_dspy.models.adapter import DirectAdapter
+from pld_dspy.models.student import DirectStudent
+from pld_dspy.scoring.evaluator import Evaluator
+from pld_dspy.scoring.metrics import accuracy
 
 
 class Colour(dspy.Signature):

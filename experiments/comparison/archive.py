@@ -9,11 +9,11 @@ from dspy.utils.callback import BaseCallback
 from dspy.utils.exceptions import AdapterParseError
 
 from experiments.comparison.meter import Meter, role_of
-from pld_dspy.adapter import read_label
-from pld_dspy.examples import example_id
-from pld_dspy.metrics import CorpusMetric
-from pld_dspy.store import key_of
-from pld_dspy.tasks import Task
+from pld_dspy.data.examples import example_id
+from pld_dspy.data.tasks import Task
+from pld_dspy.ledger.store import key_of
+from pld_dspy.models.labels import read_label
+from pld_dspy.scoring.metrics import CorpusMetric
 
 
 class State(NamedTuple):

@@ -11,13 +11,10 @@ from pydantic import Field
 from experiments.comparison.lines import Line, Traces
 from experiments.rivals import RIVALS, by_name
 from experiments.rivals.table import SETS_BUDGET, Rival
-from pld_dspy.adapter import Wording
-from pld_dspy.config import PLDConfig
-from pld_dspy.data import By
+from pld_dspy.config.base import Balance, By, Settings, Wording
+from pld_dspy.config.optimizer import PLDConfig
+from pld_dspy.config.run import Count, TaskConfig
 from pld_dspy.errors import ConfigError, nearest
-from pld_dspy.quotas import Balance
-from pld_dspy.runconfig import Count, TaskConfig
-from pld_dspy.settings import Settings
 
 HERE = Path(__file__).parents[1]
 OWN = "own"

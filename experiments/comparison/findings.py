@@ -20,7 +20,7 @@ from experiments.comparison.statistics import (
     scored,
     with_given,
 )
-from pld_dspy.types import Interval
+from pld_dspy.records import Interval
 
 Verdict = Literal["holds", "does not hold", "not measured"]
 

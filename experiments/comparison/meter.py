@@ -17,9 +17,9 @@ from dspy.lm15 import Request, Response
 from dspy.utils.callback import BaseCallback
 from dspy.utils.callback_context import ACTIVE_CALL_ID
 
-from pld_dspy.models import model_name
-from pld_dspy.store import Spent, StageStore, key_of
-from pld_dspy.usage import total
+from pld_dspy.ledger.store import Spent, StageStore, key_of
+from pld_dspy.ledger.usage import total
+from pld_dspy.models.lm import model_name
 
 Role = Literal["student", "teacher"]
 ROLES: tuple[Role, ...] = ("student", "teacher")

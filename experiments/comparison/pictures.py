@@ -17,8 +17,8 @@ from experiments.comparison.statistics import (
     seconds_of,
 )
 from experiments.comparison.tables import name
-from pld_dspy.front import Point, pareto
-from pld_dspy.plot_style import GREY, INK, figure_title, metric_name, styled, wrap
+from pld_dspy.ledger.figure_style import GREY, INK, figure_title, metric_name, styled, wrap
+from pld_dspy.scoring.front import Point, pareto
 
 
 @styled

@@ -13,7 +13,7 @@ from experiments.comparison.cells import (
     model_file,
     task_file,
 )
-from pld_dspy.runconfig import RunConfig
+from pld_dspy.config.run import RunConfig
 
 RUNS = Path("runs/compare")
 

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pld_dspy.errors import DataError
-from pld_dspy.metrics import CorpusMetric, check_paired
-from pld_dspy.stats import FROM_COUNTS, TIE, Counts, Floats, PairedResult
-from pld_dspy.types import Interval
+from pld_dspy.records import Interval
+from pld_dspy.scoring.metrics import CorpusMetric, check_paired
+from pld_dspy.scoring.statistics import FROM_COUNTS, TIE, Counts, Floats, PairedResult
 
 RESAMPLES = 2000
 SEED = 0

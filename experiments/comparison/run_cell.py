@@ -14,15 +14,15 @@ from experiments.comparison.meter import BudgetSpentError, Meter, Role, Tape, me
 from experiments.comparison.plan import Plan, run_config
 from experiments.rivals import Found, Job, Rival
 from experiments.rivals.table import MAX_ERRORS
+from pld_dspy.config.run import TracesConfig
 from pld_dspy.errors import ConfigError, DataError, LeakageError
-from pld_dspy.evaluate import Evaluator
-from pld_dspy.metrics import CorpusMetric, accuracy, macro_f1, metric_by_name
-from pld_dspy.outcome import commit, interval, versions
-from pld_dspy.prepare import in_turn
-from pld_dspy.runconfig import TracesConfig
-from pld_dspy.runsetup import Loaded, Models, load, make_models
-from pld_dspy.store import StageStore
-from pld_dspy.types import Evaluation
+from pld_dspy.ledger.store import StageStore
+from pld_dspy.records import Evaluation
+from pld_dspy.runs.report import commit, interval, versions
+from pld_dspy.runs.setup import Loaded, Models, load, make_models
+from pld_dspy.scoring.evaluator import Evaluator
+from pld_dspy.scoring.metrics import CorpusMetric, accuracy, macro_f1, metric_by_name
+from pld_dspy.stages.common.targets import in_turn
 
 PACKAGES = ("gepa", "litellm", "textgrad")
 """Besides those that every report of the package names."""

@@ -11,9 +11,9 @@ from typing import Literal, NamedTuple
 
 from experiments.comparison.lines import Line
 from experiments.comparison.resampling import SeedAnswers, interval_over_seeds, paired_over_seeds
-from pld_dspy.metrics import accuracy, macro_f1, metric_by_name
-from pld_dspy.stats import PairedResult, holm, mcnemar
-from pld_dspy.types import Interval
+from pld_dspy.records import Interval
+from pld_dspy.scoring.metrics import accuracy, macro_f1, metric_by_name
+from pld_dspy.scoring.statistics import PairedResult, holm, mcnemar
 
 OURS = "pld-searched"
 """The variant of PLD that the claim is about."""

@@ -20,8 +20,8 @@ from experiments.comparison.statistics import (
     seconds_of,
     validation_gap,
 )
-from pld_dspy.plot_style import metric_name
-from pld_dspy.types import Interval
+from pld_dspy.ledger.figure_style import metric_name
+from pld_dspy.records import Interval
 
 NONE = "-"
 """What a cell of a table shows where a number is not known or has no meaning."""

@@ -13,8 +13,8 @@ from experiments.comparison.statistics import (
     seconds_of,
     validation_gap,
 )
-from pld_dspy.mlflow_runs import OpenRun, log_digests, log_metrics, log_params, open_run
-from pld_dspy.mlflow_uri import check_reachable, resolve_uri
+from pld_dspy.ledger.mlflow.runs import OpenRun, log_digests, log_metrics, log_params, open_run
+from pld_dspy.ledger.mlflow.uri import check_reachable, resolve_uri
 
 EXPERIMENT = "comparison"
 TRACKING_URI = "sqlite:///runs/mlflow.db"

@@ -5,7 +5,8 @@ from typing import Any
 import dspy
 
 from experiments.rivals.table import Found, Job, Rival
-from pld_dspy.adapter import DirectAdapter, Wording
+from pld_dspy.config.base import Wording
+from pld_dspy.models.adapter import DirectAdapter
 
 SHOTS = 5
 """As in the paper."""

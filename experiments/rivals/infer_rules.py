@@ -6,7 +6,7 @@ from dspy.utils.exceptions import AdapterParseError
 
 from experiments.rivals.demos import BOOTSTRAPPED, LABELED
 from experiments.rivals.table import MAX_ERRORS, Found, Job, Rival, rounds
-from pld_dspy.models import context_too_long
+from pld_dspy.models.lm_errors import context_too_long
 
 RULES = 10
 

@@ -8,10 +8,10 @@ import dspy
 
 from experiments.rivals.instructions import gepa_from
 from experiments.rivals.table import SETS_BUDGET, Found, Job, Rival
-from pld_dspy.config import PLDConfig
+from pld_dspy.config.optimizer import PLDConfig
 from pld_dspy.optimizer import PLD
-from pld_dspy.render import make_candidate, with_prompt
-from pld_dspy.types import Candidate, PredictorResult
+from pld_dspy.records import Candidate, PredictorResult
+from pld_dspy.stages.common.prompt import make_candidate, with_prompt
 
 WITHOUT_REFINEMENT: Mapping[str, Any] = {"rounds": 0}
 WITHOUT_SEARCH: Mapping[str, Any] = {"trials": 0}

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import dspy
 
 from experiments.comparison.meter import Meter, Role
-from pld_dspy.adapter import Wording
-from pld_dspy.config import PLDConfig
+from pld_dspy.config.base import Wording
+from pld_dspy.config.optimizer import PLDConfig
+from pld_dspy.data.tasks import Task
 from pld_dspy.errors import ConfigError, nearest
-from pld_dspy.metrics import CorpusMetric
-from pld_dspy.programs import DirectStudent
-from pld_dspy.tasks import Task
+from pld_dspy.models.student import DirectStudent
+from pld_dspy.scoring.metrics import CorpusMetric
 
 SETS_BUDGET = "pld-searched"
 """The optimizer whose calls are the budget of the others."""

@@ -9,7 +9,7 @@ import dspy
 from dspy.lm15 import Config, Message, Request, Response
 
 from experiments.rivals.table import Found, Job, Rival, rounds
-from pld_dspy.render import render_example, with_prompt
+from pld_dspy.stages.common.prompt import render_example, with_prompt
 
 BATCH = 3
 """Examples of one step, as in TextGrad's own tutorial of prompt optimization."""

@@ -1,0 +1,1 @@
+"""Settings: of the optimizer and its stages, and of a run."""

@@ -1,0 +1,262 @@
+"""The settings of one run, read from a TOML file; every problem is told in one line."""
+
+import os
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pld_dspy.config.base import DATA_DIR_VARIABLE, Balance, By, Settings, Wording
+from pld_dspy.config.optimizer import PLDConfig
+from pld_dspy.config.table import TableConfig
+from pld_dspy.errors import ConfigError, DataError
+from pld_dspy.records import Split
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class TaskConfig(Settings):
+    """What is to be learned: a task known by name, or a table of one's own."""
+
+    name: str | None = None
+    """`stereoset`, `contract_nli` or `logiqa`."""
+    form: Literal["pairs", "document"] | None = None
+    """For `contract_nli`."""
+    max_premise_chars: Count | None = None
+    """For `contract_nli`."""
+    table: TableConfig | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.name is None) == (self.table is None):
+            msg = "give either name (a known task) or a table [task.table]"
+            raise ValueError(msg)
+        if self.table is not None and self.options:
+            msg = f"{', '.join(self.options)} go with a known task, not with a table"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options that are set, as `load_task` takes them."""
+        given = {"form": self.form, "max_premise_chars": self.max_premise_chars}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+class SplitConfig(Settings):
+    """How many examples have which use."""
+
+    train: Count
+    val: Count
+    select: Count
+    test: Count
+    by: By = "item"
+    """`group` keeps whole groups (a target, a document) out of everything but test."""
+    balance: Balance = "equal"
+    """Equal label counts, or the shares that the data has."""
+    seed: int | None = None
+    """Seed of the draw; None is the run's seed."""
+
+    @property
+    def sizes(self) -> dict[Split, int]:
+        """Examples wanted of each split."""
+        return {"train": self.train, "val": self.val, "select": self.select, "test": self.test}
+
+
+class ServerConfig(Settings):
+    """How a local model runs."""
+
+    parallel: Count = 1
+    """Calls answered at the same time."""
+    context_tokens: Count = 8_192
+    """Prompt and answer of one call together."""
+    threads: Count | None = None
+    """CPU threads; None is one a core, at most eight."""
+    reuse_prompt: bool = True
+    """False reads every prompt from its start: slower, and the same answer whatever came before."""
+
+
+class ModelConfig(Settings):
+    """A language model, and how it is asked."""
+
+    model: str = Field(min_length=1)
+    """`local/...`, or a name that DSPy knows, such as `openai/gpt-4o-mini`."""
+    temperature: Annotated[float, Field(ge=0)] | None = 0.0
+    """None leaves it to the endpoint."""
+    max_tokens: Count | None = None
+    """Longest answer; None leaves it to the endpoint (1024 for local models)."""
+    api_base: str | None = None
+    """Address of an OpenAI-compatible endpoint. Keys come from the environment, never from here."""
+    threads: Count | None = None
+    """Calls at the same time; None leaves it to `[pld]`."""
+    server: ServerConfig | None = None
+    """For local models only."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the model runs inside this process."""
+        return self.model.startswith("local/")
+
+    @model_validator(mode="after")
+    def _server_is_local(self) -> Self:
+        if self.is_local and self.api_base is not None:
+            msg = f"api_base is for models behind an endpoint, and {self.model} runs here"
+            raise ValueError(msg)
+        if not self.is_local and self.server is not None:
+            msg = f"server is for local/... models, and {self.model} is not one"
+            raise ValueError(msg)
+        return self
+
+
+class StudentConfig(ModelConfig):
+    """The student, and the wording of its request."""
+
+    wording: Wording = "field"
+    """`field`: `Bias domain (answer with one of: a, b):`; `sentence`: `Answer with one of: a, b.`"""
+
+
+class TracesConfig(Settings):
+    """Where traces come from if the teacher is not asked for them."""
+
+    file: str | None = None
+    """JSONL of recorded traces; a relative path starts in `PLD_DATA_DIR` or in the working folder."""
+    use: bool = True
+    """False has the teacher write the traces all the same, and takes only the draw of the split from
+    the file (its examples go to train first), so that both kinds of run see the same test examples."""
+
+    @property
+    def path(self) -> Path | None:
+        """The file; None if the teacher is to write the traces.
+
+        Raises:
+            DataError: A variable in the path is not set, or there is no such file.
+        """
+        if self.file is None:
+            return None
+        text = os.path.expandvars(self.file)
+        if "$" in text:
+            msg = f"traces.file is {self.file!r}, and a variable in it is not set; export it"
+            raise DataError(msg)
+        path = Path(text).expanduser()
+        folder = os.environ.get(DATA_DIR_VARIABLE)
+        places = [Path(folder).expanduser() / path, path] if folder else [path]
+        for place in places:
+            if place.is_file():
+                return place
+        msg = (
+            f"no traces file at {' or '.join(str(place) for place in places)}; correct traces.file"
+        )
+        raise DataError(msg)
+
+    @property
+    def imported(self) -> bool:
+        """Whether the recorded traces take the place of the teacher's."""
+        return self.file is not None and self.use
+
+
+class MlflowConfig(Settings):
+    """Whether and where the run is tracked."""
+
+    enabled: bool = False
+    tracking_uri: str | None = None
+    """None is MLflow's own setting, or `sqlite:///mlflow.db` in the working folder."""
+    experiment: str = "pld"
+    register_prompt: str | None = None
+    """Name under which the final prompt gets a version in the prompt registry."""
+
+
+class RunConfig(Settings):
+    """Everything that decides what a run does."""
+
+    run_dir: Path = Path("runs/pld")
+    """Folder of the run; a stopped run goes on from it."""
+    seed: int = 0
+    embedder: str = "tfidf:32"
+    task: TaskConfig
+    split: SplitConfig
+    student: StudentConfig
+    teacher: ModelConfig | None = None
+    """None lets the student's model teach itself."""
+    traces: TracesConfig = TracesConfig()
+    pld: PLDConfig = PLDConfig()
+    mlflow: MlflowConfig = MlflowConfig()
+
+    @property
+    def teacher_or_student(self) -> ModelConfig:
+        """The model that teaches."""
+        return self.student if self.teacher is None else self.teacher
+
+    @property
+    def split_seed(self) -> int:
+        """Seed of the splits."""
+        return self.seed if self.split.seed is None else self.split.seed
+
+    @property
+    def pld_config(self) -> PLDConfig:
+        """The optimizer's settings, with the threads that the models' own tables ask for."""
+        asked = {
+            "threads": self.student.threads,
+            "teacher_threads": self.teacher_or_student.threads,
+        }
+        return self.pld.model_copy(update={k: n for k, n in asked.items() if n is not None})
+
+
+def read_config(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
+    """Return the settings in the file, changed by the overrides.
+
+    Args:
+        path: A TOML file.
+        overrides: `key=value` with a dotted key; the value is TOML, or else a plain string.
+
+    Raises:
+        ConfigError: The file cannot be read or is not TOML, or a setting is unknown or not allowed.
+    """
+    file = Path(path)
+    try:
+        settings = tomllib.loads(file.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        msg = f"{file} is not TOML: {error}"
+        raise ConfigError(msg) from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        msg = f"the config {file} cannot be read: {reason}; give the path of a TOML file"
+        raise ConfigError(msg) from error
+    for override in overrides:
+        _apply(settings, override)
+    try:
+        return RunConfig(**settings)
+    except ConfigError as error:
+        msg = f"{file}: {error}"
+        raise ConfigError(msg) from error
+
+
+def _apply(settings: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        msg = f"{override!r} changes no setting; write it as key=value, for instance split.seed=1"
+        raise ConfigError(msg)
+    table = settings
+    for part in parts[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            msg = f"{override!r} reaches into {part}, which is a single value in the file"
+            raise ConfigError(msg)
+    table[parts[-1]] = _value(text.strip())
+
+
+def _value(text: str) -> Any:
+    """Return `text` read as a TOML value, or as it is.
+
+    >>> _value("3"), _value("true"), _value("local/x.gguf")
+    (3, True, 'local/x.gguf')
+    """
+    try:
+        read = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    # A second line could set more than the one value, and dates are text here.
+    value = read["value"] if set(read) == {"value"} else text
+    return value if isinstance(value, bool | int | float | str | list | dict) else text

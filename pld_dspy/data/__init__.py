@@ -1,0 +1,1 @@
+"""Examples, splits, tables, tasks and the benchmarks."""

@@ -1,0 +1,305 @@
+"""Labelled examples with content-hash ids, and disjoint, seeded, stratified splits of them."""
+
+import hashlib
+import logging
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import get_args
+
+import dspy
+import numpy as np
+
+from pld_dspy.config.base import Balance, By
+from pld_dspy.data.examples import (
+    clean_examples,
+    example_id,
+    group_of,
+    input_digest,
+    is_preferred,
+    make_example,
+)
+from pld_dspy.data.stratify import Counts, choose_test_groups, label_totals, share_out
+from pld_dspy.errors import ConfigError, DataError, LeakageError, nearest
+from pld_dspy.records import Split
+
+__all__ = [
+    "SPLITS",
+    "By",
+    "Splits",
+    "check_disjoint",
+    "clean_examples",
+    "example_id",
+    "make_example",
+    "make_splits",
+    "make_splits_from_pools",
+]
+
+logger = logging.getLogger(__name__)
+
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+_RARE_FIRST: tuple[Split, ...] = ("train", "test", "val", "select")
+"""Which split gets the items of a label that is too rare for all four."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Splits:
+    """Examples for four uses: traces, edits, the final choice, and the reported score."""
+
+    train: tuple[dspy.Example, ...] = ()
+    val: tuple[dspy.Example, ...] = ()
+    select: tuple[dspy.Example, ...] = ()
+    test: tuple[dspy.Example, ...] = ()
+
+    def get(self, split: Split) -> tuple[dspy.Example, ...]:
+        """Return the examples of the split of that name."""
+        return {"train": self.train, "val": self.val, "select": self.select, "test": self.test}[
+            split
+        ]
+
+    @property
+    def sizes(self) -> dict[Split, int]:
+        """Number of examples of each split."""
+        return {split: len(self.get(split)) for split in SPLITS}
+
+    @property
+    def digests(self) -> dict[Split, str]:
+        """Sha256 of the sorted example ids of each split; equal digests mean equal splits."""
+        return {
+            split: hashlib.sha256(
+                "\n".join(sorted(map(example_id, self.get(split)))).encode()
+            ).hexdigest()
+            for split in SPLITS
+        }
+
+
+def make_splits(
+    examples: Iterable[dspy.Example],
+    *,
+    sizes: Mapping[Split, int],
+    label_key: str,
+    seed: int,
+    by: By = "item",
+    balance: Balance = "equal",
+    prefer: Container[str] = (),
+) -> Splits:
+    """Return disjoint splits of the sizes asked, the same for the same examples and seed.
+
+    With `balance="equal"` the labels have equal counts as far as each label's items reach; a scarce
+    label is shared out in proportion to the sizes, and the other labels fill its place. With
+    `by="group"` no group of test is in train, val or select; these three may share groups, since
+    a label with two groups would otherwise be absent from one of them. A label with two or more
+    groups is in test and in train where the sizes allow it.
+
+    Args:
+        examples: Examples with inputs set; repeats and contradictions are left out.
+        sizes: Examples wanted of each split; a split not named is empty.
+        label_key: Field that holds the label.
+        seed: Seed of the draw; the order in which the examples are given does not matter.
+        by: Whether single examples, or whole groups, are kept apart for test.
+        balance: Equal label counts, or the shares that the data has.
+        prefer: Source ids of items wanted in train. They fill train first, and go elsewhere only
+            where a label has too few others.
+
+    Raises:
+        DataError: The examples are too few or not usable, or a group is missing.
+        ConfigError: A size is negative or names no split.
+    """
+    wanted = _check_sizes(sizes)
+    pool = _in_order(examples, label_key, prefer)
+    _check_enough(pool, wanted, "in all")
+    rng = np.random.default_rng(seed)
+    if by == "item":
+        drawn = _draw(pool, wanted, label_key, balance, prefer, rng)
+    else:
+        rest_sizes: dict[Split, int] = {split: n for split, n in wanted.items() if split != "test"}
+        rest, test = _part_groups(pool, wanted, label_key, balance, prefer, rng)
+        _check_enough(test, {"test": wanted["test"]}, "in the groups kept for test")
+        _check_enough(rest, rest_sizes, "in the groups not kept for test")
+        drawn = _draw(rest, rest_sizes, label_key, balance, prefer, rng)
+        drawn |= _draw(test, {"test": wanted["test"]}, label_key, balance, prefer, rng)
+    splits = Splits(**drawn)
+    check_disjoint(splits, by=by)
+    logger.info("split %d examples into %s", len(pool), splits.sizes)
+    return splits
+
+
+def make_splits_from_pools(
+    pools: Mapping[Split, Sequence[dspy.Example]],
+    *,
+    sizes: Mapping[Split, int],
+    label_key: str,
+    seed: int,
+    by: By = "item",
+    balance: Balance = "equal",
+    prefer: Container[str] = (),
+) -> Splits:
+    """Return disjoint splits, each drawn from the pool that the data set gives for it.
+
+    A split without a pool of its own shares one: select that of val, val that of train. An example
+    whose inputs are in several pools stays in the last of train, val, select, test only, so
+    that an official test set is kept whole.
+
+    Args:
+        pools: Examples by split; `train` and, if its size is above 0, `test` are needed.
+        sizes: As for `make_splits`.
+        label_key: Field that holds the label.
+        seed: Seed of the draw.
+        by: With `group`, a group that test shares with another split is an error.
+        balance: As for `make_splits`.
+        prefer: As for `make_splits`.
+
+    Raises:
+        DataError: A pool is missing, too small or not usable.
+        LeakageError: `by="group"` and a group of test is in another split.
+        ConfigError: A size is negative or names no split.
+    """
+    wanted = _check_sizes(sizes)
+    shares: dict[Split, dict[Split, int]] = {}
+    for split in SPLITS:
+        if wanted[split]:
+            shares.setdefault(_pool_of(split, pools), {})[split] = wanted[split]
+    taken: set[str] = set()
+    drawn: dict[Split, tuple[dspy.Example, ...]] = {}
+    for name in reversed(SPLITS):
+        if name not in pools or not pools[name]:
+            continue
+        cleaned = _in_order(pools[name], label_key, prefer)
+        pool = [e for e in cleaned if input_digest(e) not in taken]
+        if len(pool) < len(cleaned):
+            lost = len(cleaned) - len(pool)
+            logger.info("%d examples of pool %s are in a later pool; left out", lost, name)
+        taken |= {input_digest(e) for e in pool}
+        if name in shares:
+            _check_enough(pool, shares[name], f"in the {name} pool")
+            rng = np.random.default_rng([seed, SPLITS.index(name)])
+            drawn |= _draw(pool, shares[name], label_key, balance, prefer, rng)
+    splits = Splits(**drawn)
+    check_disjoint(splits, by=by)
+    return splits
+
+
+def check_disjoint(splits: Splits, *, by: By = "item") -> None:
+    """Raise if an example is in two splits, or with `by="group"` a group of test in another one.
+
+    Raises:
+        LeakageError: Names the example or the group, and the two splits.
+    """
+    for one, other in combinations(SPLITS, 2):
+        here = {example_id(e) for e in splits.get(one)}
+        for example in splits.get(other):
+            if example_id(example) in here:
+                msg = f"example {example_id(example)} is in {one} and in {other}; give each once"
+                raise LeakageError(msg)
+    if by == "item":
+        return
+    held = {group_of(example): example_id(example) for example in splits.test}
+    for split in SPLITS[:-1]:
+        for example in splits.get(split):
+            if (group := group_of(example)) in held:
+                msg = (
+                    f"group {group!r} of example {held[group]} in test is in {split} too "
+                    f"(example {example_id(example)}); keep the groups of test apart"
+                )
+                raise LeakageError(msg)
+
+
+def _in_order(
+    examples: Iterable[dspy.Example], label_key: str, prefer: Container[str]
+) -> tuple[dspy.Example, ...]:
+    """Return the clean examples by id; of two repeats, the preferred one stays."""
+
+    def place(example: dspy.Example) -> tuple[str, bool, str]:
+        source = str(example.get("pld_source"))
+        return example_id(example), not is_preferred(example, prefer), source
+
+    return clean_examples(sorted(examples, key=place), label_key=label_key)
+
+
+def _draw(
+    pool: Sequence[dspy.Example],
+    sizes: Mapping[Split, int],
+    label_key: str,
+    balance: Balance,
+    prefer: Container[str],
+    rng: np.random.Generator,
+) -> dict[Split, tuple[dspy.Example, ...]]:
+    """Draw splits of exactly `sizes` from `pool`, which is large enough, stratified by label."""
+    by_label: dict[str, list[dspy.Example]] = {}
+    for index in rng.permutation(len(pool)):
+        example = pool[int(index)]
+        by_label.setdefault(str(example[label_key]), []).append(example)
+    labels = sorted(by_label)
+    order = [split for split in _RARE_FIRST if sizes.get(split)]
+    wanted = np.array([sizes[split] for split in order], dtype=np.int64)
+    available = np.array([len(by_label[label]) for label in labels], dtype=np.int64)
+    table = share_out(label_totals(available, int(wanted.sum()), balance), wanted)
+    chosen: dict[Split, list[dspy.Example]] = {split: [] for split in order}
+    for label, row in zip(labels, table, strict=True):
+        # Train takes preferred items from the front, the other splits take others from the back.
+        queue = sorted(by_label[label], key=lambda e: not is_preferred(e, prefer))
+        for split, count in zip(order, row.tolist(), strict=True):
+            cut = slice(0, count) if split == "train" else slice(len(queue) - count, None)
+            chosen[split] += queue[cut]
+            del queue[cut]
+    return {s: tuple(items[i] for i in rng.permutation(len(items))) for s, items in chosen.items()}
+
+
+def _part_groups(
+    pool: Sequence[dspy.Example],
+    sizes: Mapping[Split, int],
+    label_key: str,
+    balance: Balance,
+    prefer: Container[str],
+    rng: np.random.Generator,
+) -> tuple[list[dspy.Example], list[dspy.Example]]:
+    """Return the examples outside and inside the groups that are kept for test."""
+    labels = sorted({str(example[label_key]) for example in pool})
+    groups = sorted({group_of(example) for example in pool})
+    counts: Counts = np.zeros((len(groups), len(labels)), dtype=np.int64)
+    kept: Counts = np.zeros(len(groups), dtype=np.int64)
+    row_of = {group: row for row, group in enumerate(groups)}
+    for example in pool:
+        row = row_of[group_of(example)]
+        counts[row, labels.index(str(example[label_key]))] += 1
+        kept[row] += is_preferred(example, prefer)
+    test_size = sizes["test"]
+    both = (sum(sizes.values()) - test_size, test_size)
+    mask = choose_test_groups(counts, kept, sizes=both, balance=balance, rng=rng)
+    held = {group for group, is_test in zip(groups, mask.tolist(), strict=True) if is_test}
+    rest = [example for example in pool if group_of(example) not in held]
+    return rest, [example for example in pool if group_of(example) in held]
+
+
+def _pool_of(split: Split, pools: Mapping[Split, Sequence[dspy.Example]]) -> Split:
+    fallback: dict[Split, tuple[Split, ...]] = {
+        "select": ("select", "val", "train"),
+        "val": ("val", "train"),
+    }
+    for name in fallback.get(split, (split,)):
+        if pools.get(name):
+            return name
+    msg = f"there are no examples for {split}; give a pool for it or set its size to 0"
+    raise DataError(msg)
+
+
+def _check_sizes(sizes: Mapping[Split, int]) -> dict[Split, int]:
+    for name, size in sizes.items():
+        if name not in SPLITS:
+            msg = f"no split is called {name!r}{nearest(name, SPLITS)}"
+            raise ConfigError(msg)
+        if size < 0:
+            msg = f"the size of {name} is {size}; give 0 or more"
+            raise ConfigError(msg)
+    if not any(sizes.values()):
+        msg = "every split size is 0; give at least one above 0"
+        raise ConfigError(msg)
+    return {split: sizes.get(split, 0) for split in SPLITS}
+
+
+def _check_enough(pool: Sequence[dspy.Example], sizes: Mapping[Split, int], where: str) -> None:
+    if sum(sizes.values()) > len(pool):
+        asked = " + ".join(f"{split} {size}" for split, size in sizes.items() if size)
+        msg = f"{asked} examples are asked for, {len(pool)} are {where}; ask for fewer"
+        raise DataError(msg)

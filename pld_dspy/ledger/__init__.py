@@ -1,0 +1,1 @@
+"""What a run keeps: answers, usage, time, and tracking."""

@@ -1,0 +1,1 @@
+"""Language models, prompts, and the reading of answers."""

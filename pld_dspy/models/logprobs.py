@@ -1,0 +1,298 @@
+"""How probable each label was to the student, from the log-probabilities of its answer's tokens."""
+
+import logging
+import math
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import dspy
+from dspy.utils import exceptions as lm_errors
+
+from pld_dspy.models.labels import read_label
+
+logger = logging.getLogger(__name__)
+
+TOP = 20
+"""Alternatives asked for at each token; the most that OpenAI's own endpoint gives."""
+
+_MARKUP = "*_`#\"'()[]{}<>.,;:!- \t\r\n"
+_LEAD_IN = re.compile(
+    r"\W*(?:\[\[ ## \w+ ## \]\]|[^:\n]{1,60}:|(?:the\s+)?(?:\w+\s+)?"
+    r"(?:answer|label|option|choice|category|domain|class)\s+is\b)",
+    re.IGNORECASE,
+)
+
+_NOT_THE_PARAMETER = (
+    *(lm_errors.LMTransportError, lm_errors.LMTimeoutError, lm_errors.LMRateLimitError),
+    *(lm_errors.LMAuthError, lm_errors.LMBillingError),
+)
+"""Errors that a request without log-probabilities would meet too."""
+
+
+class Token(NamedTuple):
+    """One generated token. Text is in bytes, because a token may end inside a character."""
+
+    text: bytes
+    logprob: float
+    """Natural logarithm of its probability, given the tokens before."""
+    top: tuple[tuple[bytes, float], ...] = ()
+    """The most probable tokens at this place, itself included or not, each with its logprob."""
+
+
+def label_probabilities(
+    tokens: Sequence[Token], labels: Sequence[str], *, answer: str | None = None
+) -> dict[str, float]:
+    """Return the probability of each label that any mass was found for; they sum to 1.
+
+    The tokens are followed until they can only lead to one label. On the way the mass of each
+    alternative goes to the label that it leads to: case, markup in front, and spaces inside a label
+    do not matter. An alternative that leads to several labels is split evenly among them; one that
+    leads to none, or to all, is left out, and the rest is normalised. A lead-in such as `Answer:`
+    is stepped over.
+
+    These are the probabilities that the endpoint reports, most often those before temperature and
+    other sampling settings. A label outside the alternatives told has none.
+
+    Args:
+        tokens: The answer, in order.
+        labels: The closed label set.
+        answer: The label that was read from the answer; None reads it from `tokens`.
+
+    Returns:
+        Empty if nothing can be said: no alternatives, no label read, or another one than the tokens
+        lead to.
+
+    >>> tokens = [Token(b" ra", -0.5, ((b" ra", -0.5), (b"Gen", -1.0), (b"The", -4.0)))]
+    >>> found = label_probabilities(tokens, ["gender", "race"], answer="race")
+    >>> {label: round(p, 3) for label, p in found.items()}
+    {'gender': 0.378, 'race': 0.622}
+    """
+    text = _text(b"".join(token.text for token in tokens))
+    said = read_label(text, labels) if answer is None else answer
+    forms = _Forms.of(labels)
+    if said is None or forms is None:
+        return {}
+    lead_in = _LEAD_IN.match(text)
+    for lead in ("", lead_in.group() if lead_in else ""):
+        if said not in forms.reached(text.removeprefix(lead)):
+            continue
+        mass = _walk(tokens, forms, lead, said)
+        total = math.fsum(mass.values())
+        if total > 0:
+            return {label: part / total for label, part in mass.items() if part > 0}
+    return {}
+
+
+def read_tokens(logprobs: Any) -> list[Token]:
+    """Return the tokens of `prediction.logprobs`; empty for None and for what has another form."""
+    content = _get(logprobs, "content")
+    tokens = []
+    for entry in content if isinstance(content, list | tuple) else ():
+        found = _pair(entry)
+        if found is None:
+            return []  # with a hole the text would be another one
+        top = _get(entry, "top_logprobs")
+        pairs = map(_pair, top) if isinstance(top, list | tuple) else ()
+        tokens.append(Token(*found, tuple(pair for pair in pairs if pair is not None)))
+    return tokens
+
+
+def gold_probability(
+    prediction: Any, labels: Sequence[str], answer: str | None, gold: str
+) -> float | None:
+    """Return the share of `gold`, in [0, 1] and rounded to 6 digits; None if it is not known."""
+    if answer is None or gold not in labels:
+        return None
+    tokens = read_tokens(prediction.get("logprobs", None))
+    found = label_probabilities(tokens, labels, answer=answer)
+    return round(found.get(gold, 0.0), 6) if found else None
+
+
+class Without:
+    """Whether an endpoint is asked without log-probabilities, because it once gave none."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __bool__(self) -> bool:
+        return self._lock.locked()
+
+    def since(self, lm: dspy.BaseLM, reason: str) -> None:
+        """Ask without from now on; the first call says why in a warning."""
+        if self._lock.acquire(blocking=False):
+            logger.warning(
+                "%s gives no log-probabilities (%s); it is asked without, and p_gold is not known",
+                lm.model,
+                " ".join(reason.split())[:200],
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A program that is asked with log-probabilities where that is possible."""
+
+    program: dspy.Module
+    """The program as it is."""
+    telling: dspy.Module | None
+    """The same, but that its own LM, if it has one, gives log-probabilities; None asks without."""
+    lm: dspy.BaseLM
+    """As `lm` of the context, which it replaces; it gives log-probabilities."""
+    without: Without
+
+    @classmethod
+    def of(cls, program: dspy.Module, lm: dspy.BaseLM, without: Without, *, wanted: bool) -> Self:
+        """Return how to ask `program`; without, unless its answer is one output of one predictor."""
+        predictors = program.predictors()
+        one = len(predictors) == 1 and len(predictors[0].signature.output_fields) == 1
+        if not wanted or not one:
+            return cls(program, None, lm, without)
+        telling, own = program, predictors[0].lm
+        if own is not None:
+            telling = program.deepcopy()
+            telling.predictors()[0].lm = _with_logprobs(own)
+        return cls(program, telling, _with_logprobs(lm), without)
+
+    def __call__(self, inputs: Mapping[str, Any], calls: Callable[[], int]) -> Any:
+        """Return the prediction; `calls` tells how many LM calls were answered so far."""
+        if self.telling is None or self.without:
+            return self.program(**inputs)
+        before = calls()
+        try:
+            with dspy.context(lm=self.lm):
+                prediction = self.telling(**inputs)
+        except (lm_errors.LMError, TypeError, ValueError) as failed:
+            if calls() > before or isinstance(failed, _NOT_THE_PARAMETER):
+                raise
+            try:
+                return self.program(**inputs)
+            finally:
+                # The parameter was to blame if the same request is answered without it.
+                if calls() > before:
+                    self.without.since(self.lm, str(failed))
+        if not read_tokens(prediction.get("logprobs", None)):
+            self.without.since(self.lm, "they are not in its answer")
+        return prediction
+
+
+def _with_logprobs(lm: dspy.BaseLM) -> dspy.BaseLM:
+    if lm.model_type != "chat":
+        return lm
+    copied = lm.copy(logprobs=True, top_logprobs=TOP)
+    copied.history = lm.history  # calls are looked up at the LM that the caller has
+    return copied
+
+
+class _Reading(NamedTuple):
+    """What a lenient reader leaves out of account."""
+
+    folds_case: bool
+    gaps: str
+    """Characters that may stand or be left out between any two of a label."""
+
+    def fold(self, text: str) -> str:
+        return text.casefold() if self.folds_case else text
+
+    def form(self, text: str) -> str:
+        return self.fold(text).translate(dict.fromkeys(map(ord, self.gaps)))
+
+    def starts(self, text: str, form: str) -> bool:
+        """Return whether `text` starts with the whole label and not with a longer word."""
+        gap = f"[{re.escape(self.gaps)}]*" if self.gaps else ""
+        pattern = gap.join(map(re.escape, form)) + r"(?![^\W_])"
+        return re.match(pattern, self.fold(text)) is not None
+
+
+_READINGS = (_Reading(True, " \t_-"), _Reading(True, " \t"), _Reading(False, ""))
+
+
+class _Forms(NamedTuple):
+    reading: _Reading
+    by_label: dict[str, str]
+
+    @classmethod
+    def of(cls, labels: Sequence[str]) -> Self | None:
+        """Return the labels in the most lenient reading that keeps them apart; None if none does."""
+        for reading in _READINGS:
+            forms = {label: reading.form(label) for label in labels}
+            if len(set(forms.values())) == len(forms) and all(forms.values()):
+                return cls(reading, forms)
+        return None
+
+    def reached(self, text: str) -> list[str]:
+        """Return the labels that `text` may still become, or the one that it starts with."""
+        for start in (text.lstrip(), text.lstrip(_MARKUP)):
+            typed = self.reading.form(start)
+            growing = [name for name, form in self.by_label.items() if form.startswith(typed)]
+            if growing:
+                return growing
+            whole = [n for n, form in self.by_label.items() if self.reading.starts(start, form)]
+            if whole:
+                return [max(whole, key=lambda name: len(self.by_label[name]))]
+        return []
+
+    def ended(self, text: str) -> list[str]:
+        """Return the labels that `text` is, now that nothing follows."""
+        typed = {self.reading.form(text.lstrip()), self.reading.form(text.lstrip(_MARKUP))}
+        return [label for label, form in self.by_label.items() if form in typed]
+
+
+def _walk(tokens: Sequence[Token], forms: _Forms, lead: str, said: str) -> dict[str, float]:
+    """Return the mass of each label, or {} if the tokens do not lead to `said`."""
+    mass = dict.fromkeys(forms.by_label, 0.0)
+    path, probability = b"", 1.0
+    compared = False
+    found: list[str] = []
+    for token in tokens:
+        for text, share in _others(token):
+            compared = True
+            other = _text(path + text).removeprefix(lead)
+            # Some endpoints write the end of the answer as a token without text.
+            labels = forms.reached(other) if text else forms.ended(other)
+            for label in labels if len(labels) < len(mass) else ():
+                mass[label] += probability * share / len(labels)
+        path += token.text
+        probability *= math.exp(min(token.logprob, 0.0))
+        whole = _text(path)
+        if lead and not whole.startswith(lead):
+            continue
+        found = forms.reached(whole.removeprefix(lead))
+        if len(found) < 2:  # decided, or lost
+            break
+    if len(found) > 1:
+        found = forms.ended(_text(path).removeprefix(lead))
+    if found != [said] or not compared:
+        return {}
+    mass[said] += probability
+    return mass
+
+
+def _others(token: Token) -> Iterator[tuple[bytes, float]]:
+    """Yield the alternatives to `token`, each with its probability."""
+    rest = list(token.top)
+    own = next((pair for pair in rest if pair[0] == token.text), None)
+    if own is not None:
+        rest.remove(own)
+    yield from ((text, math.exp(min(logprob, 0.0))) for text, logprob in rest)
+
+
+def _text(data: bytes) -> str:
+    # A character whose last bytes are still to come counts as not there.
+    return data.decode("utf-8", errors="ignore")
+
+
+def _pair(entry: Any) -> tuple[bytes, float] | None:
+    text, data, logprob = _get(entry, "token"), _get(entry, "bytes"), _get(entry, "logprob")
+    if not isinstance(text, str) or not isinstance(logprob, int | float) or math.isnan(logprob):
+        return None
+    if isinstance(data, list | tuple) and data:
+        with suppress(TypeError, ValueError):
+            return bytes(data), float(logprob)
+    return text.encode("utf-8", errors="replace"), float(logprob)
+
+
+def _get(item: Any, name: str) -> Any:
+    return item.get(name) if isinstance(item, dict) else getattr(item, name, None)

@@ -1,0 +1,163 @@
+"""Requests to the teacher: stored, counted, retried once if unreadable, never paid for twice."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import Any
+
+import dspy
+from dspy.utils.exceptions import AdapterParseError, LMError
+
+from pld_dspy.errors import ModelError
+from pld_dspy.ledger.store import Record, StageStore, key_of
+from pld_dspy.ledger.usage import metered
+from pld_dspy.models.adapter import DirectAdapter
+from pld_dspy.models.lm import model_name
+from pld_dspy.models.lm_errors import context_too_long, explain
+from pld_dspy.models.prompts import ContrastLabels, ExplainExample, MergeRules, ResolveConflicts
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]
+
+WARM = 0.7
+"""Temperature of every draw but the first, which is taken as the LM is set."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One question to the teacher."""
+
+    module: dspy.Module
+    inputs: Mapping[str, str]
+    draw: int = 0
+    """0 asks at the LM's own temperature; others ask again, warmer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teacher:
+    """The teacher LM with the store that remembers its answers."""
+
+    lm: dspy.BaseLM
+    store: StageStore
+    threads: int = 1
+    progress: Progress
+    attempts: int = 2
+    """How often an unreadable answer is asked for before it is given up."""
+
+    def ask(self, stage: str, requests: Sequence[Request]) -> list[Record | None]:
+        """Return the filled sections of each answer, in order; None where none could be read.
+
+        Raises:
+            ModelError: The endpoint cannot be reached or refuses; answers got before are kept.
+        """
+        keys = [self._key(stage, request) for request in requests]
+        found = {key: self.store.get(stage, key) for key in keys}
+        todo = {key: r for key, r in zip(keys, requests, strict=True) if found[key] is None}
+        with ThreadPoolExecutor(max_workers=max(1, self.threads)) as pool:
+            futures = {
+                pool.submit(copy_context().run, self._one, stage, key, request): key
+                for key, request in todo.items()
+            }
+            try:
+                for done, future in enumerate(as_completed(futures), 1):
+                    found[futures[future]] = future.result()
+                    self.progress(stage, done, len(todo))
+            except BaseException:
+                for future in futures:
+                    future.cancel()
+                raise
+        records = [found[key] for key in keys]
+        return [r["output"] if r is not None else None for r in records]
+
+    def _key(self, stage: str, request: Request) -> str:
+        prompts = [
+            (path, predictor.signature.instructions)
+            for path, predictor in request.module.named_predictors()
+        ]
+        decoding = {k: self.lm.kwargs.get(k) for k in ("temperature", "max_tokens")}
+        return key_of(
+            stage, prompts, dict(request.inputs), request.draw, model_name(self.lm), decoding
+        )
+
+    def _one(self, stage: str, key: str, request: Request) -> Record:
+        output: dict[str, str] | None = None
+        with dspy.context(lm=self.lm, trace=[]), metered() as meter:
+            for attempt in range(self.attempts):
+                try:
+                    prediction = request.module(
+                        **request.inputs, config=_config(request.draw, attempt)
+                    )
+                except AdapterParseError as error:
+                    logger.debug("unreadable %s answer: %s", stage, error)
+                except LMError as error:
+                    if context_too_long(error):  # this request only; the others are fine
+                        logger.warning("%s request not sent: %s", stage, explain(self.lm, error))
+                        break
+                    msg = f"{explain(self.lm, error)}; what was answered is kept, start again to go on"
+                    raise ModelError(msg) from error
+                else:
+                    output = {name: str(value) for name, value in prediction.items()}
+                    break
+        return self.store.put(
+            stage,
+            key,
+            {
+                "inputs": dict(request.inputs),
+                "output": output,
+                "draw": request.draw,
+                "spent": meter.spent("teacher", model_name(self.lm)),
+            },
+        )
+
+
+def _config(draw: int, attempt: int) -> dict[str, Any]:
+    if draw == 0 and attempt == 0:
+        return {}
+    # A rollout id makes DSPy's cache treat this as another question.
+    return {"temperature": WARM, "rollout_id": draw * 100 + attempt}
+
+
+class _Teacher(dspy.Module):
+    """One request to the teacher, in the plain form that weak models can fill too."""
+
+    signature: type[dspy.Signature]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.predict = dspy.Predict(self.signature)
+
+    def forward(self, **inputs: Any) -> dspy.Prediction:
+        """Return the filled sections.
+
+        Raises:
+            AdapterParseError: A section is missing.
+        """
+        with dspy.context(adapter=DirectAdapter()):
+            return self.predict(**inputs)
+
+
+class Explain(_Teacher):
+    """Teacher chain of thought given the gold label: a rationale, then one rule (phase 1)."""
+
+    signature = ExplainExample
+
+
+class Merge(_Teacher):
+    """Synthesis of one rule, and an exception if need be, from the rules of a cluster (phase 2)."""
+
+    signature = MergeRules
+
+
+class Contrast(_Teacher):
+    """One rule for each label, from rules of all labels side by side."""
+
+    signature = ContrastLabels
+
+
+class Resolve(_Teacher):
+    """Edits of the rule list from the student's wrong and right answers (phase 3)."""
+
+    signature = ResolveConflicts

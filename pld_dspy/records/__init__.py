@@ -1,0 +1,38 @@
+"""Records that pass between the stages. All are frozen; none has behaviour beyond properties."""
+
+from pld_dspy.records.results import PLDResult, PredictorResult, SearchRecord, TriedList
+from pld_dspy.records.rules import (
+    Candidate,
+    Cluster,
+    Clustering,
+    Diagnosis,
+    Edit,
+    Embedder,
+    Origin,
+    Rule,
+    Trace,
+    Vectors,
+)
+from pld_dspy.records.scores import Answer, Evaluation, Interval, Split, Usage
+
+__all__ = [
+    "Answer",
+    "Candidate",
+    "Cluster",
+    "Clustering",
+    "Diagnosis",
+    "Edit",
+    "Embedder",
+    "Evaluation",
+    "Interval",
+    "Origin",
+    "PLDResult",
+    "PredictorResult",
+    "Rule",
+    "SearchRecord",
+    "Split",
+    "Trace",
+    "TriedList",
+    "Usage",
+    "Vectors",
+]

@@ -1,0 +1,260 @@
+"""The files that a finished run leaves for people: prompt, rules with evidence, program, pictures."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dspy
+
+from pld_dspy.data.examples import example_id
+from pld_dspy.data.tasks import Task
+from pld_dspy.errors import ModelError, StorageError
+from pld_dspy.ledger.figure_style import picture_file
+from pld_dspy.models.embedder import embed, make_embedder
+from pld_dspy.records import Evaluation, Interval, PLDResult, PredictorResult, Rule, Trace
+from pld_dspy.runs.plots.scores import (
+    BeforeAfter,
+    before_after_figure,
+    cluster_map,
+    confusion_pair,
+    score_over_candidates,
+)
+from pld_dspy.runs.plots.search import front_figure, gains_figure, validation_points
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+logger = logging.getLogger(__name__)
+
+PROMPT_FILE = "prompt.txt"
+RULES_FILE = "rules.json"
+PROGRAM_FILE = "program.json"
+_DPI = 150
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pictures:
+    """What the pictures of a run are drawn from."""
+
+    task: Task
+    result: PLDResult
+    before: Evaluation
+    after: Evaluation
+    intervals: tuple[tuple[float, float], tuple[float, float]]
+    """95% intervals of the two test scores."""
+    embedder: str
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as readable JSON."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` so that a reader sees the old file or the new one, never half of it.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    fresh = path.with_name(f".{path.name}.tmp")
+    try:
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(path)
+    except OSError as error:
+        msg = f"{path} cannot be written: {error.strerror}; make room, then start again"
+        raise StorageError(msg) from error
+
+
+def write_program(
+    run_dir: Path, program: dspy.Module, result: PLDResult, train: Sequence[dspy.Example]
+) -> list[Path]:
+    """Return the files with the final prompt, its rules and their evidence, and the program's state."""
+    sources = {example_id(example): example.get("pld_source") for example in train}
+    prompts = [(part.predictor, part.chosen.prompt) for part in result.predictors]
+    single = len(prompts) == 1
+    text = "\n\n".join(prompt if single else f"[{name}]\n{prompt}" for name, prompt in prompts)
+    paths = [run_dir / name for name in (PROMPT_FILE, RULES_FILE, PROGRAM_FILE)]
+    write_text(paths[0], text + "\n")
+    predictors = dict(program.named_predictors())
+    evidence = {
+        part.predictor: {
+            **rules_with_evidence(part, sources),
+            "demos": _demos(part.chosen.demos, predictors[part.predictor], sources),
+        }
+        for part in result.predictors
+    }
+    write_json(paths[1], evidence)
+    program.save(str(paths[2]))
+    return paths
+
+
+def rules_with_evidence(part: PredictorResult, sources: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the chosen rules in order, each with its gains, its traces and their examples, and ancestors.
+
+    A gain is the estimate with the ends of its 95% interval; None where none was measured. `gain` is
+    over all the lists that were tried, `list_gain` against the chosen list without the rule.
+
+    Args:
+        part: What was distilled into one predictor.
+        sources: Id of each training example in the data set that it comes from, by example id.
+    """
+    traces = {trace.id: trace for trace in part.traces}
+    known = {rule.id: rule for rule in part.rules}
+    known |= {rule.id: rule for edit in part.edits for rule in edit.added}
+    known |= {rule.id: rule for candidate in part.candidates for rule in candidate.rules}
+    chosen = part.chosen
+    search = part.search
+    gains = _by_text(search.gains if search else {}, known)
+    list_gains = _by_text(search.list_gains.get(chosen.id, {}) if search else {}, known)
+    return {
+        "candidate": chosen.id,
+        "origin": chosen.origin,
+        "note": chosen.note,
+        "reason": part.reason,
+        "rules": [
+            {
+                "number": number,
+                **_rule(rule),
+                "gain": gains.get(rule.text),
+                "list_gain": list_gains.get(rule.text),
+                "traces": [_trace(traces[i], sources) for i in rule.trace_ids if i in traces],
+                "ancestors": [_rule(known[i]) for i in _ancestors(rule, known)],
+            }
+            for number, rule in enumerate(chosen.rules, 1)
+        ],
+    }
+
+
+def write_pictures(pictures: Pictures, run_dir: Path) -> list[Path]:
+    """Return the pictures written: confusion, clusters, candidates, before and after, the search.
+
+    Those about the rules are drawn for each predictor, with its name in the file's if there are several.
+    """
+    before, after = (
+        Interval(estimate=evaluation.score, low=low, high=high)
+        for evaluation, (low, high) in zip(
+            (pictures.before, pictures.after), pictures.intervals, strict=True
+        )
+    )
+    name = f"{pictures.task.name} test"
+    row = BeforeAfter(name=name, before=before, after=after, metric=pictures.task.metric)
+    drawn: dict[str, Figure] = {
+        picture_file("confusion"): confusion_pair(
+            pictures.before, pictures.after, pictures.task.labels
+        ),
+        picture_file("before_after"): before_after_figure([row]),
+    }
+    parts = pictures.result.predictors
+    for part in parts:
+        of_part = _predictor_pictures(part, pictures.task.metric, pictures.embedder)
+        predictor = part.predictor if len(parts) > 1 else ""
+        drawn |= {picture_file(stem, predictor): figure for stem, figure in of_part.items()}
+    paths = []
+    for file, figure in drawn.items():
+        path = run_dir / file
+        figure.savefig(path, dpi=_DPI)
+        paths.append(path)
+    return paths
+
+
+def _predictor_pictures(part: PredictorResult, metric: str, embedder: str) -> "dict[str, Figure]":
+    drawn = {
+        "candidates": score_over_candidates(part.evaluations, part.candidates),
+        **_search_pictures(part, metric),
+    }
+    if (clusters := _cluster_picture(part, embedder)) is not None:
+        drawn["clusters"] = clusters
+    return drawn
+
+
+def _search_pictures(part: PredictorResult, metric: str) -> "dict[str, Figure]":
+    """Return what there is to see of the search; without one, nothing."""
+    record = part.search
+    if record is None or not record.trials:
+        return {}
+    drawn: dict[str, Figure] = {}
+    given = next((c.id for c in part.candidates if c.origin == "as given"), None)
+    if points := validation_points(part.evaluations):
+        drawn["front"] = front_figure(points, given=given, chosen=part.chosen_id, metric=metric)
+    if record.gains:
+        kept = {rule.text for rule in part.chosen.rules}
+        chosen = {rule.id for rule in part.rules if rule.text in kept}
+        drawn["gains"] = gains_figure(record, part.rules, chosen=chosen)
+    return drawn
+
+
+def _by_text(gains: Mapping[str, Interval], known: Mapping[str, Rule]) -> dict[str, list[float]]:
+    """Return estimate, low and high by text: the search counts rules of the same text as one."""
+    return {
+        known[i].text: [gain.estimate, gain.low, gain.high]
+        for i, gain in gains.items()
+        if i in known
+    }
+
+
+def _cluster_picture(part: PredictorResult, embedder: str) -> "Figure | None":
+    try:
+        vectors = embed([trace.rule for trace in part.traces], make_embedder(embedder))
+    except ModelError as error:
+        # The run is done and paid for; a hosted embedder may be away by now.
+        logger.warning("no picture of the clusters: %s", error)
+        return None
+    return cluster_map(vectors, part.clustering, part.traces)
+
+
+def _demos(
+    ids: Sequence[str], predictor: dspy.Predict, sources: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Return the worked examples with their ids; they come after those that the student had."""
+    label_key = next(reversed(predictor.signature.output_fields))
+    return [
+        {
+            "example_id": example,
+            "source_id": sources.get(example),
+            "label": str(demo[label_key]),
+            "inputs": {name: demo[name] for name in predictor.signature.input_fields},
+        }
+        for example, demo in zip(
+            ids, predictor.demos[len(predictor.demos) - len(ids) :], strict=True
+        )
+    ]
+
+
+def _rule(rule: Rule) -> dict[str, Any]:
+    return {
+        "id": rule.id,
+        "text": rule.text,
+        "labels": dict(rule.labels),
+        "support": rule.support,
+        "origin": rule.origin,
+        "cluster": rule.cluster_id,
+        "parents": list(rule.parents),
+        "trace_ids": list(rule.trace_ids),
+    }
+
+
+def _trace(trace: Trace, sources: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": trace.id,
+        "example_id": trace.example_id,
+        "source_id": sources.get(trace.example_id),
+        "label": trace.label,
+        "rationale": trace.rationale,
+        "rule": trace.rule,
+        "written_by": trace.source,
+    }
+
+
+def _ancestors(rule: Rule, known: Mapping[str, Rule]) -> list[str]:
+    """Return the ids of the rules that edits replaced on the way to `rule`, nearest first."""
+    found: list[str] = []
+    queue = list(rule.parents)
+    while queue:
+        parent = queue.pop(0)
+        if parent in known and parent not in found:
+            found.append(parent)
+            queue.extend(known[parent].parents)
+    return found

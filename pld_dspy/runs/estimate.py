@@ -1,0 +1,203 @@
+"""What a run would take, before anything is paid for: calls, tokens, money and downloads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Literal
+
+import dspy
+
+from pld_dspy.config.run import ModelConfig, RunConfig
+from pld_dspy.data.tasks import Task
+from pld_dspy.ledger.store import Spent
+from pld_dspy.ledger.usage import total
+from pld_dspy.models.adapter import DirectAdapter
+from pld_dspy.models.local.catalogue import catalogue_model
+from pld_dspy.models.local.fetch import model_path
+from pld_dspy.models.local.server import check_gguf
+from pld_dspy.models.prompts import ContrastLabels, ExplainExample, MergeRules, ResolveConflicts
+from pld_dspy.runs.setup import Loaded, load
+from pld_dspy.stages.common.prompt import render_example
+from pld_dspy.stages.merge.side_by_side import MOST_LABELS, notes_a_label
+
+Role = Literal["teacher", "student"]
+
+_CHARS_PER_TOKEN = 4
+_RULE_TOKENS = 40
+"""About one rule, as a teacher writes it."""
+_LIST_RULES = 12
+"""About the rules of a prompt."""
+_RATIONALE_TOKENS = 60
+_LABEL_TOKENS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedStage:
+    """The calls of one stage to one role."""
+
+    name: str
+    """`traces`, `rules` and `refine` of the teacher; for the student what the calls are for."""
+    role: Role
+    calls: int
+    exact: bool
+    """Whether just so many calls are made; otherwise it is a bound from above."""
+    input_tokens: int
+    """Estimate: characters of the actual examples over 4, and typical lengths of rules."""
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A run that was not made. Calls that a run folder already holds are not taken off."""
+
+    task: str
+    task_notes: str
+    sizes: dict[str, int]
+    models: dict[Role, str]
+    stages: tuple[PlannedStage, ...]
+    downloads: dict[str, int]
+    """Bytes of each local model that is not in the cache."""
+
+    def calls(self, role: Role) -> int:
+        """Return the most calls of a role, unreadable answers that are asked for again left out."""
+        return sum(stage.calls for stage in self.stages if stage.role == role)
+
+    def tokens(self, role: Role) -> tuple[int, int]:
+        """Return the estimated input and output tokens of a role."""
+        mine = [stage for stage in self.stages if stage.role == role]
+        return sum(s.input_tokens for s in mine), sum(s.output_tokens for s in mine)
+
+    @property
+    def cost_usd(self) -> float | None:
+        """The estimated price of all the hosted calls; None where a price is not known."""
+        spent = []
+        for role, model in self.models.items():
+            if model.startswith("local/"):
+                continue
+            read, written = self.tokens(role)
+            spent.append(Spent(role=role, input_tokens=read, output_tokens=written, model=model))
+        costs = [usage.cost_usd for usage in total(spent).values()]
+        return None if None in costs else sum(cost for cost in costs if cost is not None)
+
+
+def plan(config: RunConfig) -> Plan:
+    """Return what the run would take; no model is called, loaded or downloaded.
+
+    Raises:
+        PLDError: The run could not start: a setting, the data, or the path of a model is wrong.
+    """
+    loaded = load(config)
+    asked: dict[Role, ModelConfig] = {
+        "teacher": config.teacher_or_student,
+        "student": config.student,
+    }
+    return Plan(
+        task=loaded.task.name,
+        task_notes=loaded.task.notes,
+        sizes={str(split): size for split, size in loaded.splits.sizes.items()},
+        models={role: model.model for role, model in asked.items()},
+        stages=(*_teacher_stages(config, loaded), *_student_stages(config, loaded)),
+        downloads={m.model: size for m in asked.values() if (size := _download_bytes(m))},
+    )
+
+
+def _teacher_stages(config: RunConfig, loaded: Loaded) -> list[PlannedStage]:
+    task, pld = loaded.task, config.pld
+    train = len(loaded.splits.train)
+    example = _mean_tokens(loaded.splits.train, task)
+    about_task = _tokens(task.signature.instructions) + _tokens(", ".join(task.labels))
+    recorded = config.traces.imported
+    explained = min(train, pld.explain or train)
+    extracted = 0 if recorded else explained * pld.draws
+    traces = train if recorded else extracted
+    merging = pld.rules.method == "merge"
+    notes = pld.rules.max_notes
+    groups = traces + (len(task.labels) if pld.rules.per_label else 0)
+    # Long lists of notes are merged in two steps; every trace is in one cluster and one label.
+    merges = pld.rules.draws * (groups + 2 * ceil(traces / notes)) if merging else 0
+    rounds = pld.refine.rounds
+    shown = (pld.refine.failures + pld.refine.successes) * example + _LIST_RULES * _RULE_TOKENS
+    explain = _tokens(ExplainExample.instructions) + about_task + example
+    merge = _tokens(MergeRules.instructions) + about_task + min(notes, 6) * _RULE_TOKENS
+    resolve = _tokens(ResolveConflicts.instructions) + about_task + shown
+    answer = _RATIONALE_TOKENS + _RULE_TOKENS
+    sides = _contrasts(config, loaded)
+    labels = len(task.labels)
+    notes_shown = labels * notes_a_label(max(1, labels)) * _RULE_TOKENS
+    side = _tokens(ContrastLabels.instructions) + about_task + notes_shown
+    contrasts = [_stage("all labels", "teacher", sides, False, side, labels * _RULE_TOKENS)]
+    return [
+        _stage("traces", "teacher", extracted, True, explain, answer),
+        _stage("rules", "teacher", merges, False, merge, 2 * _RULE_TOKENS),
+        *(contrasts if sides else ()),
+        _stage("refine", "teacher", rounds, False, resolve, answer + 2 * _RULE_TOKENS),
+    ]
+
+
+def _contrasts(config: RunConfig, loaded: Loaded) -> int:
+    return config.pld.rules.contrast if 2 <= len(loaded.task.labels) <= MOST_LABELS else 0
+
+
+def _student_stages(config: RunConfig, loaded: Loaded) -> list[PlannedStage]:
+    pld, splits = config.pld, loaded.splits
+    val, select, test = len(splits.val), len(splits.select), len(splits.test)
+    feedback = min(pld.refine.feedback, len(splits.train))
+    bare = _mean_tokens(splits.test, loaded.task) + _tokens(loaded.task.signature.instructions)
+    ruled = bare + _LIST_RULES * _RULE_TOKENS
+    # As given, and the lists of general rules, merged rules, both, and medoids.
+    lists = 5 if pld.rules.per_label and pld.rules.method == "merge" else 3
+    lists += _contrasts(config, loaded)
+    edits = pld.refine.rounds * (feedback + pld.refine.edits * val)
+    draws = len(set(pld.demos.per_label)) * pld.demos.draws
+    most = max(pld.demos.per_label, default=0) * max(1, len(loaded.task.labels))
+    ruled += most * _mean_tokens(splits.train, loaded.task)
+    finalists = 1 + pld.finalists + bool(draws)
+    shown = [_stage("worked examples", "student", draws * val, False, ruled, _LABEL_TOKENS)]
+    return [
+        _stage("test, as given", "student", test, True, bare, _LABEL_TOKENS),
+        *(shown if draws else ()),
+        _stage("first lists", "student", lists * val, False, ruled, _LABEL_TOKENS),
+        _stage("refinement", "student", edits, False, ruled, _LABEL_TOKENS),
+        _stage("search", "student", pld.search.trials * val, False, ruled, _LABEL_TOKENS),
+        _stage("selection", "student", finalists * select, False, ruled, _LABEL_TOKENS),
+        _stage("test, compiled", "student", test, False, ruled, _LABEL_TOKENS),
+    ]
+
+
+def _stage(name: str, role: Role, calls: int, exact: bool, read: int, written: int) -> PlannedStage:
+    return PlannedStage(
+        name=name,
+        role=role,
+        calls=calls,
+        exact=exact,
+        input_tokens=calls * read,
+        output_tokens=calls * written,
+    )
+
+
+def _mean_tokens(examples: Sequence[dspy.Example], task: Task) -> int:
+    adapter = DirectAdapter()
+    request = adapter.format_user_message_content(task.signature, {})
+    chars = sum(len(render_example(task.signature, example)) for example in examples)
+    return ceil(chars / max(1, len(examples)) / _CHARS_PER_TOKEN) + _tokens(request)
+
+
+def _tokens(text: str) -> int:
+    return ceil(len(text) / _CHARS_PER_TOKEN)
+
+
+def _download_bytes(model: ModelConfig) -> int:
+    """Return the bytes to be fetched, 0 for none.
+
+    Raises:
+        ModelError: The model is not known, or its file cannot be read.
+    """
+    if not model.is_local:
+        return 0
+    name = model.model.removeprefix("local/")
+    if "/" in name or name.endswith(".gguf"):
+        check_gguf(Path(name).expanduser())
+        return 0
+    record = catalogue_model(name)
+    return 0 if model_path(record).exists() else record.bytes

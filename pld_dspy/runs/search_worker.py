@@ -1,0 +1,114 @@
+"""Joins a running search from another process or another machine."""
+
+import logging
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from pld_dspy.config.optimizer import SearchConfig
+from pld_dspy.config.run import RunConfig
+from pld_dspy.errors import StorageError
+from pld_dspy.ledger.store import StageStore
+from pld_dspy.runs.setup import Loaded, load, make_evaluator, make_student
+from pld_dspy.scoring.evaluator import silent
+from pld_dspy.stages.common.problem import Problem
+from pld_dspy.stages.common.prompt import with_demos, with_prompt
+from pld_dspy.stages.demos import shown
+from pld_dspy.stages.search.loop import search
+from pld_dspy.stages.search.stage import make_contest, mark_of, read_spec
+from pld_dspy.stages.search.study import FINGERPRINT, find_study, open_storage
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]
+
+
+class Joined(NamedTuple):
+    """What a worker did."""
+
+    study: str
+    asked: int
+    """Student answers that this worker got."""
+    tried: int
+    """Lists that the study has tried, by all its workers."""
+
+
+def join_search(
+    storage: str, study_name: str, *, api_base: str | None = None, progress: Progress = silent
+) -> Joined:
+    """Return what was done once the study has all its trials; the main run then goes on.
+
+    The study says which student is asked, on which examples. The examples are read from this
+    machine's own sources, and have to be the same.
+
+    Args:
+        storage: Database URL, or `journal:<path>`.
+        study_name: Name of the study, as the main run's log tells it.
+        api_base: Another address of the student's endpoint, as seen from here.
+        progress: Called with what is being done, how many are done, and how many there are.
+
+    Raises:
+        StorageError: The storage does not answer, holds no such study, or the study's examples,
+            rules or model differ from what is found here.
+        PLDError: The data or the model cannot be had here.
+    """
+    study = find_study(open_storage(storage), study_name)
+    spec, space, known = read_spec(study)
+    config = _config(spec, api_base)
+    loaded = load(config)
+    lm = make_student(config, progress=progress)
+    store = StageStore(None)
+    evaluator = make_evaluator(
+        config,
+        loaded.task,
+        lm,
+        store,
+        progress,
+        probabilities=config.pld.search.probabilities,
+    )
+    demos = tuple(spec.get("demos", ()))
+    problem = _problem(config, loaded, str(spec["predictor"]), demos)
+    contest = make_contest(
+        space,
+        problem,
+        evaluator,
+        known=known,
+        config=SearchConfig(**spec["search"]),
+        seed=int(spec["seed"]),
+    )
+    if mark_of(contest, evaluator, problem) != study.user_attrs.get(FINGERPRINT):
+        msg = f"the study {study_name!r} was made with other examples or another model than are found here; check PLD_DATA_DIR and the packages' versions"
+        raise StorageError(msg)
+    found = search(contest, study)
+    asked = sum(usage.calls for usage in store.spent())
+    return Joined(study_name, asked, len(found.tried))
+
+
+def _config(spec: dict[str, Any], api_base: str | None) -> RunConfig:
+    config = RunConfig(**spec["config"])
+    if api_base is None:
+        return config
+    student = config.student.model_copy(update={"api_base": api_base})
+    return config.model_copy(update={"student": student})
+
+
+def _problem(config: RunConfig, loaded: Loaded, path: str, demos: tuple[str, ...]) -> Problem:
+    program, splits = loaded.baseline, loaded.splits
+    signature = dict(program.named_predictors())[path].signature
+    try:
+        examples = shown(demos, splits.train, signature, loaded.task.label_key)
+    except KeyError as error:
+        msg = f"the worked example {error} of the study is not found here; check PLD_DATA_DIR"
+        raise StorageError(msg) from error
+    return Problem(
+        task=signature.instructions,
+        signature=signature,
+        labels=(),
+        build=lambda candidate: with_demos(
+            with_prompt(program, path, candidate.prompt), path, examples
+        ),
+        train=splits.train,
+        val=splits.val,
+        select=splits.select,
+        seed=config.seed,
+        demos=demos,
+    )

@@ -1,0 +1,170 @@
+"""What a run starts from: the task with its splits, and the models, all checked before anything is paid for."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dspy
+
+from pld_dspy.config.base import Wording
+from pld_dspy.config.run import ModelConfig, RunConfig
+from pld_dspy.config.table import TableConfig
+from pld_dspy.data.sources import parse_jsonl
+from pld_dspy.data.splits import Splits, check_disjoint
+from pld_dspy.data.tasks import Task, load_task, task_from_table
+from pld_dspy.errors import DataError
+from pld_dspy.ledger.store import StageStore
+from pld_dspy.models.lm import check_lm, make_lm
+from pld_dspy.models.local.server import ServerSettings
+from pld_dspy.models.student import DirectStudent
+from pld_dspy.scoring.evaluator import Evaluator, silent
+from pld_dspy.scoring.metrics import metric_by_name
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """The task with its splits."""
+
+    task: Task
+    splits: Splits
+    wording: Wording = "field"
+
+    @property
+    def baseline(self) -> dspy.Module:
+        """The student as given: the task's own sentence, no rules."""
+        return DirectStudent(self.task.signature, wording=self.wording)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """The two roles; they may be one model."""
+
+    student: dspy.LM
+    teacher: dspy.LM
+
+
+def load(config: RunConfig) -> Loaded:
+    """Return the task and its splits, checked for leaks; recorded traces' examples go to train first.
+
+    Raises:
+        ConfigError: The task or one of its options is unknown.
+        DataError: The data cannot be had, or is too small.
+        LeakageError: An example is in two splits.
+    """
+    recorded = config.traces.path
+    prefer = frozenset(_trace_ids(recorded)) if recorded is not None else frozenset()
+    table = config.task.table
+    if table is not None:
+        task = task_from_table(table)
+    else:
+        task = load_task(str(config.task.name), **config.task.options)
+    chosen = config.split
+    splits = task.split(
+        chosen.sizes,
+        seed=config.split_seed,
+        by=chosen.by,
+        balance=chosen.balance,
+        prefer=prefer,
+    )
+    check_disjoint(splits, by=chosen.by)
+    return Loaded(task=task, splits=splits, wording=config.student.wording)
+
+
+def load_table(config: RunConfig, task: Task, path: Path) -> tuple[dspy.Example, ...]:
+    """Return the examples of another table with the columns of the task.
+
+    Raises:
+        DataError: The file or a column is missing, or a label is not one of the task's.
+    """
+    own = config.task.table
+    table = TableConfig(
+        path=path,
+        inputs=task.input_keys if own is None else own.inputs,
+        label=task.label_key if own is None else own.label,
+        labels=task.labels,
+    )
+    return task_from_table(table).examples
+
+
+def make_student(config: RunConfig, *, progress: Progress = silent) -> dspy.LM:
+    """Return the student's model, which has answered one tiny call.
+
+    Raises:
+        ModelError: It cannot be had, loaded or reached.
+    """
+    student = _make(config.student, progress)
+    check_lm(student)
+    return student
+
+
+def make_models(config: RunConfig, *, progress: Progress = silent) -> Models:
+    """Return the models, each of which has answered one tiny call.
+
+    DSPy's disk cache is turned off for this process: the run folder keeps every answer, and an answer
+    from elsewhere has no tokens to report.
+
+    Raises:
+        ModelError: A model cannot be had, loaded or reached.
+        StorageError: There is no room for a download.
+    """
+    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
+    student = make_student(config, progress=progress)
+    asked = config.teacher_or_student
+    if asked == config.student:
+        return Models(student=student, teacher=student)
+    teacher = _make(asked, progress)
+    check_lm(teacher)
+    return Models(student=student, teacher=teacher)
+
+
+def make_evaluator(
+    config: RunConfig,
+    task: Task,
+    lm: dspy.LM,
+    store: StageStore,
+    progress: Progress = silent,
+    *,
+    probabilities: bool = False,
+) -> Evaluator:
+    """Return what scores programs on this task; answers in `store` are not asked for again."""
+    return Evaluator(
+        lm=lm,
+        metric=metric_by_name(task.metric),
+        label_key=task.label_key,
+        labels=task.labels,
+        store=store,
+        threads=config.pld_config.threads,
+        progress=progress,
+        seed=config.seed,
+        probabilities=probabilities,
+    )
+
+
+def _make(model: ModelConfig, progress: Progress) -> dspy.LM:
+    # Parts of a download have names of their own, and are one stage here.
+    def show(done_bytes: int, total_bytes: int, note: str) -> None:
+        what = "checking" if note.startswith("checking") else "fetching"
+        progress(f"{what} {model.model} (MB)", done_bytes // 1_000_000, total_bytes // 1_000_000)
+
+    server = ServerSettings(**model.server.model_dump()) if model.server is not None else None
+    address: dict[str, Any] = {} if model.api_base is None else {"api_base": model.api_base}
+    return make_lm(
+        model.model,
+        temperature=model.temperature,
+        max_tokens=model.max_tokens,
+        server=server,
+        progress=show,
+        **address,
+    )
+
+
+def _trace_ids(path: Path) -> Iterator[str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"the traces file {path} cannot be read: {error}"
+        raise DataError(msg) from error
+    return (str(row["id"]) for row in parse_jsonl(text, str(path)) if "id" in row)

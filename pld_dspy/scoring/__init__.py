@@ -1,0 +1,1 @@
+"""Metrics, scores of a program on a split, and their statistics."""

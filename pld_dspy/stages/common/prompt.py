@@ -1,0 +1,96 @@
+"""From an ordered rule list to a prompt, and from a prompt to a program that carries it."""
+
+import hashlib
+import inspect
+from collections.abc import Sequence
+
+import dspy
+
+from pld_dspy.errors import ConfigError, nearest
+from pld_dspy.models.adapter import allowed_labels, field_title
+from pld_dspy.records import Candidate, Origin, Rule
+
+HEADER = "Rules:"
+
+
+def render(task: str, rules: Sequence[Rule], *, header: str = HEADER) -> str:
+    """Return the instructions: the task as given, then the rules, numbered from 1 in order.
+
+    No rules leave the task as it is, so the empty candidate is the student as given.
+
+    >>> render("Name the colour.", [])
+    'Name the colour.'
+    """
+    if not rules:
+        return task
+    # A line break inside a rule would look like the end of it.
+    lines = [f"{number}. {' '.join(rule.text.split())}" for number, rule in enumerate(rules, 1)]
+    # DSPy cleans instructions as it does docstrings; what is shown must be what the student reads.
+    return inspect.cleandoc("\n".join([task.lstrip(), "", header, *lines]))
+
+
+def make_candidate(
+    task: str,
+    rules: Sequence[Rule],
+    *,
+    origin: Origin,
+    header: str = HEADER,
+    note: str = "",
+    demos: Sequence[str] = (),
+) -> Candidate:
+    """Return the candidate with `rules` in this order; the same prompt and examples have the same id."""
+    prompt = render(task, rules, header=header)
+    digest = hashlib.sha256("\n\n".join([prompt, *demos]).encode()).hexdigest()[:8]
+    return Candidate(
+        id=f"c{digest}",
+        rules=tuple(rules),
+        prompt=prompt,
+        origin=origin,
+        note=note,
+        demos=tuple(demos),
+    )
+
+
+def with_prompt(program: dspy.Module, predictor: str, prompt: str) -> dspy.Module:
+    """Return a copy of `program` whose predictor at path `predictor` has these instructions.
+
+    The program and its signature classes, which copies share, stay as they are.
+
+    Raises:
+        ConfigError: There is no such predictor, or DSPy would not keep the prompt as it is.
+    """
+    copy = program.deepcopy()
+    predictors = dict(copy.named_predictors())
+    if predictor not in predictors:
+        msg = f"the program has no predictor {predictor!r}{nearest(predictor, predictors)}"
+        raise ConfigError(msg)
+    module = predictors[predictor]
+    if module.signature.instructions == prompt:
+        return copy
+    module.signature = module.signature.with_instructions(prompt)
+    if module.signature.instructions != prompt:
+        msg = f"DSPy would change the prompt {prompt[:40]!r}...; write no tabs, no outer blank lines, and no indentation of the first line or of all the others"
+        raise ConfigError(msg)
+    return copy
+
+
+def with_demos(program: dspy.Module, predictor: str, demos: Sequence[dspy.Example]) -> dspy.Module:
+    """Return a copy of `program` whose predictor shows these examples after those that it has."""
+    copy = program.deepcopy()
+    module = dict(copy.named_predictors())[predictor]
+    module.demos = [*module.demos, *demos]
+    return copy
+
+
+def render_example(signature: type[dspy.Signature], example: dspy.Example) -> str:
+    """Return the inputs of an example as the student reads them, one `Name: value` a line."""
+    inputs = example.inputs()
+    known = {name: field for name, field in signature.input_fields.items() if name in inputs}
+    if not known:  # an inner predictor, whose own inputs only exist while the program runs
+        return "\n".join(f"{name}: {value}" for name, value in inputs.items())
+    return "\n".join(f"{field_title(name, field)}: {inputs[name]}" for name, field in known.items())
+
+
+def output_labels(signature: type[dspy.Signature], label_key: str) -> tuple[str, ...]:
+    """Return the closed label set of the output, or an empty tuple if it is open."""
+    return allowed_labels(signature.output_fields[label_key])

@@ -1,0 +1,171 @@
+"""Rules as text: tidied, and read for the answer that they give."""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher
+
+from pld_dspy.models.labels import read_label
+from pld_dspy.records import Origin, Rule, Trace
+
+_STATED = re.compile(
+    r"(?:^|[,;:]\s*|\b(?:then|always)\s+)"
+    r"(?:(?:answer|choose|select|label)(?:\s+it)?(?:\s+(?:with|as))?"
+    r"|(?:the\s+)?(?:correct\s+|right\s+)?(?:answer|label)\s+(?:is|should\s+be|must\s+be))"
+    r"(?:\s*:)?\s+(?P<said>[^,.;:!?]+)",
+    re.IGNORECASE,
+)
+"""`If ..., answer <said>`, and the like."""
+
+
+_QUOTES = "\"'`*\u201c\u201d\u2018\u2019"
+
+
+_PLAIN_WORDS = 3
+
+
+_ALIKE = 0.6
+"""From this similarity of letters on, a word may be another form of a label (entailed, entailment)."""
+
+
+_SHORT = 2
+
+
+_PROSE = re.compile(
+    r"""\b(?: a | according | all | an | and | any | appropriate | as | based | best | by | correct
+    | depending | either | first | for | from | he | her | his | how | i | if | in | its? | last | more
+    | most | neither | none? | not | of | on | one | only | option | or | other | question | right | same
+    | she | that | the | them | their | they | this | to | what | whatever | when | whichever | who | with
+    | words? | you | your | \w+ly | \w+ing )\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""Words that a description of an answer has and an answer hardly ever."""
+
+
+def make_trace(
+    example: str, label: str, rationale: str, rule: str, *, draw: int = 0, source: str = ""
+) -> Trace:
+    """Return a trace whose id is `t` and eight hex digits of its content."""
+    digest = hashlib.sha256(f"{example}\n{draw}\n{rule}".encode()).hexdigest()[:8]
+    return Trace(
+        id=f"t{digest}",
+        example_id=example,
+        label=label,
+        rationale=rationale,
+        rule=rule,
+        draw=draw,
+        source=source,
+    )
+
+
+def tidy_rule(text: str) -> str:
+    """Return the rule on one line, without numbering, markup or a heading.
+
+    >>> tidy_rule("**1. Rule:** If it rains, answer wet")
+    'If it rains, answer wet.'
+    """
+    line = " ".join(text.replace("**", " ").replace("`", "").split())
+    number = r"\(?\d+[.)](?!\d)"
+    line = re.sub(rf"^(?:[-*•.)\s]+|{number}|rule\s*\d*\s*:)+\s*", "", line, flags=re.IGNORECASE)
+    line = _unquoted(line.strip())
+    return line if not line or line[-1] in ".!?" else f"{line}."
+
+
+def _unquoted(line: str) -> str:
+    """Return the line without quotes around the whole of it; a quoted word inside keeps its own."""
+    if line.count('"') == 1:
+        return line.strip('"').strip()
+    quote = line[:1]
+    whole = quote in {'"', "'"} and line.endswith(quote) and line.count(quote) == 2
+    return line[1:-1].strip() if whole else line
+
+
+def contradicts(rule: str, gold: str, labels: Sequence[str]) -> bool:
+    """Return whether the rule tells the reader to give another answer than `gold`, and never `gold`."""
+    said = answers_of(rule, labels)
+    return bool(said) and gold not in said
+
+
+def answers_of(rule: str, labels: Sequence[str]) -> set[str]:
+    """Return the labels that the rule tells the reader to answer.
+
+    >>> answers_of("If it rains, answer wet; otherwise answer dry.", ["wet", "dry", "cold"]) == {
+    ...     "wet",
+    ...     "dry",
+    ... }
+    True
+    """
+    return {
+        found
+        for part in re.findall(r"\banswer(?:\s+is|\s+with|:)?\s+([^,.;]+)", rule, re.IGNORECASE)
+        if (found := read_label(part, labels)) is not None
+    }
+
+
+def names_no_label(rule: str, labels: Sequence[str]) -> bool:
+    """Return whether the rule plainly tells the reader to give an answer that is none of the labels.
+
+    Only the plain form counts, such as `answer customer service.`: one to three words that stand alone
+    and resemble no label. A rule that says its answer in prose, or says none, does not; nor does any
+    rule of an open set.
+
+    >>> names_no_label("If it is about a password, answer customer service.", ["shop", "bank"])
+    True
+    >>> names_no_label(
+    ...     "If it is about a change, answer the team in charge of it.", ["shop", "bank"]
+    ... )
+    False
+    """
+    stated = list(_STATED.finditer(rule)) if labels else []
+    if not stated or _occurs(rule[stated[0].start() :], labels):
+        return False
+    return any(_plain(match["said"], labels) for match in stated)
+
+
+def _plain(said: str, labels: Sequence[str]) -> bool:
+    """Return whether these words are an answer by themselves, and not a description of one."""
+    bare = said.strip().strip(_QUOTES).strip()
+    if not 1 <= len(bare.split()) <= _PLAIN_WORDS:
+        return False
+    if all(len(label) <= _SHORT for label in labels) and len(bare) > _SHORT:
+        return False  # of a multiple choice: the words of an option
+    if bare == said.strip() and _PROSE.search(bare):
+        return False
+    near = (SequenceMatcher(None, bare.casefold(), label.casefold()).ratio() for label in labels)
+    return max(near) < _ALIKE
+
+
+def _occurs(text: str, labels: Sequence[str]) -> bool:
+    """Return whether any label stands in the text, however it is spaced."""
+    words = re.findall(r"\w+", text.casefold())
+    for label in labels:
+        parts = re.findall(r"\w+", label.casefold())
+        if len(label) <= _SHORT or not parts:
+            if label.casefold() in words or (not parts and label in text):
+                return True
+        elif "".join(parts) in "".join(words):
+            return True
+    return False
+
+
+def make_rule(
+    text: str,
+    traces: Iterable[Trace],
+    *,
+    origin: Origin,
+    parents: Sequence[str] = (),
+    cluster_id: str | None = None,
+) -> Rule:
+    """Return a rule with its evidence; the same text and origin have the same id."""
+    members = list(traces)
+    digest = hashlib.sha256(f"{origin}\n{text}".encode()).hexdigest()[:8]
+    return Rule(
+        id=f"r{digest}",
+        text=text,
+        trace_ids=tuple(trace.id for trace in members),
+        labels=dict(sorted(Counter(trace.label for trace in members).items())),
+        origin=origin,
+        parents=tuple(parents),
+        cluster_id=cluster_id,
+    )

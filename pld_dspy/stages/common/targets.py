@@ -1,0 +1,169 @@
+"""What a compile works on: which predictors, which labels, which examples."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from itertools import zip_longest
+
+import dspy
+
+from pld_dspy.data.splits import Splits, clean_examples, example_id, make_splits
+from pld_dspy.errors import ConfigError, DataError, nearest
+from pld_dspy.records import Split
+from pld_dspy.stages.common.problem import Target
+from pld_dspy.stages.common.prompt import output_labels
+
+logger = logging.getLogger(__name__)
+
+MAX_LABELS = 20
+"""An output without a declared label set counts as closed up to this many different labels."""
+
+
+def student_lm(student: dspy.Module) -> dspy.BaseLM:
+    """Return the LM of the predictors that have none of their own, else the first predictor's own.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    own = {path: predictor.lm for path, predictor in student.named_predictors()}
+    bare = [path for path, lm in own.items() if lm is None]
+    lm = dspy.settings.lm if bare or not own else next(iter(own.values()))
+    if lm is None:
+        which = f"predictor {bare[0]!r}" if len(bare) < len(own) else "the student"
+        msg = f"{which} has no LM; call dspy.configure(lm=...) or student.set_lm(...)"
+        raise ConfigError(msg)
+    return lm
+
+
+def find_targets(
+    student: dspy.Module, examples: Sequence[dspy.Example], paths: Sequence[str] | None
+) -> list[Target]:
+    """Return the predictors to distil into, in the program's order.
+
+    Raises:
+        ConfigError: A path is unknown, or no predictor has an output that the examples label.
+        DataError: The examples are empty, of one class, or carry a label outside the set.
+    """
+    if not examples:
+        msg = "trainset is empty; give labelled examples"
+        raise DataError(msg)
+    named = dict(student.named_predictors())
+    for path in paths or ():
+        if path not in named:
+            msg = f"the program has no predictor {path!r}{nearest(path, named)}"
+            raise ConfigError(msg)
+    chosen = {path: p for path, p in named.items() if paths is None or path in paths}
+    labelled = _labelled(examples)
+    found = []
+    for path, predictor in chosen.items():
+        # A chain of thought has its reasoning first: the labelled output is what counts.
+        keys = [key for key in predictor.signature.output_fields if key in labelled]
+        if keys:
+            labels = _labels(predictor.signature, keys[-1], examples)
+            found.append(
+                Target(path=path, signature=predictor.signature, label_key=keys[-1], labels=labels)
+            )
+    if not found or (paths is not None and len(found) < len(chosen)):
+        missed = sorted(chosen.keys() - {target.path for target in found})
+        outputs = {key for path in missed for key in named[path].signature.output_fields}
+        msg = (
+            f"no predictor of {missed} has an output among {sorted(outputs)} that every "
+            "example labels; name the gold field like the output, and leave it out of with_inputs"
+        )
+        raise ConfigError(msg)
+    return found
+
+
+def prepare_splits(
+    targets: Sequence[Target],
+    trainset: Sequence[dspy.Example],
+    valset: Sequence[dspy.Example] | None,
+    selectset: Sequence[dspy.Example] | None,
+    *,
+    share: float,
+    seed: int,
+) -> Splits:
+    """Return train, val and select; what is not given is set aside, and logged.
+
+    Repeats in train are left out: the teacher explains each example once a draw.
+
+    Raises:
+        DataError: There are too few examples, or a label is missing or lies outside the set.
+    """
+    key = targets[-1].label_key
+    for name, given in (("valset", valset), ("selectset", selectset)):
+        if given is not None and not given:
+            msg = f"{name} is empty; give examples, or leave it out to have some set aside"
+            raise DataError(msg)
+    train = tuple({example_id(example): example for example in trainset}.values())
+    if valset is None:
+        train = clean_examples(train, label_key=key)
+        count = max(2, round(len(train) * share))
+        if count >= len(train):
+            msg = f"{len(train)} training examples leave none when {count} are set aside; give more, or a valset"
+            raise DataError(msg)
+        logger.info("no valset: %d of %d training examples are set aside", count, len(train))
+        sizes: dict[Split, int] = {"train": len(train) - count, "val": count}
+        parts = make_splits(train, sizes=sizes, label_key=key, seed=seed, balance="natural")
+        train, valset = parts.train, parts.val
+    val = tuple(valset)
+    if selectset is None:
+        val = clean_examples(val, label_key=key)
+        half = len(val) // 2
+        halves: dict[Split, int] = {"val": len(val) - half, "select": half}
+        parts = make_splits(val, sizes=halves, label_key=key, seed=seed, balance="natural")
+        val, selectset = parts.val, parts.select
+    for examples in (val, selectset):
+        _check(targets[-1].labels, key, examples)
+    return Splits(train=train, val=val, select=tuple(selectset), test=())
+
+
+def in_turn(
+    examples: Sequence[dspy.Example], label_key: str, count: int | None
+) -> list[dspy.Example]:
+    """Return up to `count` examples in their order, chosen from each label in turn; None is all."""
+    if count is None or count >= len(examples):
+        return list(examples)
+    queues: dict[str, list[int]] = {}
+    for place, example in enumerate(examples):
+        queues.setdefault(str(example[label_key]), []).append(place)
+    turns = zip_longest(*(queues[label] for label in sorted(queues)))
+    places = [place for turn in turns for place in turn if place is not None]
+    return [examples[place] for place in sorted(places[:count])]
+
+
+def _labelled(examples: Sequence[dspy.Example]) -> set[str]:
+    """Return the fields that every example has and that are no inputs."""
+    try:
+        fields = [set(example.labels().keys()) for example in examples]
+    except ValueError as error:
+        msg = "an example does not say what its inputs are; call .with_inputs(...) on it"
+        raise DataError(msg) from error
+    return set.intersection(*fields)
+
+
+def _labels(
+    signature: type[dspy.Signature], key: str, examples: Sequence[dspy.Example]
+) -> tuple[str, ...]:
+    counts = Counter(str(example[key]) for example in examples)
+    if len(counts) == 1:
+        msg = (
+            f"every training example has {key} = {next(iter(counts))!r}; give at least two classes"
+        )
+        raise DataError(msg)
+    declared = output_labels(signature, key)
+    if declared:
+        _check(declared, key, examples)
+        return declared
+    return tuple(sorted(counts)) if len(counts) <= MAX_LABELS else ()
+
+
+def _check(labels: Sequence[str], key: str, examples: Sequence[dspy.Example]) -> None:
+    for example in examples:
+        if example.get(key) is None:
+            msg = f"example {example_id(example)} has no label {key!r}; give every example one"
+            raise DataError(msg)
+        gold = str(example[key])
+        if labels and gold not in labels:
+            msg = f"an example has {key} = {gold!r}, which is not a label{nearest(gold, labels)}"
+            raise DataError(msg)

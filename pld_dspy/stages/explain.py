@@ -1,0 +1,159 @@
+"""Phase 1: one explanation and one rule for each labelled example, or recorded ones from a file."""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import dspy
+
+from pld_dspy.data.examples import example_id
+from pld_dspy.errors import DataError, NoTracesError
+from pld_dspy.models.lm import model_name
+from pld_dspy.models.teacher import Explain, Request, Teacher
+from pld_dspy.records import Trace
+from pld_dspy.stages.common.prompt import render_example
+from pld_dspy.stages.common.rule_text import contradicts, make_trace, names_no_label, tidy_rule
+
+logger = logging.getLogger(__name__)
+
+STAGE = "traces"
+
+
+class Traces(NamedTuple):
+    """Traces, and what did not become one."""
+
+    traces: tuple[Trace, ...]
+    dropped: Counter[str]
+    """Number of examples (or draws) without a usable trace, by reason."""
+
+
+def extract_traces(
+    teacher: Teacher,
+    examples: Sequence[dspy.Example],
+    *,
+    signature: type[dspy.Signature],
+    label_key: str,
+    labels: Sequence[str],
+    draws: int = 1,
+) -> Traces:
+    """Return one trace for each example and draw (PLD phase 1: rationale and rule in one call).
+
+    The paper keeps every rule; here one that says another answer than the gold label, or one that is
+    no label, is dropped and counted, because weak teachers write some.
+
+    Raises:
+        NoTracesError: Not one answer could be used.
+        ModelError: The teacher cannot be reached.
+    """
+    jobs = [(example, draw) for draw in range(draws) for example in examples]
+    requests = [
+        Request(
+            module=Explain(),
+            inputs={
+                "task": signature.instructions,
+                "possible_answers": ", ".join(labels),
+                "example": render_example(signature, example),
+                "correct_answer": str(example[label_key]),
+            },
+            draw=draw,
+        )
+        for example, draw in jobs
+    ]
+    outputs = teacher.ask(STAGE, requests)
+    traces: list[Trace] = []
+    dropped: Counter[str] = Counter()
+    for (example, draw), output in zip(jobs, outputs, strict=True):
+        gold = str(example[label_key])
+        rule = tidy_rule(output["rule"]) if output else ""
+        if not output or not rule:
+            dropped["teacher answers that could not be read"] += 1
+            continue
+        if contradicts(rule, gold, labels):
+            dropped["rules that name another answer than the gold label"] += 1
+            continue
+        if names_no_label(rule, labels):
+            dropped["rules that name an answer outside of the labels"] += 1
+            continue
+        traces.append(
+            make_trace(
+                example_id(example),
+                gold,
+                output["rationale"],
+                rule,
+                draw=draw,
+                source=model_name(teacher.lm),
+            )
+        )
+    if not traces:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
+        msg = f"the teacher {model_name(teacher.lm)} gave no usable trace for {len(jobs)} requests ({reasons}); try a stronger teacher, or import traces"
+        raise NoTracesError(msg)
+    return Traces(tuple(traces), dropped)
+
+
+def import_traces(path: Path, examples: Sequence[dspy.Example], *, label_key: str) -> Traces:
+    """Return the traces recorded in a JSONL file for `examples`.
+
+    A line has `id` (the example's content id, or its id in the data set), `rule`, and optionally
+    `rationale` and `draw`. Lines about other examples are counted, not used.
+
+    Raises:
+        DataError: The file cannot be read, or a line is not such an object; the line is named.
+        NoTracesError: No line is about any of the examples.
+    """
+    by_id: dict[str, dspy.Example] = {}
+    for example in examples:
+        by_id[example_id(example)] = example
+        if example.get("pld_source"):
+            by_id[str(example["pld_source"])] = example
+    traces: dict[str, Trace] = {}
+    dropped: Counter[str] = Counter()
+    for record in _records(path):
+        example = by_id.get(str(record["id"]))
+        if example is None:
+            dropped["recorded traces of examples that are not in train"] += 1
+            continue
+        trace = make_trace(
+            example_id(example),
+            str(example[label_key]),
+            str(record.get("rationale") or ""),
+            tidy_rule(record["rule"]),
+            draw=record.get("draw", 0),
+            source=path.name,
+        )
+        dropped["recorded traces that repeat another"] += trace.id in traces
+        traces[trace.id] = trace
+    if not traces:
+        msg = f"no trace in {path} is about one of the {len(examples)} training examples; check the ids"
+        raise NoTracesError(msg)
+    return Traces(tuple(traces.values()), +dropped)
+
+
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        # Not splitlines(): it also splits at U+2028 and the like, which JSON leaves as they are.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"the traces file {path} cannot be read: {error}"
+        raise DataError(msg) from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            msg = f"{path}, line {number} is not JSON ({error}); mend or remove it"
+            raise DataError(msg) from error
+        if not isinstance(record, dict) or not {"id", "rule"} <= record.keys():
+            msg = f"{path}, line {number} has no `id` and `rule`; mend or remove it"
+            raise DataError(msg)
+        if not isinstance(record["rule"], str) or not tidy_rule(record["rule"]):
+            msg = f"{path}, line {number} has the rule {record['rule']!r}; write a sentence"
+            raise DataError(msg)
+        if not isinstance(record.get("draw", 0), int):
+            msg = f"{path}, line {number} has the draw {record['draw']!r}; write a whole number"
+            raise DataError(msg)
+        yield record

@@ -1,0 +1,1 @@
+"""Conflict resolution: edits of the rules from the errors of the student."""

@@ -1,0 +1,1 @@
+"""Search of size and order with Optuna."""

@@ -1,0 +1,121 @@
+"""What the lists of a search are measured on: its examples, its student, its limits, and the best so far."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pld_dspy.config.optimizer import SearchConfig
+from pld_dspy.errors import ConfigError, DataError
+from pld_dspy.records import Answer
+from pld_dspy.scoring.evaluator import Metric
+from pld_dspy.stages.common.prompt import HEADER
+from pld_dspy.stages.search.forecast import Margins, fit_margins
+from pld_dspy.stages.search.space import RuleList, Space
+from pld_dspy.stages.search.trials import Tried
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contest:
+    """What every list is measured on, and by whom."""
+
+    space: Space
+    metric: Metric
+    ids: tuple[str, ...]
+    """Of the validation examples."""
+    gold: tuple[str, ...]
+    ask: Callable[[RuleList, Sequence[int]], Sequence[Answer]]
+    """Has the student answer the examples in these places under a list."""
+    known: tuple[Tried, ...]
+    """Lists that were scored in full before, the student as given first."""
+    config: SearchConfig
+    seed: int
+    done: Callable[[int, int], None] = lambda count, total: None
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Weight of each example: the labels count the same, as in macro-F1."""
+        counts = Counter(self.gold)
+        return tuple(len(self.gold) / (len(counts) * counts[label]) for label in self.gold)
+
+
+def best_of(contest: Contest, tried: Sequence[Tried]) -> Tried:
+    """Return the best list that was asked about every example and keeps the token limit.
+
+    Ties go to the fewer tokens. The student as given always keeps the limit.
+    """
+    limit = contest.config.max_prompt_tokens or math.inf
+    full = [t for t in tried if not t.stopped and (t.tokens <= limit or not t.listing.rules)]
+    return max(full, key=lambda t: (t.value(contest.metric), -t.tokens, -len(t.listing.rules)))
+
+
+def margins_of(contest: Contest, tried: Sequence[Tried]) -> Margins | None:
+    """Return the regression of all gold probabilities; None where an answer came without one."""
+    answers = [a for t in tried for a in t.answers.values() if a.error is None]
+    if any(a.p_gold is None for a in answers if a.answer is not None):
+        return None
+    kept = [[(at, a) for at, a in t.answers.items() if a.error is None] for t in tried]
+    if not any(kept):
+        return None
+    return fit_margins(
+        [t.listing.rules for t in tried],
+        [{at: a.p_gold or 0.0 for at, a in row} for row in kept],
+        [{at: float(a.answer == a.gold) for at, a in row} for row in kept],
+        contest.gold,
+        len(contest.space.rules),
+        weights=contest.weights,
+    )
+
+
+def check_examples(gold: Sequence[str]) -> None:
+    """Refuse validation examples that tell no list from another."""
+    if max(Counter(gold).values(), default=0) < 2:
+        msg = f"validation has {len(gold)} examples, one a class at most; give each class at least two, or set search.trials = 0"
+        raise DataError(msg)
+
+
+def check_budget(contest: Contest) -> None:
+    """Refuse a token limit that no list with a rule can keep."""
+    limit = contest.config.max_prompt_tokens
+    cost = rule_tokens(contest)
+    if limit is None or cost is None:
+        return
+    bare, per_rule = cost
+    least = math.ceil(bare + min(per_rule.values()))
+    if least > limit:
+        msg = (
+            f"search.max_prompt_tokens is {limit}, and the shortest prompt with a rule takes about "
+            f"{least} tokens a call ({bare:.0f} without rules); raise it"
+        )
+        raise ConfigError(msg)
+
+
+def within_limit(contest: Contest, listing: RuleList) -> RuleList:
+    """Return the list without the last rules that would exceed the token limit."""
+    limit = contest.config.max_prompt_tokens
+    cost = rule_tokens(contest)
+    if limit is None or cost is None:
+        return listing
+    left, per_rule = limit - cost[0], cost[1]
+    kept: list[int] = []
+    for place in listing.rules:
+        if left >= per_rule[place]:
+            kept.append(place)
+            left -= per_rule[place]
+    return RuleList(tuple(kept), listing.header if kept else HEADER)
+
+
+def rule_tokens(contest: Contest) -> tuple[float, dict[int, float]] | None:
+    """Return the tokens of a call without rules, and about those of each rule, from counted calls.
+
+    None where the endpoint reports no tokens, or no list with rules was asked yet.
+    """
+    bare = [t for t in contest.known if not t.listing.rules and t.tokens]
+    ruled = [t for t in contest.known if t.listing.rules and t.tokens]
+    if not bare or not ruled:
+        return None
+    start = bare[0].tokens
+    texts = {place: len(rule.text) + 4 for place, rule in enumerate(contest.space.rules)}
+    chars = sum(sum(texts[place] for place in t.listing.rules) for t in ruled)
+    per_char = sum(t.tokens - start for t in ruled) / chars
+    return start, {place: size * per_char for place, size in texts.items()}

@@ -1,0 +1,326 @@
+"""Brings the search to one predictor: its rules become a space, its answers trials, its lists candidates."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+
+from pld_dspy.config.optimizer import SearchConfig
+from pld_dspy.data.examples import example_id
+from pld_dspy.errors import StorageError
+from pld_dspy.ledger.store import key_of
+from pld_dspy.records import Answer, Candidate, Evaluation, Rule, SearchRecord, TriedList
+from pld_dspy.scoring.evaluator import Evaluator
+from pld_dspy.stages.common.candidates import Board
+from pld_dspy.stages.common.problem import Problem
+from pld_dspy.stages.common.prompt import HEADER
+from pld_dspy.stages.search.contest import Contest
+from pld_dspy.stages.search.figures import save_study_figures
+from pld_dspy.stages.search.list_gains import list_gains
+from pld_dspy.stages.search.loop import Searched, search
+from pld_dspy.stages.search.space import RuleList, Space, make_space
+from pld_dspy.stages.search.study import (
+    FINGERPRINT,
+    JOURNAL,
+    open_storage,
+    quiet,
+    study_name,
+    without_password,
+)
+from pld_dspy.stages.search.trials import Tried
+
+logger = logging.getLogger(__name__)
+
+_SPEC = "spec"
+
+
+def search_lists(
+    board: Board,
+    groups: Mapping[str, Sequence[Rule]],
+    *,
+    evaluator: Evaluator,
+    config: SearchConfig,
+    seed: int,
+    spec: Mapping[str, Any] | None = None,
+) -> SearchRecord:
+    """Return what the search over the groups found; complete lists are on the board, too.
+
+    Answers that other workers asked for are put into this run's store, so that they count as paid
+    for here and are not asked again. Optuna's pictures of the study go to the run folder.
+
+    Args:
+        board: Candidates that were scored before; the new ones are added.
+        groups: Rules by name, the most promising group first.
+        evaluator: Asks the student.
+        config: Size of the search, and where the study is kept.
+        seed: Seed of the sampler, the blocks and the designed subsets.
+        spec: What a worker elsewhere needs to ask the same student; None lets none join.
+
+    Raises:
+        StorageError: The study's storage cannot be used, or the study is of other rules.
+        ConfigError: The sampler is not installed, or the token limit is below every list.
+    """
+    space = make_space(groups, max_rules=config.max_rules)
+    contest = make_contest(
+        space, board.problem, evaluator, known=_known(board, space), config=config, seed=seed
+    )
+    storage = open_storage(config.storage, evaluator.store.folder)
+    study = open_study(storage, contest, evaluator, board.problem)
+    if spec is not None:
+        _leave_spec(study, contest, spec)
+        where = config.storage or f"journal:{evaluator.store.folder}/{JOURNAL}"
+        logger.info(
+            "others join with: pld search-worker --storage %s --study %s",
+            without_password(where),
+            study.study_name,
+        )
+    searched = search(contest, study)
+    for tried in searched.tried:
+        candidate = candidate_of(board.problem, space, tried)
+        _adopt(evaluator, board.problem, candidate, tried)
+        if not tried.stopped:
+            board.add(candidate, _evaluation(evaluator, candidate, tried))
+    if evaluator.store.folder is not None:
+        metric = evaluator.metric_name
+        for path in save_study_figures(
+            study, evaluator.store.folder, metric=metric, predictor=board.predictor
+        ):
+            board.keep(path)
+    record = _record(study.study_name, board.problem, contest, searched)
+    return replace(record, forecasts=_forecasts(board, space, contest.known, searched))
+
+
+def _forecasts(
+    board: Board, space: Space, known: Sequence[Tried], searched: Searched
+) -> dict[str, float]:
+    """Return the forecasts by candidate id, those of the lists that were scored before among them."""
+    return {
+        candidate_of(board.problem, space, tried).id: searched.forecasts[tried.listing]
+        for tried in (*known, *searched.tried)
+        if tried.listing in searched.forecasts
+    }
+
+
+def _record(name: str, problem: Problem, contest: Contest, searched: Searched) -> SearchRecord:
+    space = contest.space
+    everything = (*contest.known, *searched.tried)
+    in_list = list_gains(everything, weights=contest.weights, seed=contest.seed)
+    return SearchRecord(
+        study=name,
+        trials=tuple(
+            TriedList(
+                number=int(tried.number or 0),
+                candidate_id=candidate_of(problem, space, tried).id,
+                rule_ids=tuple(rule.id for rule in space.take(tried.listing.rules)),
+                proposed_by=tried.kind,
+                score=tried.score(searched.metric),
+                asked=len(tried.answers),
+                stopped=tried.stopped,
+                prompt_tokens=tried.tokens,
+            )
+            for tried in searched.tried
+        ),
+        gains={space.rules[place].id: gain for place, gain in searched.gains.items()},
+        calls=searched.calls,
+        full_calls=searched.full_calls,
+        list_gains={
+            candidate_of(problem, space, tried).id: {
+                space.rules[place].id: gain for place, gain in in_list[tried.listing].items()
+            }
+            for tried in everything
+            if tried.listing in in_list
+        },
+    )
+
+
+def make_contest(
+    space: Space,
+    problem: Problem,
+    evaluator: Evaluator,
+    *,
+    known: Sequence[Tried],
+    config: SearchConfig,
+    seed: int,
+) -> Contest:
+    """Return what every list of the space is measured on."""
+    size = len(problem.val)
+    asked: dict[str, int] = {}
+
+    def ask(listing: RuleList, places: Sequence[int]) -> Sequence[Answer]:
+        candidate = problem.candidate(
+            space.take(listing.rules), origin="search", header=listing.header
+        )
+        before = asked.get(candidate.id, 0)
+        evaluation = evaluator.run(
+            problem.build(candidate),
+            [problem.val[place] for place in places],
+            candidate_id=candidate.id,
+            split="val",
+            progress=lambda what, done, total: evaluator.progress(what, before + done, size),
+        )
+        asked[candidate.id] = before + len(places)
+        return evaluation.answers
+
+    return Contest(
+        space=space,
+        metric=evaluator.metric,
+        ids=tuple(example_id(example) for example in problem.val),
+        gold=tuple(str(example[evaluator.label_key]) for example in problem.val),
+        ask=ask,
+        known=tuple(known),
+        config=config,
+        seed=seed,
+    )
+
+
+def open_study(
+    storage: BaseStorage, contest: Contest, evaluator: Evaluator, problem: Problem
+) -> optuna.Study:
+    """Return the study of this contest, made now or found as it was left.
+
+    Its name, or its mark where the name was given, changes with the rules, the examples, the
+    metric, the model and its decoding, and the program around the prompt.
+
+    Raises:
+        StorageError: A study of the given name is of another contest.
+    """
+    mark = mark_of(contest, evaluator, problem)
+    name = contest.config.study or study_name(mark)
+    with quiet():
+        study = optuna.create_study(
+            storage=storage, study_name=name, direction="maximize", load_if_exists=True
+        )
+    known = study.user_attrs.get(FINGERPRINT)
+    if known is None and not study.get_trials(deepcopy=False):
+        study.set_user_attr(FINGERPRINT, mark)
+    elif known != mark:
+        msg = f"the study {name!r} was made for other rules, examples or models; give search.study another name"
+        raise StorageError(msg)
+    return study
+
+
+def mark_of(contest: Contest, evaluator: Evaluator, problem: Problem) -> str:
+    """Return what changes with anything that makes trials incomparable."""
+    return key_of(
+        [rule.text for rule in contest.space.rules],
+        contest.space.groups,
+        contest.space.headers,
+        contest.space.most,
+        list(zip(contest.ids, contest.gold, strict=True)),
+        evaluator.fingerprint(problem.build(problem.candidate((), origin="as given"))),
+        contest.config.max_prompt_tokens,
+        contest.seed,
+    )
+
+
+def candidate_of(problem: Problem, space: Space, tried: Tried) -> Candidate:
+    """Return the candidate of a list that the search tried."""
+    note = f"trial {tried.number}, {tried.kind}"
+    return problem.candidate(
+        space.take(tried.listing.rules),
+        origin="search",
+        header=tried.listing.header,
+        note=note,
+    )
+
+
+def _known(board: Board, space: Space) -> list[Tried]:
+    """Return the board's candidates that the space can express, the one without rules first."""
+    places = {rule.text: place for place, rule in enumerate(space.rules)}
+    known = []
+    for key, evaluation in board.scores["val"].items():
+        candidate = board.candidates[key]
+        if candidate.demos != board.problem.demos:
+            continue
+        if all(rule.text in places for rule in candidate.rules):
+            listing = RuleList(tuple(places[rule.text] for rule in candidate.rules), HEADER)
+            answers = dict(enumerate(evaluation.answers))
+            known.append(Tried(listing=listing, answers=answers))
+    return sorted(known, key=lambda tried: bool(tried.listing.rules))
+
+
+def _adopt(evaluator: Evaluator, problem: Problem, candidate: Candidate, tried: Tried) -> None:
+    program = problem.build(candidate)
+    for place, answer in tried.answers.items():
+        evaluator.adopt(program, problem.val[place], answer)
+
+
+def _evaluation(evaluator: Evaluator, candidate: Candidate, tried: Tried) -> Evaluation:
+    answers = tuple(tried.answers[place] for place in sorted(tried.answers))
+    return Evaluation(
+        candidate_id=candidate.id,
+        split="val",
+        metric=evaluator.metric_name,
+        score=evaluator.score(answers),
+        answers=answers,
+    )
+
+
+def _leave_spec(study: optuna.Study, contest: Contest, spec: Mapping[str, Any]) -> None:
+    """Write into the study what a worker needs; the student's address and weights are in `spec`."""
+    if _SPEC in study.user_attrs:
+        return
+    space = contest.space
+    for number, tried in enumerate(contest.known):
+        record = {
+            "rules": list(tried.listing.rules),
+            "header": tried.listing.header,
+            "answers": [asdict(tried.answers[place]) for place in sorted(tried.answers)],
+        }
+        study.set_user_attr(f"known {number}", record)
+    for number, rule in enumerate(space.rules):
+        study.set_user_attr(f"rule {number}", {**asdict(rule), "labels": dict(rule.labels)})
+    study.set_user_attr(
+        _SPEC,
+        json.loads(
+            json.dumps(
+                {
+                    **spec,
+                    "groups": space.groups,
+                    "headers": space.headers,
+                    "most": space.most,
+                    "known": len(contest.known),
+                    "rules": len(space.rules),
+                    "search": contest.config.model_dump(mode="json"),
+                    "seed": contest.seed,
+                }
+            )
+        ),
+    )
+
+
+def read_spec(study: optuna.Study) -> tuple[dict[str, Any], Space, tuple[Tried, ...]]:
+    """Return what a worker needs: the spec, the space, and the lists scored before.
+
+    Raises:
+        StorageError: The study holds none: it is not of this program, or its student cannot be
+            asked from elsewhere.
+    """
+    attrs = study.user_attrs
+    if _SPEC not in attrs:
+        msg = f"the study {study.study_name!r} does not say how to ask its student; start the search with `pld distill` first"
+        raise StorageError(msg)
+    spec = dict(attrs[_SPEC])
+    rules = [attrs[f"rule {number}"] for number in range(spec["rules"])]
+    space = Space(
+        rules=tuple(
+            Rule(**{**r, "trace_ids": tuple(r["trace_ids"]), "parents": tuple(r["parents"])})
+            for r in rules
+        ),
+        groups={name: tuple(places) for name, places in spec["groups"].items()},
+        headers=tuple(spec["headers"]),
+        most=spec["most"],
+    )
+    known = [attrs[f"known {number}"] for number in range(spec["known"])]
+    tried = tuple(
+        Tried(
+            listing=RuleList(tuple(k["rules"]), k["header"]),
+            answers={place: Answer(**answer) for place, answer in enumerate(k["answers"])},
+        )
+        for k in known
+    )
+    return spec, space, tried
