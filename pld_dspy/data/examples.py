@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import dspy
 
+from pld_dspy.data.values import is_missing
 from pld_dspy.errors import DataError, nearest
 
 logger = logging.getLogger(__name__)
@@ -80,23 +81,24 @@ def clean_examples(
 ) -> tuple[dspy.Example, ...]:
     """Return the examples without repeats and without contradictions, in the order given.
 
-    A repeat has the inputs and the label of an earlier example. Inputs that carry two different
-    labels are left out altogether. Both are counted in the log.
+    A repeat has the inputs and the label of an earlier example. Inputs with two different labels
+    are left out altogether. Both are counted in the log.
 
     Args:
         examples: Examples with inputs set.
         label_key: Field that holds the label.
-        labels: The labels allowed; None allows all.
+        labels: Labels allowed; None allows all.
 
     Raises:
-        DataError: No examples, one label only, a label that is missing or not allowed, or more than
-            5% of the examples contradict others.
+        DataError: No examples, one label only, a label that is missing or not allowed, an input that
+            is NaN, or more than 5% of the examples contradict others.
     """
     by_id: dict[str, dspy.Example] = {}
     seen_labels: dict[str, set[str]] = {}
     total = 0
     for example in examples:
         label = _label(example, label_key, labels)
+        _check_inputs(example)
         by_id.setdefault(example_id(example), example)
         seen_labels.setdefault(input_digest(example), set()).add(label)
         total += 1
@@ -168,15 +170,34 @@ def group_of(example: dspy.Example) -> str:
 
 
 def _label(example: dspy.Example, label_key: str, labels: Sequence[str] | None) -> str:
-    if example.get(label_key) is None:
+    if label_key not in example:
         visible = [key for key in example.keys() if key not in HIDDEN]  # noqa: SIM118
-        msg = f"an example has no label {label_key!r}{nearest(label_key, visible)}"
+        msg = f"{_described(example)} has no label {label_key!r}{nearest(label_key, visible)}"
+        raise DataError(msg)
+    if is_missing(example[label_key]):
+        msg = f"{_described(example)} has {example[label_key]} as its label {label_key!r}; give the label, or leave the example out"
         raise DataError(msg)
     label = str(example[label_key])
     if labels is not None and label not in labels:
-        msg = f"label {label!r} of example {example_id(example)} is not in the label set"
+        msg = f"{_described(example)} has the label {label!r}, which is not in the label set"
         raise DataError(msg + nearest(label, labels))
     return label
+
+
+def _check_inputs(example: dspy.Example) -> None:
+    """Raise if an input is NaN; None is allowed, since a signature may have optional inputs."""
+    for key, value in _inputs(example).items():
+        if value is not None and is_missing(value):
+            msg = f"{_described(example)} has {value} as its input {key!r}; give a value, or leave the example out"
+            raise DataError(msg)
+
+
+def _described(example: dspy.Example) -> str:
+    """Return the example's source, or else the beginning of its first input."""
+    if source := example.get("pld_source"):
+        return f"example {source}"
+    texts = [f"{key}={str(value)[:40]!r}" for key, value in _inputs(example).items()]
+    return f"the example with {texts[0]}" if texts else "an example"
 
 
 def _inputs(example: dspy.Example) -> dict[str, object]:

@@ -14,8 +14,6 @@ from pld_dspy.data.tables import read_tables
 from pld_dspy.errors import ConfigError, nearest
 from pld_dspy.records import Split
 
-Metric = Literal["macro_f1", "accuracy", "mcc"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
@@ -27,7 +25,8 @@ class Task:
     label_key: str
     labels: tuple[str, ...]
     input_keys: tuple[str, ...]
-    metric: Metric
+    metric: str
+    """Name of the metric: `macro_f1`, `accuracy`, `mcc`, or one that an installed package adds."""
     examples: tuple[dspy.Example, ...]
     """All the examples, of every pool, repeats included; `split` leaves repeats out."""
     fixed_splits: Mapping[Split, tuple[dspy.Example, ...]] | None = None
@@ -143,8 +142,8 @@ def task_from_table(config: TableConfig) -> Task:
         input_keys=inputs,
         metric=config.metric,
         examples=tuple(example for pool in pools.values() for example in pool),
-        fixed_splits=None if config.path else pools,
-        notes=f"from {', '.join(str(path) for path in config.files.values())}",
+        fixed_splits=None if config.single else pools,
+        notes=f"from {table.notes}",
     )
 
 

@@ -10,10 +10,9 @@ import dspy
 from pld_dspy.config.base import Wording
 from pld_dspy.config.run import ModelConfig, RunConfig
 from pld_dspy.config.table import TableConfig
-from pld_dspy.data.sources import parse_jsonl
+from pld_dspy.data.files import parse_jsonl, read_text
 from pld_dspy.data.splits import Splits, check_disjoint
 from pld_dspy.data.tasks import Task, load_task, task_from_table
-from pld_dspy.errors import DataError
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.models.lm import check_lm, make_lm
 from pld_dspy.models.local.server import ServerSettings
@@ -162,9 +161,5 @@ def _make(model: ModelConfig, progress: Progress) -> dspy.LM:
 
 
 def _trace_ids(path: Path) -> Iterator[str]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"the traces file {path} cannot be read: {error}"
-        raise DataError(msg) from error
-    return (str(row["id"]) for row in parse_jsonl(text, str(path)) if "id" in row)
+    text, _ = read_text(path)
+    return (str(row["id"]) for _, row in parse_jsonl(text, str(path)) if "id" in row)
