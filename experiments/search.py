@@ -27,7 +27,7 @@ from pld_dspy.records import Candidate, PredictorResult
 from pld_dspy.runs.report import commit, interval, search_numbers
 from pld_dspy.runs.run import compile_program
 from pld_dspy.runs.setup import load, make_evaluator, make_models
-from pld_dspy.scoring.metrics import metric_by_name
+from pld_dspy.scoring.metrics import corpus_metric_by_name
 from pld_dspy.stages.common.prompt import make_candidate, with_prompt
 from pld_dspy.stages.search.orders import ordered
 
@@ -113,7 +113,7 @@ def run_one(cell: Cell, endpoints: dict[str, str]) -> list[dict[str, Any]]:
     for arm, evaluation in tested.items():
         if arm == "all-rules" and not cell.raced:
             continue  # it stands in the lines of the raced search
-        own = interval(metric_by_name(loaded.task.metric), evaluation, seed=run.seed)
+        own = interval(corpus_metric_by_name(loaded.task.metric), evaluation, seed=run.seed)
         searched = arm == "searched"
         numbers = search_numbers(part)
         lines.append(

@@ -1,4 +1,4 @@
-"""Settings checked by pydantic, with every problem told in one line."""
+"""Base of the settings records, with errors in one line, and the settings that several share."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -42,6 +42,11 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         f"{key}: {_problem(details, model)}" if key else _problem(details, model)
         for key, details in problems.items()
     )
+
+
+def explain_value(error: ValidationError) -> str:
+    """Return the problem of a single value as one line, `'x' is not allowed, should be ...`."""
+    return _problem(error.errors(), BaseModel)
 
 
 def _key(detail: ErrorDetails, model: type[BaseModel]) -> str:

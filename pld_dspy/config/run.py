@@ -4,7 +4,7 @@ import os
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -18,15 +18,24 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class TaskConfig(Settings):
-    """What is to be learned: a task known by name, or a table of one's own."""
+    """The task: one known by name, or a table of one's own."""
 
     name: str | None = None
-    """`stereoset`, `contract_nli` or `logiqa`."""
-    form: Literal["pairs", "document"] | None = None
-    """For `contract_nli`."""
-    max_premise_chars: Count | None = None
-    """For `contract_nli`."""
+    """`stereoset`, `contract_nli`, `logiqa`, or a task that an installed package adds."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options of the named task; `form` and `max_premise_chars`, of `contract_nli`, may also be
+    beside `name`."""
     table: TableConfig | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _options_beside_the_name(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or not isinstance(given.get("options", {}), dict):
+            return given
+        beside = {key: given[key] for key in ("form", "max_premise_chars") if key in given}
+        rest = {key: value for key, value in given.items() if key not in beside}
+        moved = {key: value for key, value in beside.items() if value is not None}
+        return {**rest, "options": {**moved, **given.get("options", {})}}
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -37,12 +46,6 @@ class TaskConfig(Settings):
             msg = f"{', '.join(self.options)} go with a known task, not with a table"
             raise ValueError(msg)
         return self
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The options that are set, as `load_task` takes them."""
-        given = {"form": self.form, "max_premise_chars": self.max_premise_chars}
-        return {name: value for name, value in given.items() if value is not None}
 
 
 class SplitConfig(Settings):

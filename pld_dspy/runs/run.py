@@ -16,7 +16,6 @@ from pld_dspy.ledger.clock import Clock
 from pld_dspy.ledger.mlflow.tracker import MlflowTracker
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.ledger.tracker import NullTracker, Tracker
-from pld_dspy.models.embedder import make_embedder
 from pld_dspy.models.lm import model_name
 from pld_dspy.optimizer import PLD
 from pld_dspy.records import Evaluation, PLDResult, Usage
@@ -56,7 +55,6 @@ def run_distill(config: RunConfig, *, progress: Progress = silent) -> Report:
         PLDError: A setting, the data, a model or the folder cannot be used.
     """
     loaded = load(config)
-    make_embedder(config.embedder)
     with _session(config.run_dir) as session:
         write_json(config.run_dir / CONFIG_FILE, config.model_dump(mode="json"))
         tracker = _tracker(config)

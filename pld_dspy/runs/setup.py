@@ -14,6 +14,7 @@ from pld_dspy.data.files import parse_jsonl, read_text
 from pld_dspy.data.splits import Splits, check_disjoint
 from pld_dspy.data.tasks import Task, load_task, task_from_table
 from pld_dspy.ledger.store import StageStore
+from pld_dspy.models.embedder import make_embedder
 from pld_dspy.models.lm import check_lm, make_lm
 from pld_dspy.models.local.server import ServerSettings
 from pld_dspy.models.student import DirectStudent
@@ -49,7 +50,7 @@ def load(config: RunConfig) -> Loaded:
     """Return the task and its splits, checked for leaks; recorded traces' examples go to train first.
 
     Raises:
-        ConfigError: The task or one of its options is unknown.
+        ConfigError: The task, one of its options, the metric or the embedder is unknown.
         DataError: The data cannot be had, or is too small.
         LeakageError: An example is in two splits.
     """
@@ -60,6 +61,8 @@ def load(config: RunConfig) -> Loaded:
         task = task_from_table(table)
     else:
         task = load_task(str(config.task.name), **config.task.options)
+    metric_by_name(task.metric)
+    make_embedder(config.embedder)
     chosen = config.split
     splits = task.split(
         chosen.sizes,

@@ -21,13 +21,10 @@ from pld_dspy.models.lm_errors import RATE_LIMITED, REFUSED, UNREACHABLE, explai
 from pld_dspy.models.logprobs import Asking, Without, gold_probability
 from pld_dspy.records import Answer, Evaluation, Split
 from pld_dspy.scoring.fingerprint import identity
-from pld_dspy.scoring.metrics import CorpusMetric, accuracy
+from pld_dspy.scoring.metrics import CorpusMetric, Metric, accuracy
 from pld_dspy.scoring.statistics import PairedResult, paired_bootstrap, paired_bootstrap_scores
 
 logger = logging.getLogger(__name__)
-
-Metric = CorpusMetric | Callable[..., Any]
-"""A corpus metric, or a DSPy metric `(example, prediction, trace=None) -> bool | float`."""
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many are done, and how many there are."""
