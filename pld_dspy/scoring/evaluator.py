@@ -21,7 +21,8 @@ from pld_dspy.models.lm_errors import RATE_LIMITED, REFUSED, UNREACHABLE, explai
 from pld_dspy.models.logprobs import Asking, Without, gold_probability
 from pld_dspy.records import Answer, Evaluation, Split
 from pld_dspy.scoring.fingerprint import identity
-from pld_dspy.scoring.metrics import CorpusMetric, Metric, accuracy
+from pld_dspy.scoring.metrics import CorpusMetric, accuracy
+from pld_dspy.scoring.metrics import Metric as Metric
 from pld_dspy.scoring.statistics import PairedResult, paired_bootstrap, paired_bootstrap_scores
 
 logger = logging.getLogger(__name__)

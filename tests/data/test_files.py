@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pld_dspy.config.table import TableConfig
-from pld_dspy.data.files import DELIMITERS, parse_jsonl, read_rows
+from pld_dspy.data.delimited import DELIMITERS
+from pld_dspy.data.files import parse_jsonl, read_rows
 from pld_dspy.data.tables import read_tables
 from pld_dspy.data.values import clean_label, is_missing, label_form, text_of
 from pld_dspy.errors import DataError
