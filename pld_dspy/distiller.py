@@ -26,12 +26,13 @@ from pld_dspy.records import (
     Origin,
     PLDResult,
     PredictorResult,
+    Progress,
     Rule,
     SearchRecord,
     Split,
     Trace,
 )
-from pld_dspy.scoring.evaluator import Evaluator, Metric, Progress
+from pld_dspy.scoring.evaluator import Evaluator, Metric
 from pld_dspy.stages.cluster.stage import cluster_traces
 from pld_dspy.stages.common.candidates import Board
 from pld_dspy.stages.common.dedupe import unique
