@@ -136,7 +136,7 @@ def run_one(run: Run, endpoints: dict[str, str]) -> dict[str, Any]:
     sources = sorted(RUNS.glob(f"{run.task}-*-{run.split}-{run.seed}"))
     take_over(sources, RUNS / run.name, ("answers", "traces", "rules"))
     config = config_of(run, endpoints)
-    with RunProgress(Console(stderr=True), None) as progress:
+    with RunProgress(Console(stderr=True)) as progress:
         report = run_distill(config, progress=progress)
     line: dict[str, Any] = json.loads(report.to_json())
     return {

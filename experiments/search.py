@@ -90,7 +90,7 @@ def run_one(cell: Cell, endpoints: dict[str, str]) -> list[dict[str, Any]]:
     ]
     take_over(sources, RUNS / cell.name, ("answers", "traces", "rules", "refine"))
     loaded = load(config)
-    with RunProgress(Console(stderr=True), None) as progress:
+    with RunProgress(Console(stderr=True)) as progress:
         models = make_models(config, progress=progress)
         compiled = compile_program(config, loaded, models, NullTracker(), progress)
         part = compiled.pld_result.predictors[0]

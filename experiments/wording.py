@@ -41,7 +41,7 @@ def main(
             run = Run("stereoset", student, "recorded", "item", seed)
             config = config_of(run, endpoints)
             loaded = load(config)
-            with RunProgress(Console(stderr=True), None) as progress:
+            with RunProgress(Console(stderr=True)) as progress:
                 lm = make_student(config, progress=progress)
                 store = StageStore(RUNS / run.name)
                 evaluator = make_evaluator(config, loaded.task, lm, store, progress)

@@ -15,8 +15,8 @@ from pld_dspy.ledger.tracker import NullTracker, Tracker
 from pld_dspy.models.embedder import embedder_name, make_embedder
 from pld_dspy.models.lm import model_name
 from pld_dspy.models.prompts import Prompts
-from pld_dspy.records import Embedder, Trace
-from pld_dspy.scoring.evaluator import Metric, Progress, silent
+from pld_dspy.records import Embedder, Progress, Trace, silent
+from pld_dspy.scoring.evaluator import Metric
 from pld_dspy.stages.cluster.methods import Clusterer, resolve_clusterer
 from pld_dspy.stages.common.targets import find_targets, prepare_splits, student_lm
 from pld_dspy.stages.pipeline import Pipeline, package_versions
@@ -75,9 +75,9 @@ class PLD(dspy.teleprompt.Teleprompter):
             traces: Recorded traces, or a JSONL file of them, in place of phase 1.
             predictors: Paths of the predictors to distil into; None takes each predictor that
                 has an output with a gold label in the examples.
-            progress: Called as each stage advances.
-            run_config: Settings of `pld distill`, stored in the study of the search so that
-                `pld search-worker` can ask the same student elsewhere; None allows no workers.
+            progress: Called with an `Event` after each call, also from worker threads.
+            run_config: Settings of `pld distill`, written into the study of the search so that
+                `pld search-worker` can ask the same student elsewhere; None lets none join.
 
         Raises:
             ConfigError: The embedder, the clusterer or a prompt is not known or not usable.

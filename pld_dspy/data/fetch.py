@@ -13,23 +13,17 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 import platformdirs
 from filelock import FileLock
 
 from pld_dspy.errors import DataError, ModelError, PLDError, StorageError
+from pld_dspy.records import Event, Progress, silent
 
 logger = logging.getLogger(__name__)
 
 _BLOCK = 1 << 24
-
-
-class Progress(Protocol):
-    """Called while a download or a check goes on, from the thread that runs it."""
-
-    def __call__(self, done_bytes: int, total_bytes: int, note: str) -> None:
-        """Take notice that `done_bytes` of `total_bytes` are there; `note` says what is going on."""
 
 
 def cache_root(cache_dir: Path | None = None) -> Path:
@@ -38,10 +32,6 @@ def cache_root(cache_dir: Path | None = None) -> Path:
         return cache_dir
     chosen = os.environ.get("PLD_CACHE_DIR")
     return Path(chosen) if chosen else platformdirs.user_cache_path("pld_dspy")
-
-
-def silent(done_bytes: int, total_bytes: int, note: str) -> None:
-    """Show no progress."""
 
 
 def file_sha256(
@@ -79,7 +69,7 @@ def sha256_of(file: IO[bytes], size: int, report: Progress) -> str:
     while chunk := file.read(_BLOCK):
         digest.update(chunk)
         done += len(chunk)
-        report(done, size, "checking sha256")
+        report(Event("check", "", done, size, item="sha256"))
     return digest.hexdigest()
 
 
@@ -190,6 +180,7 @@ def fetch_wheel_member(
 
 
 def need_room(folder: Path, wanted: int) -> None:
+    """Raise StorageError if the disk of `folder` has fewer than `wanted` bytes free."""
     free = shutil.disk_usage(folder).free
     if free < wanted:
         msg = f"{folder} has {free} bytes free where {wanted} are needed; free some, or set PLD_CACHE_DIR"
@@ -225,7 +216,8 @@ def rich_progress() -> Iterator[Progress]:
     with Bars(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bars:
         task = bars.add_task("", total=None)
 
-        def show(done_bytes: int, total_bytes: int, note: str) -> None:
-            bars.update(task, completed=done_bytes, total=total_bytes, description=escape(note))
+        def show(event: Event) -> None:
+            words = escape(f"{event.stage} {event.item}")
+            bars.update(task, completed=event.done, total=event.total, description=words)
 
         yield show

@@ -1,7 +1,7 @@
 """Requests to the teacher: stored, counted, retried once if unreadable, never paid for twice."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -23,10 +23,9 @@ from pld_dspy.models.prompts import (
     Prompts,
     ResolveConflicts,
 )
+from pld_dspy.records import Event, Progress
 
 logger = logging.getLogger(__name__)
-
-Progress = Callable[[str, int, int], None]
 
 WARM = 0.7
 """Temperature of every draw but the first, which is taken as the LM is set."""
@@ -71,7 +70,7 @@ class Teacher:
             try:
                 for done, future in enumerate(as_completed(futures), 1):
                     found[futures[future]] = future.result()
-                    self.progress(stage, done, len(todo))
+                    self.progress(Event(stage, "teacher", done, len(todo)))
             except BaseException:
                 for future in futures:
                     future.cancel()

@@ -18,8 +18,8 @@ from pld_dspy.ledger.usage import total
 from pld_dspy.models.embedder import LitellmEmbedder, embed
 from pld_dspy.models.prompts import Prompts
 from pld_dspy.models.teacher import Teacher
-from pld_dspy.records import Candidate, Embedder, PLDResult, PredictorResult, Split, Trace
-from pld_dspy.scoring.evaluator import Evaluator, Metric, Progress
+from pld_dspy.records import Candidate, Embedder, PLDResult, PredictorResult, Progress, Split, Trace
+from pld_dspy.scoring.evaluator import Evaluator, Metric
 from pld_dspy.stages.cluster.methods import Clusterer
 from pld_dspy.stages.cluster.stage import cluster_traces
 from pld_dspy.stages.common.candidates import Leaderboard

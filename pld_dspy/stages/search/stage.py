@@ -162,7 +162,9 @@ def make_contest(
             [problem.val[place] for place in places],
             candidate_id=candidate.id,
             split="val",
-            progress=lambda what, done, total: evaluator.progress(what, before + done, size),
+            progress=lambda event: evaluator.progress(
+                replace(event, stage="search", done=before + event.done, total=size)
+            ),
         )
         asked[candidate.id] = before + len(places)
         return evaluation.answers

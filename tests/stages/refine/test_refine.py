@@ -13,7 +13,8 @@ from pld_dspy.data.examples import example_id
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.models.student import DirectStudent
 from pld_dspy.models.teacher import Teacher
-from pld_dspy.scoring.evaluator import Evaluator, silent
+from pld_dspy.records import silent
+from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.metrics import accuracy
 from pld_dspy.stages.common.problem import Problem
 from pld_dspy.stages.common.prompt import make_candidate, with_prompt
