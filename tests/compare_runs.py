@@ -4,11 +4,11 @@ import csv
 import json
 import re
 
-import experiments.comparison.cells as cells
-from experiments.comparison.cells import OWN, Cell, CompareConfig, budget_of
-from experiments.comparison.plan import Plan
-from experiments.comparison.run_cell import run_cell
-from experiments.rivals.table import SETS_BUDGET
+import experiments.bench.cells as cells
+from experiments.bench.cells import OWN, Cell, CompareConfig, budget_of
+from experiments.bench.plan import Plan
+from experiments.bench.run_cell import run_cell
+from experiments.optimizers.table import SETS_BUDGET
 from fakes import FakeEngine, asked_fields, fake_lm, follow, keyword_rule, keyword_task, mentions
 from keyword_runs import Student, teach
 

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 import optuna
 import pytest
 
-from experiments.simulated import SimulatedStudent
+from experiments.simulation.students import SimulatedStudent
 from pld_dspy.contest import best_of
 from pld_dspy.errors import ConfigError, DataError
 from pld_dspy.metrics import macro_f1

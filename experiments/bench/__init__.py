@@ -1,1 +1,1 @@
-"""The comparison of prompt optimizers: cells, their meter, their budget, and one line each."""
+"""Runs the cells of a config: their models, their meter, their budget, and one line each."""

@@ -8,7 +8,7 @@ import dspy
 from dspy.utils.callback import BaseCallback
 from dspy.utils.exceptions import AdapterParseError
 
-from experiments.comparison.meter import Meter, role_of
+from experiments.bench.meter import Meter, role_of
 from pld_dspy.adapter import read_label
 from pld_dspy.examples import example_id
 from pld_dspy.metrics import CorpusMetric

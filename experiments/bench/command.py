@@ -1,8 +1,4 @@
-"""A comparison of prompt optimizers: every cell of a config, one process and one line each.
-
-`python -m experiments.compare experiments/configs/quick.toml` runs the cells that have no line in
-`experiments/results/compare.jsonl` yet. A cell that was stopped goes on from what it was answered.
-"""
+"""`python -m experiments run CONFIG`: the cells of a config that have no line yet."""
 
 import time
 from collections.abc import Sequence
@@ -11,25 +7,23 @@ from typing import Annotated
 
 import typer
 
-from experiments.comparison.cells import (
-    Cell,
-    CompareConfig,
+from experiments.bench.cells import Cell
+from experiments.bench.configs import (
+    BenchConfig,
     budget_of,
     cells_of,
     model_file,
-    read_compare,
+    read_bench,
+    results_file,
 )
-from experiments.comparison.lines import RESULTS, Line, Status, add_line, read_lines
-from experiments.comparison.plan import RUNS, Plan
-from experiments.comparison.run_cell import failed_line, run_cell
-from experiments.comparison.workers import run_here, run_on_ray
+from experiments.bench.lines import Line, Status, add_line, read_lines
+from experiments.bench.plan import RUNS, Plan
+from experiments.bench.run_cell import failed_line, run_cell
+from experiments.bench.workers import run_here, run_on_ray
 from pld_dspy.errors import ConfigError, PLDError
 
-app = typer.Typer(add_completion=False, help=__doc__)
 
-
-@app.command()
-def main(  # noqa: PLR0913 - the options
+def run(  # noqa: PLR0913 - the options
     config: Annotated[Path, typer.Argument(help="A TOML file of experiments/configs.")],
     only: Annotated[str, typer.Option(help="Cells whose name holds this text.")] = "",
     limit: Annotated[int, typer.Option(help="Most cells; 0 is all.")] = 0,
@@ -40,18 +34,24 @@ def main(  # noqa: PLR0913 - the options
     ray: Annotated[str, typer.Option(help="Address of a Ray cluster that shares the cells.")] = "",
     dry_run: Annotated[bool, typer.Option(help="List the cells, and stop.")] = False,
     one: Annotated[str, typer.Option(help="Run this cell here, and add its line.")] = "",
-    results: Annotated[Path, typer.Option(help="File of the lines.")] = RESULTS,
+    results: Annotated[
+        Path | None, typer.Option(help="File of the lines; the config names it otherwise.")
+    ] = None,
     runs: Annotated[Path, typer.Option(help="Folder of answers and logs.")] = RUNS,
 ) -> None:
-    """Run the cells of a config that have no line yet."""
+    """Run the cells of a config that have no line yet, each in a process of its own.
+
+    A cell that was stopped goes on from what it was answered.
+    """
     try:
         plan = Plan(
-            config=read_compare(config),
+            config=read_bench(config),
             endpoints=_endpoints(endpoint),
             # A cluster gives a machine as many cells as it has cores.
             alone=jobs == 1 and not ray,
             runs=runs.resolve(),
         )
+        results = results or results_file(config, plan.config)
         if one:
             add_line(_run_one(Cell.named(one), plan, results), results)
             return
@@ -74,7 +74,7 @@ def work(name: str, budget: int | None, *, plan: Plan) -> str:
     return run_cell(Cell.named(name), plan, budget).to_json()
 
 
-def _todo(config: CompareConfig, results: Path, *, only: str, limit: int, show: bool) -> list[Cell]:
+def _todo(config: BenchConfig, results: Path, *, only: str, limit: int, show: bool) -> list[Cell]:
     """Return the cells without a line, and those that failed: what was missing may be there now."""
     found = read_lines(results)
     for broken in found.broken:
@@ -126,7 +126,7 @@ def _here(
 
     run_here(
         cells,
-        lambda cell: ["-m", "experiments.compare", *arguments, "--one", cell.name],
+        lambda cell: ["-m", "experiments", "run", *arguments, "--one", cell.name],
         logs=plan.runs / "logs",
         begun=begun,
         ended=ended,
@@ -174,7 +174,3 @@ def _endpoints(pairs: Sequence[str]) -> dict[str, str]:
 
 def _repeat(option: str, values: Sequence[str]) -> list[str]:
     return [word for value in values for word in (option, value)]
-
-
-if __name__ == "__main__":
-    app()

@@ -1,4 +1,4 @@
-"""One line of `experiments/results/compare.jsonl`: what a cell found, or why it failed."""
+"""One line of a file in `experiments/results`: what a cell found, or why it failed."""
 
 import json
 import os
@@ -9,13 +9,11 @@ from typing import Any, Literal, NamedTuple, Self
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from experiments.comparison.packing import Gold, Said
+from experiments.bench.cells import Cell, Traces
+from experiments.bench.packing import Gold, Said
 from pld_dspy.errors import StorageError
 
-RESULTS = Path(__file__).parents[1] / "results" / "compare.jsonl"
-
 Status = Literal["done", "stopped by budget", "failed"]
-Traces = Literal["teacher", "recorded"]
 
 
 class ProgramNote(BaseModel):
@@ -26,6 +24,34 @@ class ProgramNote(BaseModel):
     instructions: str
     demos: int = 0
     """Demonstrations in the prompt."""
+
+
+class Earlier(BaseModel):
+    """What a line of the first experiments has in the place of answers, which they did not keep.
+
+    They ran earlier states of the package, which `commit` of the line names. What else they wrote
+    is here under its own names, and in no table.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    experiment: Literal["first", "search", "wording"]
+    delta: float | None = None
+    """Score minus that of `against`, on the same test examples."""
+    delta_ci95: tuple[float, float] | None = None
+    """Paired 95% bootstrap interval of `delta`."""
+    against: str = "zero-shot"
+    baseline_ci95: tuple[float, float] | None = None
+    unparsed_rate_baseline: float | None = None
+    rules: int | None = None
+    """Rules in the student's prompt; 0 where it was kept as given."""
+    search_calls: int | None = None
+    """Student calls of the search for a list of rules."""
+    search_full_calls: int | None = None
+    """Calls that the same lists take when each is asked in full."""
+    search_score: float | None = None
+    """Of the program on `val`, which the search saw."""
+    select_score: float | None = None
 
 
 class Line(BaseModel):
@@ -41,7 +67,7 @@ class Line(BaseModel):
     """`task/optimizer/student/teacher/traces/split/seed/budget`, the key by which a cell is skipped."""
     task: str
     optimizer: str
-    """Name in the table of rivals, such as `miprov2`."""
+    """Name in the table of optimizers or of a variant, such as `mipro-light`."""
     student: str
     teacher: str
     """The model that teaches, proposes and reflects."""
@@ -73,7 +99,7 @@ class Line(BaseModel):
     baseline_macro_f1: float | None = None
     baseline_accuracy: float | None = None
     val_score: float | None = None
-    """Of the program that was kept, on `val` and `select` together, on which the rivals validate;
+    """Of the program that was kept, on `val` and `select` together, on which the others validate;
     None if it was not scored on all of them."""
     unparsed_rate: float | None = None
     """Share of test answers from which no label could be read."""
@@ -122,6 +148,13 @@ class Line(BaseModel):
     """By split, over the ids of its examples in order; `test` tells which lines can be paired."""
     versions: dict[str, str] = {}
     commit: str | None = None
+    earlier: Earlier | None = None
+    """Of the lines without answers that the first experiments wrote."""
+
+    @property
+    def where(self) -> Cell:
+        """The cell, from the line's own keys."""
+        return Cell(*(getattr(self, key) for key in Cell._fields))
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -162,7 +195,7 @@ class Results(NamedTuple):
     broken: tuple[Broken, ...]
 
 
-def read_lines(path: Path = RESULTS) -> Results:
+def read_lines(path: Path) -> Results:
     """Return the good lines and the broken ones; both empty if there is no file.
 
     Raises:
@@ -193,7 +226,7 @@ def read_lines(path: Path = RESULTS) -> Results:
     return Results(tuple(found.values()), tuple(broken))
 
 
-def add_line(line: Line, path: Path = RESULTS) -> None:
+def add_line(line: Line, path: Path) -> None:
     """Add a line to the file, whole or not at all; several processes may do so at once.
 
     Raises:

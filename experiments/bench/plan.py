@@ -5,14 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.comparison.cells import (
-    Cell,
-    CompareConfig,
-    ModelFile,
-    TaskFile,
-    model_file,
-    task_file,
-)
+from experiments.bench.cells import Cell
+from experiments.bench.configs import BenchConfig, ModelFile, TaskFile, model_file, task_file
 from pld_dspy.runconfig import RunConfig
 
 RUNS = Path("runs/compare")
@@ -22,7 +16,7 @@ RUNS = Path("runs/compare")
 class Plan:
     """How cells are run: the same for all of them."""
 
-    config: CompareConfig
+    config: BenchConfig
     endpoints: Mapping[str, str]
     """Address by model."""
     alone: bool = True

@@ -2,30 +2,33 @@
 
 import importlib.metadata
 import importlib.util
+import platform
 import time
 from typing import Any
 
 import dspy
 
-from experiments.comparison.archive import Archive, State
-from experiments.comparison.cells import Cell, task_file
-from experiments.comparison.lines import Line, ProgramNote, Status
-from experiments.comparison.meter import BudgetSpentError, Meter, Role, Tape, metered_lm
-from experiments.comparison.plan import Plan, run_config
-from experiments.rivals import Found, Job, Rival
-from experiments.rivals.table import MAX_ERRORS
+from experiments.bench.archive import Archive, State
+from experiments.bench.cells import Cell
+from experiments.bench.configs import task_file
+from experiments.bench.lines import Line, ProgramNote, Status
+from experiments.bench.meter import BudgetSpentError, Meter, Role, Tape, metered_lm
+from experiments.bench.plan import Plan, run_config
+from experiments.optimizers import Found, Job, Optimizer
+from experiments.optimizers.table import MAX_ERRORS
+from pld_dspy.distiller import package_versions
 from pld_dspy.errors import ConfigError, DataError, LeakageError
 from pld_dspy.evaluate import Evaluator
 from pld_dspy.metrics import CorpusMetric, accuracy, macro_f1, metric_by_name
-from pld_dspy.outcome import commit, interval, versions
+from pld_dspy.outcome import commit, interval
 from pld_dspy.prepare import in_turn
 from pld_dspy.runconfig import TracesConfig
 from pld_dspy.runsetup import Loaded, Models, load, make_models
 from pld_dspy.store import StageStore
 from pld_dspy.types import Evaluation
 
-PACKAGES = ("gepa", "litellm", "textgrad")
-"""Besides those that every report of the package names."""
+PACKAGES = ("gepa", "textgrad", "xllamacpp")
+"""Besides those that the package itself names."""
 
 
 def run_cell(cell: Cell, plan: Plan, budget: int | None) -> Line:
@@ -42,7 +45,7 @@ def run_cell(cell: Cell, plan: Plan, budget: int | None) -> Line:
     facts = _facts(cell) | {"budget_calls": budget, "alone": plan.alone}
     try:
         line = _Run(cell, plan, budget, facts).line()
-    except Exception as error:  # noqa: BLE001 - a rival may raise anything, and is reported
+    except Exception as error:  # noqa: BLE001 - an optimizer may raise anything, and is reported
         facts.setdefault("metric", "unknown")
         wall = {"wall_s": time.monotonic() - started}
         line = Line(**{**wall, **facts}, status="failed", error=one_line(error))
@@ -76,10 +79,10 @@ class _Run:
         self.facts = facts
         self.plan = plan
         self.config = plan.config
-        self.rival: Rival = self.config.rival(cell.optimizer)
+        self.optimizer: Optimizer = self.config.optimizer(cell.optimizer)
         self.task = task_file(cell.task)
         self.notes: list[str] = []
-        _check_module(self.rival)
+        _check_module(self.optimizer)
         self.settings = run_config(cell, plan)
         self.loaded = self._load()
         self.metric: CorpusMetric = metric_by_name(self.loaded.task.metric)
@@ -134,7 +137,7 @@ class _Run:
             with dspy.context(
                 lm=student, callbacks=[meter, archive], num_threads=1, max_errors=MAX_ERRORS
             ):
-                found = self.rival.run(job)
+                found = self.optimizer.run(job)
         except BudgetSpentError:
             found, status = self._best(archive), "stopped by budget"
         if meter.stopped and status == "done":
@@ -234,17 +237,17 @@ class _Run:
             )
 
 
-def _check_module(rival: Rival) -> None:
-    if rival.module is None:
+def _check_module(optimizer: Optimizer) -> None:
+    if optimizer.module is None:
         return
     # Not imported here: TextGrad makes a folder for its logs when it is.
-    if importlib.util.find_spec(rival.module) is None:
-        msg = f"{rival.name} needs {rival.module} of the extra `compare`; run `make rivals`"
+    if importlib.util.find_spec(optimizer.module) is None:
+        msg = f"{optimizer.name} needs {optimizer.module} of the extra `compare`; run `make rivals`"
         raise ConfigError(msg)
 
 
 def _versions() -> dict[str, str]:
-    found = versions()
+    found = {"python": platform.python_version()} | package_versions()
     for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)

@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from experiments.comparison.cells import Cell
+from experiments.bench.cells import Cell
 from pld_dspy.errors import ConfigError
 
 REPOSITORY = Path(__file__).parents[2]

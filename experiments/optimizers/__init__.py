@@ -3,13 +3,13 @@
 import importlib
 import pkgutil
 
-from experiments.rivals.table import Found, Job, Rival, by_name, table_of
+from experiments.optimizers.table import Found, Job, Optimizer, table_of
 
-__all__ = ["RIVALS", "Found", "Job", "Rival", "by_name"]
+__all__ = ["OPTIMIZERS", "Found", "Job", "Optimizer"]
 
 _MODULES = [
     importlib.import_module(f"{__name__}.{found.name}")
     for found in pkgutil.iter_modules(__path__)
     if found.name != "table"
 ]
-RIVALS: dict[str, Rival] = table_of([e for module in _MODULES for e in module.ENTRIES])
+OPTIMIZERS: dict[str, Optimizer] = table_of([e for module in _MODULES for e in module.ENTRIES])

@@ -4,7 +4,7 @@ from typing import Any
 
 import dspy
 
-from experiments.rivals.table import Found, Job, Rival
+from experiments.optimizers.table import Found, Job, Optimizer
 from pld_dspy.adapter import DirectAdapter, Wording
 
 SHOTS = 5
@@ -76,15 +76,21 @@ def hand_guidelines(job: Job) -> Found:
 
 
 ENTRIES = (
-    Rival(name="zero-shot", title="Student as given", run=zero_shot, matched=False),
-    Rival(name="student-cot", title="Student, chain of thought", run=student_cot, matched=False),
-    Rival(name="teacher-cot", title="Teacher, chain of thought", run=teacher_cot, matched=False),
-    Rival(name="labeled-few-shot", title="LabeledFewShot (5)", run=labeled_few_shot, matched=False),
-    Rival(
+    Optimizer(name="zero-shot", title="Student as given", run=zero_shot, matched=False),
+    Optimizer(
+        name="student-cot", title="Student, chain of thought", run=student_cot, matched=False
+    ),
+    Optimizer(
+        name="teacher-cot", title="Teacher, chain of thought", run=teacher_cot, matched=False
+    ),
+    Optimizer(
+        name="labeled-few-shot", title="LabeledFewShot (5)", run=labeled_few_shot, matched=False
+    ),
+    Optimizer(
         name="labeled-more-shots",
         title="LabeledFewShot (16)",
         run=labeled_more_shots,
         matched=False,
     ),
-    Rival(name="hand-guidelines", title="Hand guidelines", run=hand_guidelines, matched=False),
+    Optimizer(name="hand-guidelines", title="Hand guidelines", run=hand_guidelines, matched=False),
 )

@@ -2,7 +2,7 @@
 
 import dspy
 
-from experiments.rivals.table import MAX_ERRORS, Found, Job, Rival, rounds
+from experiments.optimizers.table import MAX_ERRORS, Found, Job, Optimizer, rounds
 
 BOOTSTRAPPED = 4
 LABELED = 16
@@ -27,5 +27,5 @@ def random_search(job: Job) -> Found:
 
 
 ENTRIES = (
-    Rival(name="random-search", title="BootstrapFewShot + random search", run=random_search),
+    Optimizer(name="random-search", title="BootstrapFewShot + random search", run=random_search),
 )

@@ -4,8 +4,8 @@ import dspy
 from dspy.teleprompt.infer_rules import InferRules
 from dspy.utils.exceptions import AdapterParseError
 
-from experiments.rivals.demos import BOOTSTRAPPED, LABELED
-from experiments.rivals.table import MAX_ERRORS, Found, Job, Rival, rounds
+from experiments.optimizers.demos import BOOTSTRAPPED, LABELED
+from experiments.optimizers.table import MAX_ERRORS, Found, Job, Optimizer, rounds
 from pld_dspy.models import context_too_long
 
 RULES = 10
@@ -79,6 +79,6 @@ def repaired(job: Job) -> Found:
 
 
 ENTRIES = (
-    Rival(name="infer-rules-shipped", title="InferRules, as shipped", run=shipped),
-    Rival(name="infer-rules-repaired", title="InferRules, repaired", run=repaired),
+    Optimizer(name="infer-rules-shipped", title="InferRules, as shipped", run=shipped),
+    Optimizer(name="infer-rules-repaired", title="InferRules, repaired", run=repaired),
 )

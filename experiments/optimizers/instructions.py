@@ -1,11 +1,11 @@
-"""Rivals that propose instructions: COPRO, MIPROv2, SIMBA and GEPA."""
+"""Optimizers that propose instructions: COPRO, MIPROv2, SIMBA and GEPA."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import dspy
 
-from experiments.rivals.table import MAX_ERRORS, Found, Job, Rival, rounds
+from experiments.optimizers.table import MAX_ERRORS, Found, Job, Optimizer, rounds
 
 MIPRO_SEED = 1_000
 """MIPROv2 takes a seed of 0 for none given, and uses 9."""
@@ -140,10 +140,12 @@ def gepa(job: Job) -> Found:
 
 
 ENTRIES = (
-    Rival(name="copro", title="COPRO", run=copro),
-    Rival(name="mipro-instructions", title="MIPROv2, instructions only", run=mipro_instructions),
-    Rival(name="mipro-light", title="MIPROv2, instructions only, light", run=mipro_light),
-    Rival(name="mipro-demos", title="MIPROv2, with demonstrations", run=mipro_demos),
-    Rival(name="simba", title="SIMBA", run=simba),
-    Rival(name="gepa", title="GEPA", run=gepa),
+    Optimizer(name="copro", title="COPRO", run=copro),
+    Optimizer(
+        name="mipro-instructions", title="MIPROv2, instructions only", run=mipro_instructions
+    ),
+    Optimizer(name="mipro-light", title="MIPROv2, instructions only, light", run=mipro_light),
+    Optimizer(name="mipro-demos", title="MIPROv2, with demonstrations", run=mipro_demos),
+    Optimizer(name="simba", title="SIMBA", run=simba),
+    Optimizer(name="gepa", title="GEPA", run=gepa),
 )

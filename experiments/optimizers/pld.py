@@ -1,17 +1,19 @@
 """PLD and its parts: synthesis alone, with conflict resolution, searched; and what is built on it."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dspy
 
-from experiments.rivals.instructions import gepa_from
-from experiments.rivals.table import SETS_BUDGET, Found, Job, Rival
+from experiments.bench.cells import SETS_BUDGET
+from experiments.optimizers.instructions import gepa_from
+from experiments.optimizers.table import Found, Job, Optimizer
 from pld_dspy.config import PLDConfig
+from pld_dspy.lists import ordered
 from pld_dspy.optimizer import PLD
 from pld_dspy.render import make_candidate, with_prompt
-from pld_dspy.types import Candidate, PredictorResult
+from pld_dspy.types import Candidate, PredictorResult, Rule
 
 WITHOUT_REFINEMENT: Mapping[str, Any] = {"rounds": 0}
 WITHOUT_SEARCH: Mapping[str, Any] = {"trials": 0}
@@ -82,16 +84,30 @@ def searched(job: Job) -> Found:
     return Found(program, _result(program).reason)
 
 
+def all_rules(job: Job) -> Found:
+    """Return the best list before the search, in support order: what the search starts from."""
+    result = _result(_distil(job, search=False, demos=False))
+    made = [candidate for candidate in result.candidates if candidate.rules]
+    if not made:
+        return Found(job.student(), "no rule was made")
+    best = max(made, key=lambda c: (result.score(c.id, "val") or 0.0, -len(c.prompt)))
+    return _asked_with(job, ordered(best.rules, "support"))
+
+
 def random_rules(job: Job) -> Found:
     """Return a random subset of all rules that were made, as long as the list searched without examples."""
     result = _result(_distil(job, demos=False))
     size = len(result.chosen.rules) or min(4, len(result.rules))
     rules = random.Random(job.seed).sample(list(result.rules), min(size, len(result.rules)))
+    note = f"{len(rules)} of {len(result.rules)} rules, drawn with the seed"
+    return _asked_with(job, rules)._replace(note=note)
+
+
+def _asked_with(job: Job, rules: Sequence[Rule]) -> Found:
     student = job.student()
     task = student.predict.signature.instructions
     candidate = make_candidate(task, rules, origin="search")
-    program = with_prompt(student, "predict", candidate.prompt)
-    return Found(program, f"{len(rules)} of {len(result.rules)} rules, drawn with the seed")
+    return Found(with_prompt(student, "predict", candidate.prompt))
 
 
 def as_seed(job: Job) -> Found:
@@ -113,35 +129,22 @@ def _with_rules(result: PredictorResult) -> Candidate | None:
     return max(pool, key=lambda c: result.score(c.id, "val") or 0.0, default=None)
 
 
+_OF_TRACES: Mapping[str, Any] = {"matched": False, "traces": True}
+
 ENTRIES = (
-    Rival(
-        name="pld-clustered",
-        title="PLD, clusters only",
-        run=clustered,
-        matched=False,
-        traces=True,
+    Optimizer(name="pld-clustered", title="PLD, clusters only", run=clustered, **_OF_TRACES),
+    Optimizer(name="pld-refined", title="PLD, conflicts resolved", run=refined, **_OF_TRACES),
+    Optimizer(name="pld-rules", title="PLD, searched, rules only", run=rules_only, **_OF_TRACES),
+    Optimizer(name=SETS_BUDGET, title="PLD, searched", run=searched, **_OF_TRACES),
+    Optimizer(
+        name="random-rules", title="Random subset of the rules", run=random_rules, **_OF_TRACES
     ),
-    Rival(
-        name="pld-refined",
-        title="PLD, conflicts resolved",
-        run=refined,
-        matched=False,
-        traces=True,
+    Optimizer(
+        name="pld-all-rules",
+        title="PLD, all rules in support order",
+        run=all_rules,
+        extra=True,
+        **_OF_TRACES,
     ),
-    Rival(
-        name="pld-rules",
-        title="PLD, searched, rules only",
-        run=rules_only,
-        matched=False,
-        traces=True,
-    ),
-    Rival(name=SETS_BUDGET, title="PLD, searched", run=searched, matched=False, traces=True),
-    Rival(
-        name="random-rules",
-        title="Random subset of the rules",
-        run=random_rules,
-        matched=False,
-        traces=True,
-    ),
-    Rival(name="pld-gepa", title="PLD, then GEPA", run=as_seed, traces=True),
+    Optimizer(name="pld-gepa", title="PLD, then GEPA", run=as_seed, traces=True),
 )

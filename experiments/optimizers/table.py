@@ -1,23 +1,21 @@
 """What an optimizer gets and gives, and the table of all of them."""
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import dspy
 
-from experiments.comparison.meter import Meter, Role
+from experiments.bench.meter import Meter, Role
 from pld_dspy.adapter import Wording
 from pld_dspy.config import PLDConfig
-from pld_dspy.errors import ConfigError, nearest
+from pld_dspy.errors import ConfigError
 from pld_dspy.metrics import CorpusMetric
 from pld_dspy.programs import DirectStudent
 from pld_dspy.tasks import Task
 
-SETS_BUDGET = "pld-searched"
-"""The optimizer whose calls are the budget of the others."""
 MAX_ERRORS = 1_000_000
 """DSPy gives up a whole evaluation after ten errors, and takes that for a score of zero."""
 
@@ -49,7 +47,7 @@ class Job:
 
     @property
     def valset(self) -> list[dspy.Example]:
-        """What a rival validates on: as many labelled examples as PLD has for its choices."""
+        """What the others validate on: as many labelled examples as PLD has for its choices."""
         return [*self.val, *self.select]
 
     @property
@@ -98,7 +96,7 @@ class Found(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rival:
+class Optimizer:
     """One optimizer of the comparison."""
 
     name: str
@@ -109,20 +107,10 @@ class Rival:
     """Whether it may spend a multiple of what PLD spent; False spends what its settings say."""
     traces: bool = False
     """Whether recorded traces can take the place of the teacher's."""
+    extra: bool = False
+    """Whether a config has to name it; `all` leaves it out."""
     module: str | None = None
     """Package of the extra `compare` that it needs."""
-
-
-def by_name(table: Mapping[str, Rival], name: str) -> Rival:
-    """Return the optimizer of that name.
-
-    Raises:
-        ConfigError: There is none; the message gives the nearest name.
-    """
-    if name not in table:
-        msg = f"no optimizer is called {name!r}{nearest(name, table)}"
-        raise ConfigError(msg)
-    return table[name]
 
 
 def rounds(budget: int, *, first: int, each: int, least: int = 1, most: int = 100) -> int:
@@ -134,13 +122,13 @@ def rounds(budget: int, *, first: int, each: int, least: int = 1, most: int = 10
     return max(least, min(most, (budget - first) // max(1, each)))
 
 
-def table_of(entries: Sequence[Rival]) -> dict[str, Rival]:
+def table_of(entries: Sequence[Optimizer]) -> dict[str, Optimizer]:
     """Return the entries by name.
 
     Raises:
         ConfigError: Two have the same name.
     """
-    table: dict[str, Rival] = {}
+    table: dict[str, Optimizer] = {}
     for entry in entries:
         if entry.name in table:
             msg = f"two optimizers are called {entry.name!r}; rename one"

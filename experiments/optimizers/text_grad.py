@@ -8,7 +8,7 @@ from typing import Any
 import dspy
 from dspy.lm15 import Config, Message, Request, Response
 
-from experiments.rivals.table import Found, Job, Rival, rounds
+from experiments.optimizers.table import Found, Job, Optimizer, rounds
 from pld_dspy.render import render_example, with_prompt
 
 BATCH = 3
@@ -126,4 +126,4 @@ def _score(job: Job, prompt: str) -> float:
     return job.corpus_metric([str(e[job.task.label_key]) for e in job.valset], said)
 
 
-ENTRIES = (Rival(name="textgrad", title="TextGrad", run=text_grad, module="textgrad"),)
+ENTRIES = (Optimizer(name="textgrad", title="TextGrad", run=text_grad, module="textgrad"),)

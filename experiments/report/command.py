@@ -1,20 +1,21 @@
-"""The comparison as a page: `python -m experiments.report` writes `experiments/REPORT.md`.
+"""`python -m experiments report CONFIG`: a page with pictures, from the lines of a config alone.
 
-Tables and pictures come from the lines of the results file alone; a cell that the grid has and the
-file has not is shown as missing. The same lines give the same bytes.
+A cell that the config has and the file has not is shown as missing. The same lines give the same
+bytes.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from os.path import relpath
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from matplotlib.figure import Figure
 
-from experiments.comparison import pictures
-from experiments.comparison.lines import RESULTS, read_lines
-from experiments.comparison.page import (
+from experiments.bench.configs import HERE, BenchConfig, cells_of, read_bench, results_file
+from experiments.bench.lines import Results, read_lines
+from experiments.report import pictures
+from experiments.report.page import (
     KINDS,
     Comparison,
     compare,
@@ -24,13 +25,12 @@ from experiments.comparison.page import (
     view_name,
     views,
 )
-from experiments.comparison.tracked import TRACKING_URI, log_report
-from experiments.grids import fill
-from pld_dspy.errors import PLDError, StorageError
+from experiments.report.runs import Runs, picture, runs_of, section, summary
+from experiments.report.tracked import TRACKING_URI, log_report
+from experiments.simulation import command as simulation
+from pld_dspy.errors import ConfigError, PLDError, StorageError
 
-REPORT = Path(__file__).parent / "REPORT.md"
-README = REPORT.parents[1] / "README.md"
-PICTURES = Path(__file__).parent / "results" / "compare"
+ROOT = HERE.parent
 
 _DRAW = {
     "bars": pictures.bars,
@@ -40,93 +40,148 @@ _DRAW = {
 }
 
 
+def report(
+    config: Annotated[
+        Path | None, typer.Argument(help="A TOML file of experiments/configs; none: all pages.")
+    ] = None,
+    results: Annotated[Path | None, typer.Option(help="Another file of lines.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Another page to write.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--pictures", help="Another folder of its pictures.")
+    ] = None,
+    mlflow: Annotated[bool, typer.Option(help="Log a comparison to MLflow.")] = True,
+    tracking_uri: Annotated[str, typer.Option(help="Store of the runs.")] = TRACKING_URI,
+) -> None:
+    """Write the report of a config with its pictures, and log it."""
+    uri = tracking_uri if mlflow else None
+    try:
+        if config is not None:
+            _report(config, read_bench(config), (results, report, folder), uri)
+            return
+        if any((results, report, folder)):
+            msg = "--results, --report and --pictures are for one config; name it"
+            raise ConfigError(msg)
+        for path in sorted((HERE / "configs").glob("*.toml")):
+            if "[[grid]]" in path.read_text(encoding="utf-8") and read_bench(path).page:
+                _report(path, read_bench(path), (None, None, None), uri)
+        fill_places("simulation", lambda _: _simulated())
+    except PLDError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+
+
+def _report(
+    path: Path, config: BenchConfig, others: Sequence[Path | None], uri: str | None
+) -> None:
+    name = config.results or path.stem
+    own = (
+        results_file(path, config),
+        HERE / (config.page or f"results/{name}.md"),
+        HERE / "results" / name,
+    )
+    lines, target, folder = (other or mine for other, mine in zip(others, own, strict=True))
+    found, cells = read_lines(lines), cells_of(config)
+    earlier = runs_of(found.lines, cells)
+    rest = [line for line in found.lines if line.earlier is None]
+    comparison = None
+    if rest or not earlier.found:
+        wanted = [cell for cell in cells if cell not in earlier.found]
+        comparison = compare(Results(tuple(rest), found.broken), wanted)
+    # Only the config's own lines and page are what README and docs tell of.
+    place = "" if any(others) else config.place
+    write_report(comparison, target, folder, earlier=earlier, place=place)
+    if comparison is not None and uri is not None:
+        typer.echo(
+            f"MLflow run {log_report(comparison, target, folder, tracking_uri=uri)} in {uri}"
+        )
+    told = [] if comparison is None else [*comparison.broken, *headline(comparison)]
+    for line in (*told, str(target)):
+        typer.echo(line)
+
+
 def write_report(
-    comparison: Comparison, report: Path, folder: Path, *, readme: Path | None = None
+    comparison: Comparison | None,
+    report: Path,
+    folder: Path,
+    *,
+    earlier: Runs | None = None,
+    place: str = "",
 ) -> None:
     """Write the page, and its pictures into `folder`; pictures of views that are gone are removed.
 
     Args:
-        comparison: What was found.
+        comparison: What was found; None where all lines are of the first experiments.
         report: The page.
         folder: Of its pictures.
-        readme: A page whose place `compare` gets the verdicts and the overview.
+        earlier: The runs of the first experiments, which come first on the page.
+        place: Of the summary in README and docs.
 
     Raises:
         StorageError: A file cannot be written.
-        DataError: The readme has no such place.
     """
     try:
-        pictures = _write(comparison, report, folder)
-        if readme is not None:
-            fill(readme, "compare", readme_section(comparison, _seen_from(readme, pictures)))
+        report.parent.mkdir(parents=True, exist_ok=True)
+        texts, told = [], []
+        if earlier is not None and earlier.found:
+            address = _draw_runs(earlier, report.with_suffix(".png"))
+            texts.append(section(earlier, report.stem, address))
+            told.append(lambda _: summary(earlier))
+        if comparison is not None:
+            paths = _draw(comparison, folder)
+            texts.append(page(comparison, _seen_from(report, paths)))
+            told.append(lambda other: readme_section(comparison, _seen_from(other, paths)))
+        report.write_text("\n".join(texts), encoding="utf-8")
+        if place:
+            fill_places(place, lambda other: "\n\n".join(make(other) for make in told))
     except OSError as error:
         msg = f"{error.filename} cannot be written: {error.strerror}; make room or name another"
         raise StorageError(msg) from error
 
 
-def _write(comparison: Comparison, report: Path, folder: Path) -> dict[str, Path]:
+def fill_places(name: str, text: Callable[[Path], str]) -> None:
+    """Put a text between `<!-- name:start -->` and `<!-- name:end -->` of each page that has them.
+
+    Args:
+        name: Of the place.
+        text: Makes the text for a page; links are relative to it.
+    """
+    start, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
+    for other in (ROOT / "README.md", HERE / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
+        whole = other.read_text(encoding="utf-8") if other.exists() else ""
+        head, begun, rest = whole.partition(start)
+        _, ended, tail = rest.partition(end)
+        if begun and ended:
+            other.write_text(f"{head}{start}\n{text(other)}\n{end}{tail}", encoding="utf-8")
+
+
+def _draw(comparison: Comparison, folder: Path) -> dict[str, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     for kind in KINDS:
         for old in folder.glob(f"{kind}-*.png"):
             old.unlink()
-    report.parent.mkdir(parents=True, exist_ok=True)
     paths = {}
     for view, panels in views(comparison).items():
         for kind, draw in _DRAW.items():
-            title = f"{KINDS[kind]}: {view_name(panels)}"
             path = folder / f"{kind}-{view}.png"
-            _save(draw(panels, title), path)
+            figure = draw(panels, f"{KINDS[kind]}: {view_name(panels)}")
+            # The name of the drawing software has its version in it; without it the bytes stay the same.
+            figure.savefig(path, dpi=110, metadata={"Software": None})
             paths[f"{kind}-{view}"] = path
-    report.write_text(page(comparison, _seen_from(report, paths)), encoding="utf-8")
     return paths
+
+
+def _draw_runs(earlier: Runs, path: Path) -> str | None:
+    figure = picture(earlier)
+    if figure is None:
+        return None
+    figure.savefig(path, dpi=110)
+    return path.name
 
 
 def _seen_from(page: Path, paths: Mapping[str, Path]) -> dict[str, str]:
     return {name: Path(relpath(path, page.parent)).as_posix() for name, path in paths.items()}
 
 
-def expected_cells(grid: Path) -> list[str]:
-    """Return the names of the cells of a comparison's config.
-
-    Raises:
-        ConfigError: The config cannot be read or used.
-    """
-    # Only here, because the optimizers come with it, and a report needs none of them.
-    from experiments.comparison.cells import cells_of, read_compare
-
-    return [cell.name for cell in cells_of(read_compare(grid))]
-
-
-def _save(figure: Figure, path: Path) -> None:
-    # The name of the drawing software has its version in it; without it the bytes stay the same.
-    figure.savefig(path, dpi=110, metadata={"Software": None})
-
-
-def main(
-    results: Annotated[Path, typer.Option(help="Lines of the comparison.")] = RESULTS,
-    grid: Annotated[
-        Path | None, typer.Option(help="Settings of the grid, to know what is missing.")
-    ] = None,
-    report: Annotated[Path, typer.Option(help="Page to write.")] = REPORT,
-    folder: Annotated[Path, typer.Option("--pictures", help="Folder of its pictures.")] = PICTURES,
-    mlflow: Annotated[bool, typer.Option(help="Log the report to MLflow.")] = True,
-    tracking_uri: Annotated[str, typer.Option(help="Store of the runs.")] = TRACKING_URI,
-) -> None:
-    """Write the report and its pictures, and log them."""
-    try:
-        comparison = compare(read_lines(results), expected_cells(grid) if grid else ())
-        own = report == REPORT and results == RESULTS
-        write_report(comparison, report, folder, readme=README if own else None)
-        if mlflow:
-            run = log_report(comparison, report, folder, tracking_uri=tracking_uri)
-            typer.echo(f"MLflow run {run} in {tracking_uri}")
-    except PLDError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from error
-    for line in (*comparison.broken, *headline(comparison)):
-        typer.echo(line)
-    typer.echo(str(report))
-
-
-if __name__ == "__main__":
-    typer.run(main)
+def _simulated() -> str:
+    lines = simulation.RESULTS.read_text(encoding="utf-8").splitlines()
+    return simulation.summary([json.loads(line) for line in lines if line.strip()])

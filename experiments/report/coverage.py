@@ -3,12 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from experiments.comparison.lines import Line
-from experiments.comparison.statistics import is_ours
-from pld_dspy.errors import DataError
+from experiments.bench.cells import OWN, Cell
+from experiments.bench.lines import Line
+from experiments.report.statistics import is_ours
 
-OWN = "own"
-"""Budget of the cells that spend nothing or set the budget; they stand in every table."""
 RECORDED = "recorded"
 _RANDOM_RULES = "random-rules"
 """No variant of PLD, but its rules are made from traces, too."""
@@ -30,68 +28,26 @@ class Setting(NamedTuple):
         return any(line.traces == self.traces and line.budget in budgets for line in lines)
 
 
-class CellName(NamedTuple):
-    """The parts of a cell's name, in its order."""
-
-    task: str
-    optimizer: str
-    student: str
-    teacher: str
-    traces: str
-    split_by: str
-    seed: int
-    budget: str
-
-
 class Gap(NamedTuple):
     """A cell without a score."""
 
-    cell: CellName
+    cell: Cell
     state: str
     """`missing`, or `failed: ` and the error, or that its line has no answers."""
 
 
-def cell_name(text: str) -> CellName:
-    """Return the parts of a cell's name.
-
-    Raises:
-        DataError: It has not eight parts, or its seed is no number.
-    """
-    parts = text.split("/")
-    if len(parts) != len(CellName._fields) or not parts[6].isdigit():
-        msg = f"cell {text!r} is not {'/'.join(CellName._fields)}; give eight parts, seed a number"
-        raise DataError(msg)
-    task, optimizer, student, teacher, traces, split_by, seed, budget = parts
-    return CellName(task, optimizer, student, teacher, traces, split_by, int(seed), budget)
-
-
-def name_of(line: Line) -> CellName:
-    """Return the parts of the name of a line's cell, from its keys."""
-    return CellName(
-        line.task,
-        line.optimizer,
-        line.student,
-        line.teacher,
-        line.traces,
-        line.split_by,
-        line.seed,
-        line.budget,
-    )
-
-
-def gaps(lines: Iterable[Line], expected: Iterable[str] = ()) -> list[Gap]:
+def gaps(lines: Iterable[Line], expected: Iterable[Cell] = ()) -> list[Gap]:
     """Return the cells without a score: failed, without answers, or expected and without a line."""
-    known = {name_of(line): line for line in lines}
+    known = {line.where: line for line in lines}
     found = [
         Gap(cell, f"failed: {line.error}" if line.score is None else "no answers in its line")
         for cell, line in known.items()
         if line.score is None or not line.said
     ]
-    wanted = {cell_name(text) for text in expected}
-    return sorted(found + [Gap(cell, "missing") for cell in wanted - known.keys()])
+    return sorted(found + [Gap(cell, "missing") for cell in set(expected) - known.keys()])
 
 
-def tables_of(cells: Iterable[CellName]) -> dict[Setting, frozenset[CellName]]:
+def tables_of(cells: Iterable[Cell]) -> dict[Setting, frozenset[Cell]]:
     """Return the cells of each table, the settings sorted.
 
     An optimizer that uses no traces stands in the tables of both kinds. Those whose rules are made
@@ -105,7 +61,7 @@ def tables_of(cells: Iterable[CellName]) -> dict[Setting, frozenset[CellName]]:
     for key, cell in placed:
         budgets.setdefault(key, set()).add(cell.budget)
         shared.setdefault(key[2:], set()).add(cell.budget)
-    found: dict[Setting, set[CellName]] = {}
+    found: dict[Setting, set[Cell]] = {}
     for key, cell in placed:
         named = budgets[key] - {OWN} or shared[key[2:]] - {OWN} or {OWN}
         for budget in named if cell.budget == OWN else {cell.budget}:
@@ -114,14 +70,14 @@ def tables_of(cells: Iterable[CellName]) -> dict[Setting, frozenset[CellName]]:
     return {setting: frozenset(found[setting]) for setting in sorted(found)}
 
 
-def _placed(cells: Sequence[CellName]) -> list[tuple[tuple[str, ...], CellName]]:
+def _placed(cells: Sequence[Cell]) -> list[tuple[tuple[str, ...], Cell]]:
     """Return each cell under the task, student, teacher, traces and split where it stands."""
     traced = {cell.optimizer for cell in cells if cell.traces == RECORDED}
     kinds: dict[tuple[str, ...], set[str]] = {}
     for cell in cells:
         place = (cell.task, cell.student, cell.teacher, cell.split_by)
         kinds.setdefault(place, set()).add(cell.traces)
-    placed: list[tuple[tuple[str, ...], CellName]] = []
+    placed: list[tuple[tuple[str, ...], Cell]] = []
     for cell in cells:
         place = (cell.task, cell.student, cell.teacher, cell.split_by)
         name = cell.optimizer

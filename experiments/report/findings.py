@@ -5,10 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from experiments.comparison.coverage import OWN, Setting, name_of
-from experiments.comparison.lines import Line
-from experiments.comparison.resampling import SeedAnswers
-from experiments.comparison.statistics import (
+from experiments.bench.cells import OWN
+from experiments.bench.lines import Line
+from experiments.report.coverage import Setting
+from experiments.report.resampling import SeedAnswers
+from experiments.report.statistics import (
     GIVEN,
     OURS,
     REFERENCES,
@@ -169,13 +170,13 @@ def budget_shares(lines: Iterable[Line]) -> list[float]:
     """
     every = scored(lines)
     paid = {
-        name_of(line): line.student_calls + line.teacher_calls
+        line.where: line.student_calls + line.teacher_calls
         for line in every
         if line.optimizer == OURS and line.student_calls and line.teacher_calls is not None
     }
     found = []
     for line in every:
-        spent = paid.get(name_of(line)._replace(optimizer=OURS, budget=OWN))
+        spent = paid.get(line.where.pays)
         if line.budget != OWN and line.budget_calls is not None and spent:
             found.append(line.budget_calls / (int(line.budget.removeprefix("x")) * spent))
     return sorted(found)

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from experiments.comparison.coverage import Setting
-from experiments.comparison.statistics import OURS, REFERENCES, Standing, is_ours
+from experiments.report.coverage import Setting
+from experiments.report.statistics import OURS, REFERENCES, Standing, is_ours
 
 _OURS, _VARIANTS = "#0072B2", ("#56B4E9", "#1B9AAA", "#7A5CC9", "#3D5A80")
 _RIVAL = "#E3A857"

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from experiments.comparison import tables
-from experiments.comparison.coverage import RECORDED, Gap, Setting, gaps, name_of, tables_of
-from experiments.comparison.findings import Fall, Standoff, budget_shares, falls, reasons, standoff
-from experiments.comparison.lines import Line, Results
-from experiments.comparison.looks import Panel
-from experiments.comparison.resampling import RESAMPLES, SEED
-from experiments.comparison.statistics import (
+from experiments.bench.cells import Cell
+from experiments.bench.lines import Line, Results
+from experiments.report import method, tables
+from experiments.report.coverage import RECORDED, Gap, Setting, gaps, tables_of
+from experiments.report.findings import Fall, Standoff, falls, reasons, standoff
+from experiments.report.looks import Panel
+from experiments.report.statistics import (
     OURS,
     REFERENCES,
     Standing,
@@ -18,7 +18,7 @@ from experiments.comparison.statistics import (
     is_ours,
     standings,
 )
-from experiments.comparison.why import why_section
+from experiments.report.why import why_section
 
 KINDS = {
     "bars": "Score on test, with 95% intervals",
@@ -45,18 +45,15 @@ class Comparison:
     falls: tuple[Fall, ...]
 
 
-def compare(results: Results, expected: Iterable[str] = ()) -> Comparison:
+def compare(results: Results, expected: Iterable[Cell] = ()) -> Comparison:
     """Return all that the report needs.
 
     Args:
         results: The good lines and the broken ones.
-        expected: Names of the cells that there should be; others than these are shown too.
-
-    Raises:
-        DataError: An expected name is no cell name.
+        expected: The cells that there should be; others than these are shown too.
     """
     without = gaps(results.lines, expected)
-    by_name = {name_of(line): line for line in results.lines}
+    by_name = {line.where: line for line in results.lines}
     cells = tables_of([*by_name, *(gap.cell for gap in without if gap.cell not in by_name)])
     found, varied, lacking = {}, {}, {}
     for setting, members in cells.items():
@@ -152,12 +149,7 @@ def page(comparison: Comparison, pictures: Mapping[str, str]) -> str:
     parts = ["# Comparison of prompt optimizers", _intro(comparison), _claim(comparison)]
     parts += [why_section(reasons(comparison.checks, comparison.found, comparison.falls))]
     parts += [_results(comparison, pictures), _varied(comparison), _below(comparison)]
-    parts += [
-        _missing(comparison),
-        _paper(),
-        _method(comparison.lines),
-        _provenance(comparison.lines),
-    ]
+    parts += [_missing(comparison), *method.sections(comparison.lines)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -283,72 +275,6 @@ def _missing(comparison: Comparison) -> str:
         listed = "\n".join(f"- {tables.plain(line)}" for line in comparison.broken)
         text += ("\n\n" if text else "") + f"## Lines that cannot be read\n\n{listed}"
     return text
-
-
-def _paper() -> str:
-    return (
-        "## As the paper reports, not run here\n\nAnother student (Gemma-3 4B), other splits and prompts, "
-        "no intervals: these figures cannot be set against the tables above. LoRA was not run.\n\n"
-        f"{tables.paper_table()}"
-    )
-
-
-def _method(lines: Sequence[Line]) -> str:
-    shares = budget_shares(lines)
-    matched = (
-        f" What a matched cell might call, over its multiple of what {OURS} called: {shares[0]:.2f} to "
-        f"{shares[-1]:.2f} in these lines."
-        if shares
-        else ""
-    )
-    listed = [
-        "Macro-F1 is the mean F1 over the gold labels; an answer that cannot be read is wrong, and so "
-        "is a test example on which the program crashed; their number stands in the tables.",
-        f"Intervals are 95% percentile intervals of {RESAMPLES} resamples (seed {SEED}). A resample draws "
-        "seeds with replacement and, within each drawn seed, its test examples with replacement; the score "
-        "is the mean over the drawn seeds. With one seed only examples are drawn, so the interval says "
-        "nothing of other seeds. With few seeds the part that comes from seeds is too narrow, by the factor "
-        "(seeds - 1) / seeds in the variance.",
-        "Differences are paired: the same seeds and examples are drawn for both. Only seeds that both have, "
-        "with the same test examples, count.",
-        "Ranks are by the mean score over the seeds that an optimizer has, which its row counts. "
-        "Near first: the interval of the first minus this one, on common seeds, reaches 0. Choosing the "
-        "first by its score favours it a little.",
-        "McNemar's test is exact and two-sided, on the answers of all common seeds together, against "
-        f"{OURS}. It takes answers as independent; where seeds share test examples, it is too sure. Holm's "
-        "correction is over the rivals of one table that are no variant of PLD.",
-        f"A table of budget `x1` or `x3` holds the cells that might make that many times the calls of {OURS}, "
-        "and those that spend nothing or set the budget. An optimizer that uses no traces stands in the "
-        f"tables of both kinds of traces; its budget is then that of {OURS} with the teacher's traces.{matched}",
-        "Seconds are what passed while a cell ran, and are the mean over the cells that ran with no other cell "
-        "beside them; calls and tokens do not depend on that.",
-        "Validation minus test: the score of the kept program on `val` and `select` together, minus its "
-        "test score.",
-        "Requests to break even: the input and output tokens of the search, of all models, divided by the "
-        "tokens that one answer saves against the teacher with chain of thought. Empty where an answer's "
-        "output tokens are not in the lines, or nothing is saved. A token of either model counts the same.",
-    ]
-    return "## How the numbers were made\n\n" + "\n".join(f"- {line}" for line in listed)
-
-
-def _provenance(lines: Sequence[Line]) -> str:
-    versions: dict[str, set[str]] = {}
-    for line in lines:
-        for package, version in line.versions.items():
-            versions.setdefault(package, set()).add(version)
-    listed = [
-        f"commits: {_all(f'`{line.commit}`' for line in lines if line.commit)}",
-        "versions: " + (", ".join(f"{k} {_all(v)}" for k, v in sorted(versions.items())) or "-"),
-        f"students: {_all(line.student for line in lines)}",
-        f"teachers: {_all(line.teacher for line in lines)}",
-        f"seeds: {', '.join(map(str, sorted({line.seed for line in lines}))) or '-'}",
-    ]
-    text = "## Where the numbers come from\n\n" + "\n".join(f"- {line}" for line in listed)
-    return f"{text}\n\n{tables.digest_table(lines)}"
-
-
-def _all(values: Iterable[str]) -> str:
-    return ", ".join(sorted(set(values))) or "-"
 
 
 def _runs_of_ours(comparison: Comparison) -> int:

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.comparison.looks import Look, Panel, bar_colour, looks
-from experiments.comparison.statistics import (
+from experiments.report.looks import Look, Panel, bar_colour, looks
+from experiments.report.statistics import (
     GIVEN,
     OURS,
     REFERENCES,
@@ -16,7 +16,7 @@ from experiments.comparison.statistics import (
     mean_of,
     seconds_of,
 )
-from experiments.comparison.tables import name
+from experiments.report.tables import name
 from pld_dspy.front import Point, pareto
 from pld_dspy.plot_style import GREY, INK, figure_title, metric_name, styled, wrap
 

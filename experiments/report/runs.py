@@ -1,140 +1,221 @@
-"""Tables and a picture of `experiments/results/first.jsonl`, and of nothing else.
+"""Tables and a picture of the first experiments, whose lines hold intervals and no answers."""
 
-`python -m experiments.first_report` writes the picture and fills the marked places of the README
-and of `experiments/README.md`. A run without a line is shown as missing. Scores are
-macro-F1, for LogiQA accuracy.
-"""
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
 
-import json
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from statistics import mean
-from typing import Any
+from matplotlib.figure import Figure
+from scipy.stats import t as student_t
 
-import typer
-
-from experiments.first import RESULTS, Run, grid
-from experiments.grids import fill
-from pld_dspy.errors import DataError
+from experiments.bench.cells import Cell
+from experiments.bench.lines import Earlier, Line
+from experiments.report.tables import NONE, interval, signed, table
 from pld_dspy.plots import BeforeAfter, before_after_figure
 from pld_dspy.types import Interval
 
-ROOT = Path(__file__).parent.parent
-PICTURE = Path(__file__).parent / "results" / "first.png"
 
-Line = Mapping[str, Any]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A line with what its experiment wrote in the place of answers."""
 
+    line: Line
+    found: Earlier
 
-def read_lines(path: Path = RESULTS) -> dict[str, Line]:
-    """Return the lines by run name.
-
-    Raises:
-        DataError: A line is not a JSON object with a `run`; the line number is named.
-    """
-    found: dict[str, Line] = {}
-    if not path.exists():
-        return found
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            line = json.loads(text)
-            found[line["run"]] = line
-        except (ValueError, KeyError, TypeError) as error:
-            msg = f"{path}, line {number} is no result ({error}); mend or remove it"
-            raise DataError(msg) from error
-    return found
+    @property
+    def delta(self) -> Interval | None:
+        """The score minus that of what it was compared with."""
+        return _bounded(self.found.delta, self.found.delta_ci95)
 
 
-def table(runs: Iterable[Run], lines: Mapping[str, Line]) -> str:
-    """Return a Markdown table with one row a run."""
-    rows = [
-        "| task, split | student | traces | seed | test n | as given | PLD | change [95%] "
-        "| unreadable before, after | prompt tokens | rules |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+Column = Callable[[Run], str | None]
+"""The text of a column of the table; None where the run has none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runs:
+    """The runs of one experiment."""
+
+    cells: tuple[Cell, ...]
+    """Those that its config has; the ones without a run are missing."""
+    found: Mapping[Cell, Run]
+
+
+def runs_of(lines: Iterable[Line], cells: Iterable[Cell]) -> Runs:
+    """Return the runs of the lines that have no answers, and the cells that have no line."""
+    every = {line.where: line for line in lines}
+    found = {at: Run(line=line, found=line.earlier) for at, line in every.items() if line.earlier}
+    planned = [cell for cell in cells if cell in found or cell not in every]
+    return Runs(cells=tuple(dict.fromkeys([*planned, *found])), found=found)
+
+
+def section(runs: Runs, name: str, address: str | None) -> str:
+    """Return the part of the page that shows the runs, with the address of their picture."""
+    parts = [
+        f"# {name}",
+        "Made by earlier states of the package, which kept intervals and no answers; the commits are in "
+        "the lines. Intervals are 95% bootstrap intervals over test examples, those of changes are "
+        "paired; means over searches have theirs by Student's t.",
+        summary(runs),
+        runs_table(runs),
     ]
-    for run in runs:
-        head = f"| {run.task}, {_split(run)} | {_short(run.student)} | {run.traces} | {run.seed} "
-        line = lines.get(run.name)
-        rows.append(head + ("| missing | | | | | | |" if line is None else _cells(line)))
-    return "\n".join(rows)
+    if address is not None:
+        parts.append(f"![Score before and after, with 95% intervals, for each run]({address})")
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def summary(lines: Mapping[str, Line]) -> str:
-    """Return a Markdown table with one row for each task, split, student and kind of traces.
+def runs_table(runs: Runs) -> str:
+    """Return one row a cell; a column that is empty in every row is left out."""
+    shown = {
+        head: column for head, column in _COLUMNS.items() if any(map(column, runs.found.values()))
+    }
+    rows = []
+    for cell in runs.cells:
+        row = [f"{cell.task}, {_split(cell)}", _short(cell.student), cell.traces, cell.optimizer]
+        run = runs.found.get(cell)
+        told = ["missing"] if run is None else [column(run) or NONE for column in shown.values()]
+        rows.append([*row, str(cell.seed), *told, *[""] * (len(shown) - len(told))])
+    return table(["task, split", "student", "traces", "optimizer", "seed", *shown], rows)
 
-    Rows without any run are counted in a last line; the full table names each missing run.
-    """
-    groups: dict[tuple[str, str, str, str], list[Run]] = {}
-    for run in grid():
-        groups.setdefault((run.task, _split(run), run.student, run.traces), []).append(run)
-    rows = [
-        "| task, split | student | traces | seeds | as given | PLD | change, by seed |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+
+def summary(runs: Runs) -> str:
+    """Return what the runs come to, for README and docs; nothing for those of wordings."""
+    kinds = {run.found.experiment for run in runs.found.values()}
+    if "search" in kinds:
+        return _searches(runs)
+    return _changes(runs) if "first" in kinds else ""
+
+
+def _changes(runs: Runs) -> str:
+    """Return one row a task, split, student and kind of traces that has a run."""
+    groups: dict[tuple[str, ...], list[Run | None]] = {}
+    for cell in runs.cells:
+        key = (f"{cell.task}, {_split(cell)}", _short(cell.student), cell.traces)
+        groups.setdefault(key, []).append(runs.found.get(cell))
+    rows = []
+    for key, members in groups.items():
+        found = [run for run in members if run is not None]
+        deltas = [d for run in found if (d := run.delta) is not None]
+        before = [run.line.baseline_score for run in found if run.line.baseline_score is not None]
+        if deltas:
+            after = mean(run.line.score or 0.0 for run in found)
+            told = ", ".join(f"{d.estimate:+.2f} [{d.low:+.2f}, {d.high:+.2f}]" for d in deltas)
+            seeds = f"{len(found)} of {len(members)}"
+            rows.append([*key, seeds, f"{mean(before):.3f}", f"{after:.3f}", told])
+    head = ["task, split", "student", "traces", "seeds", "as given", "PLD", "change, by seed"]
+    missing = sum(cell not in runs.found for cell in runs.cells)
+    text = f"\n\n{missing} of {len(runs.cells)} planned runs are missing so far." if missing else ""
+    return table(head, rows) + text
+
+
+def picture(runs: Runs) -> Figure | None:
+    """Return the score before and after each run; None where no run has both intervals."""
+    rows = []
+    for cell in (cell for cell in runs.cells if cell in runs.found):
+        run = runs.found[cell]
+        before = _bounded(run.line.baseline_score, run.found.baseline_ci95)
+        after = _bounded(run.line.score, run.line.ci95)
+        if before is not None and after is not None:
+            name = f"{cell.task}, {_split(cell)}\n{_short(cell.student)}, {cell.traces}, seed {cell.seed}"
+            rows.append(BeforeAfter(name=name, before=before, after=after, metric=run.line.metric))
+    return before_after_figure(rows) if rows else None
+
+
+def _searches(runs: Runs) -> str:
+    """Return what the raced searches come to, each against all rules on the same test examples."""
+    found = runs.found
+    both = [
+        (found[every], found[cell])
+        for cell in runs.cells
+        if cell.pays == cell
+        and cell in found
+        and (every := cell._replace(optimizer=found[cell].found.against)) in found
     ]
-    for (task, split, student, traces), runs in groups.items():
-        found = [lines[run.name] for run in runs if run.name in lines]
-        head = f"| {task}, {split} | {_short(student)} | {traces} | {len(found)} of {len(runs)} |"
-        if not found:
-            continue
-        deltas = ", ".join(
-            f"{line['delta']:+.2f} [{line['delta_ci95'][0]:+.2f}, {line['delta_ci95'][1]:+.2f}]"
-            for line in found
-        )
-        before = mean(line["baseline"] for line in found)
-        after = mean(line["compiled"] for line in found)
-        rows.append(f"{head} {before:.3f} | {after:.3f} | {deltas} |")
-    runs_done = sum(run.name in lines for run in grid())
-    total = sum(1 for _ in grid())
-    missing = f"\n\n{total - runs_done} of {total} planned runs are missing so far."
-    return "\n".join(rows) + (missing if runs_done < total else "")
-
-
-def _cells(line: Line) -> str:
-    low, high = line["delta_ci95"]
-    return (
-        f"| {line['test_n']} | {line['baseline']:.3f} | {line['compiled']:.3f} "
-        f"| {line['delta']:+.3f} [{low:+.3f}, {high:+.3f}] "
-        f"| {line['unparsed_rate_baseline']:.1%}, {line['unparsed_rate_compiled']:.1%} "
-        f"| {line['prompt_tokens']:.0f} | {line['rules']} |"
+    deltas = [delta for _, run in both if (delta := run.delta) is not None]
+    if not deltas:
+        return "No search was made so far."
+    tokens = mean((s.line.prompt_tokens or 0) / (e.line.prompt_tokens or 1) for e, s in both)
+    kept = mean((s.found.rules or 0) / (e.found.rules or 1) for e, s in both)
+    calls, full = (
+        sum(getattr(run.found, key) or 0 for _, run in both)
+        for key in ("search_calls", "search_full_calls")
     )
+    lines = [
+        f"Over {len(both)} searches the searched list changes the test score by "
+        f"{mean(d.estimate for d in deltas):+.3f} in the mean against all rules in support order: "
+        f"better by more than noise in {sum(d.low > 0 for d in deltas)}, worse by more than noise in "
+        f"{sum(d.high < 0 for d in deltas)}. It keeps {kept:.0%} of the rules, at {tokens:.0%} of the "
+        f"tokens a call, and the search took {calls / full:.0%} of the calls of full scoring."
+    ]
+    told = [run for _, run in both if run.found.select_score is not None]
+    if len(told) > 1:
+        held_out, seen = (
+            signed(mean_interval([getattr(r.found, key) - (r.line.score or 0.0) for r in told]))
+            for key in ("select_score", "search_score")
+        )
+        lines.append(
+            f"Mean of selection score less test score: {held_out}; of validation score less test "
+            f"score: {seen}."
+        )
+    missing = [cell.name for cell in runs.cells if cell not in found]
+    if missing:
+        lines.append(f"Missing so far: {', '.join(missing)}.")
+    return "\n\n".join(lines)
 
 
-def _split(run: Run) -> str:
-    if run.split == "group":
+def mean_interval(values: Sequence[float]) -> Interval:
+    """Return the mean with its 95% interval by Student's t; at least two values."""
+    middle = mean(values)
+    reach = float(student_t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
+    return Interval(estimate=middle, low=middle - reach, high=middle + reach)
+
+
+def _bounded(value: float | None, bounds: tuple[float, float] | None) -> Interval | None:
+    if value is None or bounds is None:
+        return None
+    return Interval(estimate=value, low=bounds[0], high=bounds[1])
+
+
+def _number(value: float | None, form: str) -> str | None:
+    return None if value is None else format(value, form)
+
+
+def _score(run: Run) -> str | None:
+    found = _bounded(run.line.score, run.line.ci95)
+    return None if found is None else interval(found)
+
+
+def _unreadable(run: Run) -> str | None:
+    rates = (run.found.unparsed_rate_baseline, run.line.unparsed_rate)
+    known = [f"{rate:.1%}" for rate in rates if rate is not None]
+    return ", ".join(known) or None
+
+
+def _calls(run: Run) -> str | None:
+    found = run.found
+    if found.search_full_calls is None:
+        return None
+    return f"{found.search_calls} of {found.search_full_calls}"
+
+
+_COLUMNS: dict[str, Column] = {
+    "test n": lambda run: str(run.line.test_n),
+    "as given": lambda run: _number(run.line.baseline_score, ".3f"),
+    "score [95%]": _score,
+    "change [95%]": lambda run: None if run.delta is None else signed(run.delta),
+    "unreadable before, after": _unreadable,
+    "prompt tokens": lambda run: _number(run.line.prompt_tokens, ".0f"),
+    "rules": lambda run: _number(run.found.rules, "d"),
+    "calls of the search": _calls,
+    "val": lambda run: _number(run.found.search_score, ".3f"),
+    "select": lambda run: _number(run.found.select_score, ".3f"),
+}
+
+
+def _split(cell: Cell) -> str:
+    if cell.split_by == "group":
         return "unseen targets"
-    return "random items" if run.task == "stereoset" else "official splits"
+    return "random items" if cell.task.startswith("stereoset") else "official splits"
 
 
 def _short(student: str) -> str:
     return student.rsplit("-", 1)[-1].upper()
-
-
-def _picture(lines: Mapping[str, Line]) -> None:
-    rows = [
-        BeforeAfter(
-            name=f"{run.task}, {_split(run)}\n{_short(run.student)}, {run.traces}, seed {run.seed}",
-            before=_interval(lines[run.name], "baseline"),
-            after=_interval(lines[run.name], "compiled"),
-            metric=lines[run.name]["metric"],
-        )
-        for run in grid()
-        if run.name in lines
-    ]
-    before_after_figure(rows).savefig(PICTURE, dpi=110)
-
-
-def _interval(line: Line, which: str) -> Interval:
-    low, high = line[f"{which}_ci95"]
-    return Interval(estimate=line[which], low=low, high=high)
-
-
-def main() -> None:
-    """Write the picture and the tables."""
-    lines = read_lines()
-    _picture(lines)
-    fill(ROOT / "README.md", "results", summary(lines))
-    fill(ROOT / "experiments" / "README.md", "results", table(grid(), lines))
-    typer.echo(f"{len(lines)} of {len(list(grid()))} runs; {PICTURE}")
-
-
-if __name__ == "__main__":
-    typer.run(main)

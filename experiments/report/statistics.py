@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from statistics import mean
 from typing import Literal, NamedTuple
 
-from experiments.comparison.lines import Line
-from experiments.comparison.resampling import SeedAnswers, interval_over_seeds, paired_over_seeds
+from experiments.bench.cells import SETS_BUDGET
+from experiments.bench.lines import Line
+from experiments.report.resampling import SeedAnswers, interval_over_seeds, paired_over_seeds
 from pld_dspy.metrics import accuracy, macro_f1, metric_by_name
 from pld_dspy.stats import PairedResult, holm, mcnemar
 from pld_dspy.types import Interval
 
-OURS = "pld-searched"
+OURS = SETS_BUDGET
 """The variant of PLD that the claim is about."""
 VARIANTS = (OURS, "pld-rules", "pld-clustered", "pld-refined", "pld-gepa")
 """The variants of PLD that are compared with the rivals; others vary a setting, in a table apart."""

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from experiments.comparison.coverage import OWN, Gap, Setting
-from experiments.comparison.findings import Fall, Standoff
-from experiments.comparison.lines import Line
-from experiments.comparison.statistics import (
+from experiments.bench.lines import Line
+from experiments.report.coverage import OWN, Gap, Setting
+from experiments.report.findings import Fall, Standoff
+from experiments.report.statistics import (
     GIVEN,
     OURS,
     REFERENCES,
@@ -33,13 +33,6 @@ _NAMES = {
     "student-cot": "student with chain of thought",
     TEACHER: "teacher with chain of thought",
 }
-
-PAPER = (
-    ("StereoSet", "macro-F1", "0.57", "0.75", "0.89", "0.87", "0.90"),
-    ("Contract-NLI", "macro-F1", "0.67", "0.70", "0.76", "0.74", "0.83"),
-    ("LogiQA", "accuracy", "0.67", NONE, "0.67", "0.69", "0.70"),
-)
-"""Gemma-3 4B: zero-shot, 5-shot, LoRA, TextGrad and PLD, as the paper's main table has them."""
 
 
 def name(optimizer: str) -> str:
@@ -133,7 +126,7 @@ def summary_table(found: Mapping[Setting, Sequence[Standing]]) -> str:
         cells = []
         for setting in found:
             mean = scores.get((optimizer, setting))
-            text = "missing" if mean is None else _interval(mean)
+            text = "missing" if mean is None else interval(mean)
             if mean is not None and mean.estimate == best[setting]:
                 text = f"**{text}**"
             cells.append(text + few.get((optimizer, setting), ""))
@@ -201,7 +194,7 @@ def gap_table(without: Iterable[Gap]) -> str:
     for gap in without:
         cell = gap.cell
         if gap.state != "missing":
-            rows.append(["/".join(map(str, cell)), plain(gap.state)])
+            rows.append([cell.name, plain(gap.state)])
             continue
         setting = Setting(*(getattr(cell, part) for part in Setting._fields))
         missing.setdefault(setting, {}).setdefault(cell.optimizer, []).append(cell.seed)
@@ -214,33 +207,10 @@ def gap_table(without: Iterable[Gap]) -> str:
     return table(["cell", "state"], rows)
 
 
-def paper_table() -> str:
-    """Return the paper's own figures."""
-    head = ["Gemma-3 4B", "metric", "zero-shot", "5-shot", "LoRA", "TextGrad", "PLD"]
-    return table(head, [list(row) for row in PAPER])
-
-
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return rows of Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def digest_table(lines: Iterable[Line]) -> str:
-    """Return size and content hash of the splits, one row a task, kind of split and seed."""
-    groups: dict[tuple[str, str, int], list[Line]] = {}
-    for line in lines:
-        groups.setdefault((line.task, line.split_by, line.seed), []).append(line)
-    rows = []
-    for (task, split, seed), own in sorted(groups.items()):
-        digests: dict[str, set[str]] = {}
-        for line in own:
-            for part, digest in line.digests.items():
-                digests.setdefault(part, set()).add(f"`{digest[:12]}`")
-        told = "; ".join(f"{part} {', '.join(sorted(d))}" for part, d in sorted(digests.items()))
-        sizes = sorted({line.test_n for line in own if line.score is not None})
-        rows.append([task, split, str(seed), ", ".join(map(str, sizes)) or NONE, told or NONE])
-    return table(["task", "split", "seed", "test n", "digests"], rows)
 
 
 def plain(text: str) -> str:
@@ -258,8 +228,8 @@ def _standing_row(standing: Standing, without: set[int]) -> list[str]:
         str(standing.rank or NONE),
         name(standing.optimizer) + (" †" if stopped else ""),
         f"{len(standing.seeds)} of {planned}",
-        _interval(standing.score),
-        _interval(other),
+        interval(standing.score),
+        interval(other),
         signed(standing.vs_given.delta if standing.vs_given else None),
         signed(standing.vs_ours.delta if standing.vs_ours else None),
         _p_values(standing),
@@ -285,7 +255,8 @@ def _answer_tokens(standing: Standing | None) -> float | None:
     return mean_of(answer_tokens(line) for line in standing.lines)
 
 
-def _interval(found: Interval) -> str:
+def interval(found: Interval) -> str:
+    """Return a value with its interval."""
     return f"{found.estimate:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from experiments.comparison.coverage import Setting
-from experiments.comparison.page import Comparison
-from experiments.comparison.statistics import (
+from experiments.report.coverage import Setting
+from experiments.report.page import Comparison
+from experiments.report.statistics import (
     Standing,
     compile_tokens,
     is_ablation,

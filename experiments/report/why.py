@@ -3,8 +3,8 @@
 import html
 from collections.abc import Iterable
 
-from experiments.comparison.findings import Evidence
-from experiments.comparison.tables import name, plain, table
+from experiments.report.findings import Evidence
+from experiments.report.tables import name, plain, table
 
 
 def why_section(found: Iterable[Evidence]) -> str:

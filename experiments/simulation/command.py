@@ -1,6 +1,6 @@
 """The search against a simulated student whose best list is known: what it finds, and what it asks.
 
-`python -m experiments.simulation` makes 20 repetitions, each with another student, and writes one
+`python -m experiments simulate` makes 20 repetitions, each with another student, and writes one
 JSON line for each repetition and arm to `experiments/results/simulation.jsonl`. All arms may try
 60 lists on the same 100 validation examples, and start from the student as given and from all rules
 in support order.
@@ -17,7 +17,7 @@ import optuna
 import typer
 from rich.progress import track
 
-from experiments.simulated import SimulatedStudent
+from experiments.simulation.students import SimulatedStudent
 from pld_dspy.contest import Contest
 from pld_dspy.metrics import macro_f1
 from pld_dspy.outcome import commit
@@ -26,7 +26,7 @@ from pld_dspy.space import Hints, RuleList
 from pld_dspy.studies import quiet
 from pld_dspy.trials import Tried
 
-RESULTS = Path(__file__).parent / "results" / "simulation.jsonl"
+RESULTS = Path(__file__).parents[1] / "results" / "simulation.jsonl"
 TRIALS = 60
 EXAMPLES = 100
 ARMS: Mapping[str, Mapping[str, Any]] = {
@@ -116,7 +116,3 @@ def main(
         lines.extend(line | {"commit": commit()} for line in repetition(seed))
     RESULTS.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     typer.echo(summary(lines))
-
-
-if __name__ == "__main__":
-    typer.run(main)

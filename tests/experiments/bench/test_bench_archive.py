@@ -4,8 +4,8 @@ import dspy
 import pytest
 
 from compare_runs import TASK
-from experiments.comparison.archive import Archive, State
-from experiments.comparison.meter import Meter, Tape, metered_lm
+from experiments.bench.archive import Archive, State
+from experiments.bench.meter import Meter, Tape, metered_lm
 from fakes import fake_lm
 from keyword_runs import TEST, VAL, Colour, Student
 from pld_dspy.metrics import accuracy

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-import experiments.comparison.cells as cells
+import experiments.bench.cells as cells
 from compare_runs import World
-from experiments.comparison.cells import (
+from experiments.bench.cells import (
     OWN,
     Cell,
     CompareConfig,
@@ -15,9 +15,9 @@ from experiments.comparison.cells import (
     read_compare,
     task_file,
 )
-from experiments.comparison.lines import Line
-from experiments.rivals import RIVALS
-from experiments.rivals.table import SETS_BUDGET, Found, Rival, table_of
+from experiments.bench.lines import Line
+from experiments.optimizers import RIVALS
+from experiments.optimizers.table import SETS_BUDGET, Found, Rival, table_of
 from pld_dspy.errors import ConfigError
 
 CONFIGS = sorted((Path(cells.__file__).parents[1] / "configs").glob("*.toml"))

@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 import experiments.compare as command
 from compare_runs import World
-from experiments.comparison.cells import Cell
-from experiments.comparison.lines import Line, add_line, read_lines
-from experiments.comparison.workers import run_here, run_on_ray
-from experiments.rivals.table import SETS_BUDGET
+from experiments.bench.cells import Cell
+from experiments.bench.lines import Line, add_line, read_lines
+from experiments.bench.workers import run_here, run_on_ray
+from experiments.optimizers.table import SETS_BUDGET
 from pld_dspy.errors import ConfigError
 
 try:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from experiments.comparison.lines import Line, add_line, read_lines
+from experiments.bench.lines import Line, add_line, read_lines
 
 CELL = "stereoset/gepa/small/large/teacher/item/0/x1"
 FACTS = dict(

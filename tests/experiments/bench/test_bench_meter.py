@@ -3,7 +3,7 @@
 import dspy
 import pytest
 
-from experiments.comparison.meter import BudgetSpentError, Meter, Tape, metered_lm, role_of
+from experiments.bench.meter import BudgetSpentError, Meter, Tape, metered_lm, role_of
 from fakes import fake_lm
 from keyword_runs import TRAIN, Colour, Student
 from pld_dspy.programs import DirectStudent

@@ -7,10 +7,10 @@ import pytest
 from dspy.utils.exceptions import LMInvalidRequestError
 
 from compare_runs import OWN, PING, PLD_SETTINGS, TASK, Cell, World
-from experiments.comparison.plan import run_config
-from experiments.comparison.run_cell import one_line
-from experiments.rivals import RIVALS
-from experiments.rivals.table import Found, Rival
+from experiments.bench.plan import run_config
+from experiments.bench.run_cell import one_line
+from experiments.optimizers import RIVALS
+from experiments.optimizers.table import Found, Rival
 from pld_dspy.runsetup import load
 
 BUDGET = 130
@@ -237,7 +237,7 @@ def test_infer_rules_has_more_candidates_where_its_budget_is_larger(world, monke
         def compile(self, student, **_):
             return student
 
-    monkeypatch.setattr("experiments.rivals.infer_rules.RepairedInferRules", Recorded)
+    monkeypatch.setattr("experiments.optimizers.infer_rules.RepairedInferRules", Recorded)
     for budget in (300, 900, 2700):
         assert run(world, "infer-rules-repaired", budget).error is None
 

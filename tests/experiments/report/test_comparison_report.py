@@ -10,15 +10,15 @@ from typer.testing import CliRunner
 
 from comparison_lines import LABELS, cell, failed, line, write
 from experiments import report
-from experiments.comparison.coverage import cell_name, gaps, name_of, tables_of
-from experiments.comparison.findings import budget_shares, reasons
-from experiments.comparison.lines import ProgramNote, Results
-from experiments.comparison.looks import Panel, looks
-from experiments.comparison.page import compare, headline, page, views
-from experiments.comparison.pictures import bars, latency, mean_curve
-from experiments.comparison.statistics import GIVEN, OURS, TEACHER
-from experiments.comparison.tables import paper_table
-from experiments.comparison.tracked import EXPERIMENT, log_report
+from experiments.report.coverage import cell_name, gaps, name_of, tables_of
+from experiments.report.findings import budget_shares, reasons
+from experiments.bench.lines import ProgramNote, Results
+from experiments.report.looks import Panel, looks
+from experiments.report.page import compare, headline, page, views
+from experiments.report.pictures import bars, latency, mean_curve
+from experiments.report.statistics import GIVEN, OURS, TEACHER
+from experiments.report.tables import paper_table
+from experiments.report.tracked import EXPERIMENT, log_report
 from pld_dspy.errors import DataError
 
 app = Typer()

@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comparison_lines import LABELS, answers, line
-from experiments.comparison.resampling import (
+from experiments.report.resampling import (
     SeedAnswers,
     _draws,
     interval_over_seeds,
     paired_over_seeds,
 )
-from experiments.comparison.statistics import (
+from experiments.report.statistics import (
     GIVEN,
     OURS,
     TEACHER,

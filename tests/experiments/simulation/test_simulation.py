@@ -6,7 +6,7 @@ from statistics import mean
 
 import pytest
 
-from experiments.simulation import RESULTS, repetition, summary
+from experiments.simulation.command import RESULTS, repetition, summary
 
 
 def test_a_short_search_closes_most_of_the_gap_with_part_of_the_calls():
