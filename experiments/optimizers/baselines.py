@@ -76,21 +76,10 @@ def hand_guidelines(job: Job) -> Found:
 
 
 ENTRIES = (
-    Optimizer(name="zero-shot", title="Student as given", run=zero_shot, matched=False),
-    Optimizer(
-        name="student-cot", title="Student, chain of thought", run=student_cot, matched=False
-    ),
-    Optimizer(
-        name="teacher-cot", title="Teacher, chain of thought", run=teacher_cot, matched=False
-    ),
-    Optimizer(
-        name="labeled-few-shot", title="LabeledFewShot (5)", run=labeled_few_shot, matched=False
-    ),
-    Optimizer(
-        name="labeled-more-shots",
-        title="LabeledFewShot (16)",
-        run=labeled_more_shots,
-        matched=False,
-    ),
-    Optimizer(name="hand-guidelines", title="Hand guidelines", run=hand_guidelines, matched=False),
+    Optimizer(name="zero-shot", run=zero_shot, matched=False),
+    Optimizer(name="student-cot", run=student_cot, matched=False),
+    Optimizer(name="teacher-cot", run=teacher_cot, matched=False),
+    Optimizer(name="labeled-few-shot", run=labeled_few_shot, matched=False),
+    Optimizer(name="labeled-more-shots", run=labeled_more_shots, matched=False),
+    Optimizer(name="hand-guidelines", run=hand_guidelines, matched=False),
 )

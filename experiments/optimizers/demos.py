@@ -26,6 +26,4 @@ def random_search(job: Job) -> Found:
     return Found(optimizer.compile(job.student(), trainset=job.shuffled, valset=job.valset))
 
 
-ENTRIES = (
-    Optimizer(name="random-search", title="BootstrapFewShot + random search", run=random_search),
-)
+ENTRIES = (Optimizer(name="random-search", run=random_search),)

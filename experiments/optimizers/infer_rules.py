@@ -79,6 +79,6 @@ def repaired(job: Job) -> Found:
 
 
 ENTRIES = (
-    Optimizer(name="infer-rules-shipped", title="InferRules, as shipped", run=shipped),
-    Optimizer(name="infer-rules-repaired", title="InferRules, repaired", run=repaired),
+    Optimizer(name="infer-rules-shipped", run=shipped),
+    Optimizer(name="infer-rules-repaired", run=repaired),
 )

@@ -140,12 +140,10 @@ def gepa(job: Job) -> Found:
 
 
 ENTRIES = (
-    Optimizer(name="copro", title="COPRO", run=copro),
-    Optimizer(
-        name="mipro-instructions", title="MIPROv2, instructions only", run=mipro_instructions
-    ),
-    Optimizer(name="mipro-light", title="MIPROv2, instructions only, light", run=mipro_light),
-    Optimizer(name="mipro-demos", title="MIPROv2, with demonstrations", run=mipro_demos),
-    Optimizer(name="simba", title="SIMBA", run=simba),
-    Optimizer(name="gepa", title="GEPA", run=gepa),
+    Optimizer(name="copro", run=copro),
+    Optimizer(name="mipro-instructions", run=mipro_instructions),
+    Optimizer(name="mipro-light", run=mipro_light),
+    Optimizer(name="mipro-demos", run=mipro_demos),
+    Optimizer(name="simba", run=simba),
+    Optimizer(name="gepa", run=gepa),
 )

@@ -132,19 +132,11 @@ def _with_rules(result: PredictorResult) -> Candidate | None:
 _OF_TRACES: Mapping[str, Any] = {"matched": False, "traces": True}
 
 ENTRIES = (
-    Optimizer(name="pld-clustered", title="PLD, clusters only", run=clustered, **_OF_TRACES),
-    Optimizer(name="pld-refined", title="PLD, conflicts resolved", run=refined, **_OF_TRACES),
-    Optimizer(name="pld-rules", title="PLD, searched, rules only", run=rules_only, **_OF_TRACES),
-    Optimizer(name=SETS_BUDGET, title="PLD, searched", run=searched, **_OF_TRACES),
-    Optimizer(
-        name="random-rules", title="Random subset of the rules", run=random_rules, **_OF_TRACES
-    ),
-    Optimizer(
-        name="pld-all-rules",
-        title="PLD, all rules in support order",
-        run=all_rules,
-        extra=True,
-        **_OF_TRACES,
-    ),
-    Optimizer(name="pld-gepa", title="PLD, then GEPA", run=as_seed, traces=True),
+    Optimizer(name="pld-clustered", run=clustered, **_OF_TRACES),
+    Optimizer(name="pld-refined", run=refined, **_OF_TRACES),
+    Optimizer(name="pld-rules", run=rules_only, **_OF_TRACES),
+    Optimizer(name=SETS_BUDGET, run=searched, **_OF_TRACES),
+    Optimizer(name="random-rules", run=random_rules, **_OF_TRACES),
+    Optimizer(name="pld-all-rules", run=all_rules, extra=True, **_OF_TRACES),
+    Optimizer(name="pld-gepa", run=as_seed, traces=True),
 )

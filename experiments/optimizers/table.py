@@ -100,8 +100,6 @@ class Optimizer:
     """One optimizer of the comparison."""
 
     name: str
-    title: str
-    """For tables and pictures."""
     run: Callable[[Job], Found]
     matched: bool = True
     """Whether it may spend a multiple of what PLD spent; False spends what its settings say."""

@@ -126,4 +126,4 @@ def _score(job: Job, prompt: str) -> float:
     return job.corpus_metric([str(e[job.task.label_key]) for e in job.valset], said)
 
 
-ENTRIES = (Optimizer(name="textgrad", title="TextGrad", run=text_grad, module="textgrad"),)
+ENTRIES = (Optimizer(name="textgrad", run=text_grad, module="textgrad"),)

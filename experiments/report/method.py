@@ -21,17 +21,12 @@ def sections(lines: Sequence[Line]) -> list[str]:
     return [_paper(), _method(lines), _provenance(lines)]
 
 
-def paper_table() -> str:
-    """Return the paper's own figures."""
-    head = ["Gemma-3 4B", "metric", "zero-shot", "5-shot", "LoRA", "TextGrad", "PLD"]
-    return table(head, [list(row) for row in PAPER])
-
-
 def _paper() -> str:
+    head = ["Gemma-3 4B", "metric", "zero-shot", "5-shot", "LoRA", "TextGrad", "PLD"]
     return (
         "## As the paper reports, not run here\n\nAnother student (Gemma-3 4B), other splits and prompts, "
         "no intervals: these figures cannot be set against the tables above. LoRA was not run.\n\n"
-        f"{paper_table()}"
+        f"{table(head, PAPER)}"
     )
 
 

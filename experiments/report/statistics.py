@@ -44,8 +44,6 @@ class Standing:
     """Minus the student as given, in metric units."""
     vs_ours: PairedResult | None = None
     """Minus PLD's searched list, on the seeds that both have."""
-    common_seeds: int = 0
-    """Seeds on which `vs_ours` rests."""
     mcnemar_p: float | None = None
     """Exact, on the pooled answers of the common seeds, against PLD's searched list."""
     holm_p: float | None = None
@@ -225,7 +223,6 @@ def _standing(optimizer: str, lines: Sequence[Line], ours: Sequence[Line]) -> St
         accuracy=scores[accuracy.name],
         vs_given=difference(metric, given),
         vs_ours=difference(metric, against),
-        common_seeds=len(against),
         mcnemar_p=pooled_mcnemar(against),
     )
 

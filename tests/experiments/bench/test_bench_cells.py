@@ -4,23 +4,23 @@ from pathlib import Path
 
 import pytest
 
-import experiments.bench.cells as cells
+import experiments.bench.configs as configs
 from compare_runs import World
-from experiments.bench.cells import (
-    OWN,
-    Cell,
-    CompareConfig,
+from experiments.bench.cells import OWN, SETS_BUDGET, Cell
+from experiments.bench.configs import (
+    BenchConfig,
     budget_of,
     cells_of,
-    read_compare,
+    read_bench,
+    results_file,
     task_file,
 )
 from experiments.bench.lines import Line
-from experiments.optimizers import RIVALS
-from experiments.optimizers.table import SETS_BUDGET, Found, Rival, table_of
+from experiments.optimizers import OPTIMIZERS, Found, Optimizer
+from experiments.optimizers.table import table_of
 from pld_dspy.errors import ConfigError
 
-CONFIGS = sorted((Path(cells.__file__).parents[1] / "configs").glob("*.toml"))
+CONFIGS = sorted((Path(configs.__file__).parents[1] / "configs").glob("*.toml"))
 GRID = {"tasks": ["keywords"], "students": ["small"], "teachers": ["large"]}
 CELL = Cell("keywords", "gepa", "small", "large", "teacher", "item", 0, "x3")
 
@@ -31,7 +31,7 @@ def world(tmp_path, monkeypatch):
 
 
 def config(**settings):
-    return CompareConfig(**{"grid": [GRID], **settings})
+    return BenchConfig(**{"grid": [GRID], **settings})
 
 
 def write(folder, text):
@@ -44,16 +44,18 @@ def write(folder, text):
     "path", [p for p in CONFIGS if "[[grid]]" in p.read_text("utf-8")], ids=lambda path: path.stem
 )
 def test_every_config_of_the_repository_can_be_read_and_has_cells(path):
-    found = cells_of(read_compare(path))
+    found = cells_of(read_bench(path))
 
     assert found
     assert len(found) == len({cell.name for cell in found})
 
 
 def test_the_quick_config_holds_every_optimizer_once():
-    found = cells_of(read_compare(next(p for p in CONFIGS if p.stem == "quick")))
+    found = cells_of(read_bench(next(p for p in CONFIGS if p.stem == "quick")))
 
-    assert sorted(cell.optimizer for cell in found) == sorted(RIVALS)
+    assert sorted(cell.optimizer for cell in found) == sorted(
+        name for name, optimizer in OPTIMIZERS.items() if not optimizer.extra
+    )
 
 
 @pytest.mark.parametrize(
@@ -71,9 +73,17 @@ def test_a_cell_is_named_by_its_parts_and_found_by_its_name():
     assert Cell.named(CELL.name) == CELL
 
 
-def test_a_name_of_another_shape_is_refused():
-    with pytest.raises(ConfigError, match=r"'gepa/0' names no cell; a name is task/optimizer/"):
-        Cell.named("gepa/0")
+@pytest.mark.parametrize("name", ["gepa/0", "a/b/c/d/e/f/zero/x1"])
+def test_a_name_of_another_shape_is_refused(name):
+    with pytest.raises(ConfigError, match=f"'{name}' names no cell; a name is task/optimizer/"):
+        Cell.named(name)
+
+
+def test_a_config_tells_the_file_of_its_lines():
+    named, unnamed = config(results="compare"), config()
+
+    assert results_file(Path("full.toml"), named).name == "compare.jsonl"
+    assert results_file(Path("quick.toml"), unnamed).name == "quick.jsonl"
 
 
 def test_cells_that_set_a_budget_come_first_and_are_added(world):
@@ -117,7 +127,7 @@ def test_a_variant_is_an_optimizer_with_other_settings(world):
     task = task_file("keywords")
 
     assert [cell.optimizer for cell in cells_of(found)] == ["pld-eps", "pld-refined"]
-    assert found.rival("pld-eps") is RIVALS["pld-refined"]
+    assert found.optimizer("pld-eps") is OPTIMIZERS["pld-refined"]
     assert found.pld_settings(task, "pld-eps").clusters.eps == 0.2
     assert found.pld_settings(task, "pld-refined").clusters.eps == "auto"
     assert found.pld_settings(task, "pld-eps").search.trials == 5
@@ -177,7 +187,7 @@ def test_a_wrong_config_is_told_in_one_line(world, tmp_path, text, problem):
     if text is not None:
         write(tmp_path, text)
     with pytest.raises(ConfigError) as refused:
-        read_compare(path)
+        read_bench(path)
 
     assert problem in str(refused.value)
     assert str(refused.value).startswith(str(path))
@@ -185,6 +195,6 @@ def test_a_wrong_config_is_told_in_one_line(world, tmp_path, text, problem):
 
 
 def test_two_optimizers_of_one_name_are_refused():
-    entry = Rival(name="same", title="Same", run=lambda job: Found(job.student()))
+    entry = Optimizer(name="same", run=lambda job: Found(job.student()))
     with pytest.raises(ConfigError, match="two optimizers are called 'same'"):
         table_of([entry, entry])

@@ -1,5 +1,6 @@
 """The command of the comparison: what it skips, what it records, and how it spreads over machines."""
 
+import os
 import re
 import sys
 import time
@@ -8,12 +9,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-import experiments.compare as command
+import experiments.bench.command as command
 from compare_runs import World
-from experiments.bench.cells import Cell
+from experiments.__main__ import app
+from experiments.bench.cells import SETS_BUDGET, Cell
 from experiments.bench.lines import Line, add_line, read_lines
 from experiments.bench.workers import run_here, run_on_ray
-from experiments.optimizers.table import SETS_BUDGET
 from pld_dspy.errors import ConfigError
 
 try:
@@ -59,12 +60,14 @@ class Command:
         for one in cells:
             self.ran.append(one)
             begun(one, logs / "log")
-            done = self(*arguments(one)[3:])
+            module, name, _, *options = arguments(one)[1:]
+            assert (module, name) == ("experiments", "run")
+            done = self(*options)
             ended(one, None if done.exit_code == 0 else "it died")
 
     def __call__(self, *options):
         paths = ["--results", str(self.results), "--runs", str(self.runs)]
-        return CliRunner().invoke(command.app, [str(self.config), *paths, *options])
+        return CliRunner().invoke(app, ["run", str(self.config), *paths, *options])
 
     @property
     def lines(self):
@@ -262,7 +265,8 @@ def test_every_line_arrives_once_though_a_machine_is_lost(tmp_path, monkeypatch)
     from ray.cluster_utils import Cluster
 
     # Workers import this module by its name.
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    here = Path(__file__)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here.parent), str(here.parents[2])]))
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     lost = cluster.add_node(num_cpus=1)

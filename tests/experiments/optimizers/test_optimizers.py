@@ -9,8 +9,7 @@ from dspy.utils.exceptions import LMInvalidRequestError
 from compare_runs import OWN, PING, PLD_SETTINGS, TASK, Cell, World
 from experiments.bench.plan import run_config
 from experiments.bench.run_cell import one_line
-from experiments.optimizers import RIVALS
-from experiments.optimizers.table import Found, Rival
+from experiments.optimizers import OPTIMIZERS, Found, Optimizer
 from pld_dspy.runsetup import load
 
 BUDGET = 130
@@ -22,13 +21,13 @@ def world(tmp_path, monkeypatch):
 
 
 def present(name):
-    module = RIVALS[name].module
+    module = OPTIMIZERS[name].module
     if module is not None and importlib.util.find_spec(module) is None:
         pytest.skip(f"{module} is not installed; `make rivals` installs it")
 
 
 def run(world, name, budget=BUDGET, **settings):
-    return world.run(name, budget if RIVALS[name].matched else None, **settings)
+    return world.run(name, budget if OPTIMIZERS[name].matched else None, **settings)
 
 
 def of_test(world):
@@ -37,7 +36,7 @@ def of_test(world):
     return [example.text for example in splits.test]
 
 
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_it_runs_and_the_meter_counts_what_the_models_count(world, name):
     present(name)
     line = run(world, name)
@@ -56,7 +55,7 @@ def test_it_runs_and_the_meter_counts_what_the_models_count(world, name):
         assert not [p for p in world.teacher.prompts if any(text in p for text in texts)]
 
 
-@pytest.mark.parametrize("name", [name for name in RIVALS if not name.endswith("-cot")])
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if not name.endswith("-cot")])
 def test_every_optimizer_asks_in_the_wording_of_the_task(world, name):
     present(name)
     world.word_task("sentence")
@@ -69,7 +68,7 @@ def test_every_optimizer_asks_in_the_wording_of_the_task(world, name):
     assert not any("(answer with one of: " in prompt for prompt in asked)
 
 
-@pytest.mark.parametrize("name", [name for name in RIVALS if RIVALS[name].matched])
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if OPTIMIZERS[name].matched])
 def test_the_budget_stops_it_and_the_best_so_far_is_tested(world, name):
     present(name)
     line = run(world, name, budget=30)
@@ -92,7 +91,7 @@ def test_a_search_that_is_stopped_keeps_what_it_had_found(world, monkeypatch):
                 program(**example.inputs())
         return Found(program)
 
-    monkeypatch.setitem(RIVALS, "gepa", replace(RIVALS["gepa"], run=wander))
+    monkeypatch.setitem(OPTIMIZERS, "gepa", replace(OPTIMIZERS["gepa"], run=wander))
     line = run(world, "gepa", budget=60)
 
     assert line.status == "stopped by budget"
@@ -113,7 +112,7 @@ def test_an_optimizer_that_swallows_the_stop_is_stopped_all_the_same(world, monk
         program.predict.signature = program.predict.signature.with_instructions("Too late.")
         return Found(program)
 
-    monkeypatch.setitem(RIVALS, "gepa", replace(RIVALS["gepa"], run=deaf))
+    monkeypatch.setitem(OPTIMIZERS, "gepa", replace(OPTIMIZERS["gepa"], run=deaf))
     line = run(world, "gepa", budget=5)
 
     assert (line.status, line.student_calls) == ("stopped by budget", 5)
@@ -142,7 +141,7 @@ def leak(job):
     ],
 )
 def test_an_optimizer_that_fails_has_an_error_and_no_score(world, monkeypatch, bad, error):
-    monkeypatch.setitem(RIVALS, "gepa", replace(RIVALS["gepa"], run=bad))
+    monkeypatch.setitem(OPTIMIZERS, "gepa", replace(OPTIMIZERS["gepa"], run=bad))
     line = run(world, "gepa")
 
     assert (line.status, line.score, line.macro_f1) == ("failed", None, None)
@@ -246,8 +245,8 @@ def test_infer_rules_has_more_candidates_where_its_budget_is_larger(world, monke
 
 
 def test_a_missing_package_names_what_installs_it(world, monkeypatch):
-    missing = Rival(name="gepa", title="X", run=crash, module="no_such_package")
-    monkeypatch.setitem(RIVALS, "gepa", missing)
+    missing = Optimizer(name="gepa", run=crash, module="no_such_package")
+    monkeypatch.setitem(OPTIMIZERS, "gepa", missing)
 
     assert run(world, "gepa").error == (
         "gepa needs no_such_package of the extra `compare`; run `make rivals`"

@@ -1,32 +1,31 @@
 """The report on lines that were never run: what is missing, what failed, what does not hold."""
 
 import html
+import json
 
 import mlflow
 import numpy as np
 import pytest
-from typer import Typer
 from typer.testing import CliRunner
 
 from comparison_lines import LABELS, cell, failed, line, write
-from experiments import report
-from experiments.report.coverage import cell_name, gaps, name_of, tables_of
-from experiments.report.findings import budget_shares, reasons
+from experiments.__main__ import app
+from experiments.bench.cells import Cell
 from experiments.bench.lines import ProgramNote, Results
+from experiments.report import command
+from experiments.report.coverage import gaps, tables_of
+from experiments.report.findings import budget_shares, reasons
 from experiments.report.looks import Panel, looks
 from experiments.report.page import compare, headline, page, views
 from experiments.report.pictures import bars, latency, mean_curve
 from experiments.report.statistics import GIVEN, OURS, TEACHER
-from experiments.report.tables import paper_table
 from experiments.report.tracked import EXPERIMENT, log_report
-from pld_dspy.errors import DataError
 
-app = Typer()
-app.command()(report.main)
+MODELS = {"student": "qwen2.5-coder-0.5b", "teacher": "qwen2.5-coder-1.5b"}
 
 
 def compared(*lines, expected=(), broken=()):
-    return compare(Results(tuple(lines), tuple(broken)), expected)
+    return compare(Results(tuple(lines), tuple(broken)), map(Cell.named, expected))
 
 
 def text(*lines, **keys):
@@ -38,10 +37,25 @@ def rows(markdown, start):
     return [row for row in markdown.splitlines() if row.startswith(f"| {start} |")]
 
 
-def wins():
-    return [line(OURS, rate=0.9, seed=s) for s in range(2)] + [
-        line(n, rate=r, seed=s) for n, r in (("gepa", 0.6), ("copro", 0.5)) for s in range(2)
-    ]
+def wins(**keys):
+    rates = ((OURS, 0.9), ("gepa", 0.6), ("copro", 0.5))
+    return [line(n, rate=r, seed=s, **keys) for n, r in rates for s in range(2)]
+
+
+def reported(folder, lines, *optimizers, broken=()):
+    """What the command says, and the page it writes, of lines and a config with two seeds."""
+    grid = {"tasks": ["stereoset"], "optimizers": optimizers, "seeds": [0, 1]}
+    grid |= {f"{role}s": [model] for role, model in MODELS.items()}
+    config, page = folder / "grid.toml", folder / "R.md"
+    config.write_text(
+        "[[grid]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in grid.items()),
+        encoding="utf-8",
+    )
+    results = write(folder / "compare.jsonl", lines, broken=broken)
+    paths = ["--results", results, "--report", page, "--pictures", folder / "pictures"]
+    out = CliRunner().invoke(app, ["report", str(config), "--no-mlflow", *map(str, paths)])
+    assert out.exit_code == 0, out.output
+    return out.output, page.read_text(encoding="utf-8")
 
 
 def loses():
@@ -241,13 +255,14 @@ def test_a_setting_without_any_line_is_in_the_tables():
     assert f"| {name} | missing: gepa (seed 0) |" in found
 
 
-def test_the_readme_gets_the_verdicts_and_the_overview(tmp_path):
+def test_the_readme_gets_the_verdicts_and_the_overview(tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "ROOT", tmp_path)
     readme = tmp_path / "README.md"
     readme.write_text("before <!-- compare:start -->old<!-- compare:end --> after", "utf-8")
     recorded = line(OURS, traces="recorded", rate=0.7)
     found = compared(*wins(), recorded, line(GIVEN, rate=0.4, budget="own"))
     folder = tmp_path / "docs" / "pictures"
-    report.write_report(found, tmp_path / "docs" / "REPORT.md", folder, readme=readme)
+    command.write_report(found, tmp_path / "docs" / "REPORT.md", folder, place="compare")
     written = readme.read_text("utf-8")
 
     assert written.startswith("before <!-- compare:start -->\n- **Holds:** ")
@@ -266,16 +281,11 @@ def test_the_readme_gets_the_verdicts_and_the_overview(tmp_path):
 
 
 def test_a_broken_line_is_named_and_the_rest_is_kept(tmp_path):
-    lines = write(tmp_path / "compare.jsonl", wins(), broken=["{half", '{"cell": "x"}'])
-    out = CliRunner().invoke(
-        app,
-        ["--results", str(lines), "--report", str(tmp_path / "R.md"), "--no-mlflow",
-         "--pictures", str(tmp_path / "pictures")],
-    )  # fmt: skip
-    written = (tmp_path / "R.md").read_text(encoding="utf-8")
+    said, written = reported(
+        tmp_path, wins(**MODELS), OURS, "gepa", "copro", broken=["{half", '{"cell": "x"}']
+    )
 
-    assert out.exit_code == 0, out.output
-    assert "line 2 cannot be read and is left out: not JSON" in out.output
+    assert "line 2 cannot be read and is left out: not JSON" in said
     assert "- line 3 cannot be read and is left out" in written
     assert (
         "Cells with a score: 6; failed: 0; missing: 0. Lines of the results file that cannot be read: 2."
@@ -283,17 +293,11 @@ def test_a_broken_line_is_named_and_the_rest_is_kept(tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", ["stereoset/gepa", "a/b/c/d/e/f/zero/x1"])
-def test_an_expected_cell_that_is_no_cell_is_refused(name):
-    with pytest.raises(DataError, match="eight parts"):
-        cell_name(name)
-
-
 def test_names_of_cells_and_keys_of_lines_agree():
     one = line("gepa", seed=3, task="logiqa")
 
-    assert name_of(one) == cell_name(one.cell)
-    assert gaps([one], [one.cell]) == []
+    assert one.where == Cell.named(one.cell)
+    assert gaps([one], [one.where]) == []
 
 
 @pytest.mark.parametrize("optimizer", ["pld-gepa", "random-rules"])
@@ -310,7 +314,7 @@ def test_rules_of_the_teachers_traces_do_not_stand_beside_recorded_ones(optimize
 def test_an_optimizer_without_traces_stands_beside_both_kinds():
     lines = [line(OURS), line(OURS, traces="recorded"), line("gepa"), line("pld-gepa", budget="x1")]
     lines.append(line("pld-gepa", traces="recorded", budget="x1"))
-    found = tables_of(name_of(one) for one in lines)
+    found = tables_of(one.where for one in lines)
 
     assert [setting.traces for setting in found] == ["recorded", "teacher"]
     for setting, members in found.items():
@@ -320,7 +324,7 @@ def test_an_optimizer_without_traces_stands_beside_both_kinds():
 
 
 def test_own_cells_stand_in_the_table_of_every_budget():
-    found = tables_of(name_of(o) for o in [line(OURS), line("gepa"), line("gepa", budget="x3")])
+    found = tables_of(o.where for o in [line(OURS), line("gepa"), line("gepa", budget="x3")])
 
     assert [(s.budget, len(members)) for s, members in found.items()] == [("x1", 2), ("x3", 2)]
 
@@ -332,7 +336,7 @@ def test_the_same_lines_give_the_same_bytes_in_any_order(tmp_path):
     made = []
     for name, lines in (("a", loses()), ("b", loses()[::-1])):
         target = tmp_path / name / "REPORT.md"
-        report.write_report(compared(*lines), target, target.parent / "pictures")
+        command.write_report(compared(*lines), target, target.parent / "pictures")
         files = sorted(p for p in target.parent.rglob("*") if p.is_file())
         made.append({p.relative_to(target.parent): p.read_bytes() for p in files})
 
@@ -346,7 +350,7 @@ def test_pictures_are_written_linked_and_old_ones_removed(tmp_path):
     for name in ("bars-gone.png", "mine.png"):
         (folder / name).write_bytes(b"")
     lines = [*wins(), line(OURS, task="logiqa", metric="accuracy"), line("gepa", budget="x3")]
-    report.write_report(compared(*lines), tmp_path / "REPORT.md", folder)
+    command.write_report(compared(*lines), tmp_path / "REPORT.md", folder)
     written = (tmp_path / "REPORT.md").read_text(encoding="utf-8")
     names = {p.name for p in folder.iterdir()} - {"mine.png"}
 
@@ -362,7 +366,7 @@ def test_pictures_are_written_linked_and_old_ones_removed(tmp_path):
 def test_pictures_can_do_without_curves_tokens_and_latency(tmp_path):
     bare = {"curve": (), "prompt_tokens": None, "test_latency_s": None}
     lines = [line(OURS, **bare), line("gepa", **bare), failed("copro", task="logiqa")]
-    report.write_report(compared(*lines), tmp_path / "REPORT.md", tmp_path / "pictures")
+    command.write_report(compared(*lines), tmp_path / "REPORT.md", tmp_path / "pictures")
 
     assert len(list((tmp_path / "pictures").iterdir())) == 4
 
@@ -452,7 +456,7 @@ def test_break_even_is_shown_once_answers_have_their_tokens():
 
 
 def test_the_papers_figures_stand_apart():
-    assert "| LogiQA | accuracy | 0.67 | - | 0.67 | 0.69 | 0.70 |" in paper_table()
+    assert "| LogiQA | accuracy | 0.67 | - | 0.67 | 0.69 | 0.70 |" in text(*wins())
     assert text(*wins()).index("## As the paper reports, not run here") > text(*wins()).index(
         "## Results"
     )
@@ -471,7 +475,7 @@ def test_the_report_names_commits_versions_seeds_and_digests():
 def test_mlflow_gets_the_page_the_pictures_and_a_run_for_each_optimizer(tmp_path):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     found = compared(*wins())
-    report.write_report(found, tmp_path / "REPORT.md", tmp_path / "pictures")
+    command.write_report(found, tmp_path / "REPORT.md", tmp_path / "pictures")
     parent = log_report(found, tmp_path / "REPORT.md", tmp_path / "pictures", tracking_uri=uri)
     client = mlflow.MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name(EXPERIMENT)
@@ -490,23 +494,10 @@ def test_mlflow_gets_the_page_the_pictures_and_a_run_for_each_optimizer(tmp_path
     )
 
 
-def test_the_grid_tells_which_cells_are_missing(tmp_path):
-    grid = tmp_path / "grid.toml"
-    grid.write_text(
-        '[[grid]]\ntasks = ["stereoset"]\noptimizers = ["pld-searched", "gepa"]\n'
-        'students = ["qwen2.5-coder-0.5b"]\nteachers = ["qwen2.5-coder-1.5b"]\nseeds = [0, 1]\n',
-        encoding="utf-8",
-    )
-    parts = {"student": "qwen2.5-coder-0.5b", "teacher": "qwen2.5-coder-1.5b"}
-    lines = write(tmp_path / "compare.jsonl", [line(OURS, **parts), line("gepa", **parts)])
-    out = CliRunner().invoke(
-        app,
-        ["--results", str(lines), "--report", str(tmp_path / "R.md"), "--no-mlflow",
-         "--pictures", str(tmp_path / "pictures"), "--grid", str(grid)],
-    )  # fmt: skip
-    written = (tmp_path / "R.md").read_text(encoding="utf-8")
+def test_the_config_tells_which_cells_are_missing(tmp_path):
+    lines = [line(OURS, **MODELS), line("gepa", **MODELS)]
+    _, written = reported(tmp_path, lines, OURS, "gepa")
 
-    assert out.exit_code == 0, out.output
     name = "stereoset, qwen2.5-coder-0.5b, teacher's traces, item split"
     assert f"| {name}, budget x1 | missing: gepa (seed 1) |" in written
     assert f"| {name} | missing: {OURS} (seed 1) |" in written
@@ -514,8 +505,16 @@ def test_the_grid_tells_which_cells_are_missing(tmp_path):
     assert "Cells of their tables without a score: 2." in written
 
 
-def test_an_unreadable_grid_is_one_line_and_exit_code_2(tmp_path):
-    out = CliRunner().invoke(app, ["--grid", str(tmp_path / "none.toml"), "--no-mlflow"])
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["none.toml"], "none.toml cannot be read"),
+        (["--results", "mine.jsonl"], "--results, --report and --pictures are for one config"),
+    ],
+)
+def test_a_wrong_option_is_one_line_and_exit_code_2(options, problem):
+    out = CliRunner().invoke(app, ["report", *options, "--no-mlflow"])
 
     assert out.exit_code == 2
-    assert "none.toml cannot be read" in out.output
+    assert problem in out.output
+    assert "Traceback" not in out.output
