@@ -44,7 +44,9 @@ def report(
     config: Annotated[
         Path | None, typer.Argument(help="A TOML file of experiments/configs; none: all pages.")
     ] = None,
-    results: Annotated[Path | None, typer.Option(help="Another file of lines.")] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="Another file of lines; its page is written beside it.")
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Another page to write.")] = None,
     folder: Annotated[
         Path | None, typer.Option("--pictures", help="Another folder of its pictures.")
@@ -73,13 +75,12 @@ def report(
 def _report(
     path: Path, config: BenchConfig, others: Sequence[Path | None], uri: str | None
 ) -> None:
-    name = config.results or path.stem
-    own = (
-        results_file(path, config),
-        HERE / (config.page or f"results/{name}.md"),
-        HERE / "results" / name,
-    )
-    lines, target, folder = (other or mine for other, mine in zip(others, own, strict=True))
+    results, other_page, folder = others
+    lines = results or results_file(path, config)
+    # Other lines have their page beside them, and never take the place of a committed one.
+    named = None if results or config.page is None else HERE / config.page
+    target = other_page or named or lines.with_suffix(".md")
+    folder = folder or lines.with_suffix("")
     found, cells = read_lines(lines), cells_of(config)
     earlier = runs_of(found.lines, cells)
     rest = [line for line in found.lines if line.earlier is None]
@@ -94,9 +95,9 @@ def _report(
         typer.echo(
             f"MLflow run {log_report(comparison, target, folder, tracking_uri=uri)} in {uri}"
         )
-    told = [] if comparison is None else [*comparison.broken, *headline(comparison)]
-    for line in (*told, str(target)):
-        typer.echo(line)
+    told = [] if comparison is None else headline(comparison)
+    for line in (*found.broken, *told, target):
+        typer.echo(str(line))
 
 
 def write_report(
@@ -121,7 +122,8 @@ def write_report(
     """
     try:
         report.parent.mkdir(parents=True, exist_ok=True)
-        texts, told = [], []
+        texts: list[str] = []
+        told: list[Callable[[Path], str]] = []
         if earlier is not None and earlier.found:
             address = _draw_runs(earlier, report.with_suffix(".png"))
             texts.append(section(earlier, report.stem, address))
@@ -146,7 +148,11 @@ def fill_places(name: str, text: Callable[[Path], str]) -> None:
         text: Makes the text for a page; links are relative to it.
     """
     start, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
-    for other in (ROOT / "README.md", HERE / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
+    for other in (
+        ROOT / "README.md",
+        ROOT / "experiments" / "README.md",
+        *sorted((ROOT / "docs").rglob("*.md")),
+    ):
         whole = other.read_text(encoding="utf-8") if other.exists() else ""
         head, begun, rest = whole.partition(start)
         _, ended, tail = rest.partition(end)

@@ -87,10 +87,10 @@ def summary(runs: Runs) -> str:
 
 def _changes(runs: Runs) -> str:
     """Return one row a task, split, student and kind of traces that has a run."""
-    groups: dict[tuple[str, ...], list[Run | None]] = {}
+    groups: dict[tuple[str, str, str], list[Run | None]] = {}
     for cell in runs.cells:
-        key = (f"{cell.task}, {_split(cell)}", _short(cell.student), cell.traces)
-        groups.setdefault(key, []).append(runs.found.get(cell))
+        place = (f"{cell.task}, {_split(cell)}", _short(cell.student), cell.traces)
+        groups.setdefault(place, []).append(runs.found.get(cell))
     rows = []
     for key, members in groups.items():
         found = [run for run in members if run is not None]

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from experiments.bench.cells import OWN
 from experiments.bench.lines import Line
-from experiments.report.coverage import OWN, Gap, Setting
+from experiments.report.coverage import Gap, Setting
 from experiments.report.findings import Fall, Standoff
 from experiments.report.statistics import (
     GIVEN,

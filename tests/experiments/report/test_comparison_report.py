@@ -42,20 +42,21 @@ def wins(**keys):
     return [line(n, rate=r, seed=s, **keys) for n, r in rates for s in range(2)]
 
 
-def reported(folder, lines, *optimizers, broken=()):
-    """What the command says, and the page it writes, of lines and a config with two seeds."""
+def reported(folder, lines, *optimizers, broken=(), options=()):
+    """What the command says of lines and a config with two seeds."""
     grid = {"tasks": ["stereoset"], "optimizers": optimizers, "seeds": [0, 1]}
     grid |= {f"{role}s": [model] for role, model in MODELS.items()}
-    config, page = folder / "grid.toml", folder / "R.md"
+    config = folder / "grid.toml"
     config.write_text(
         "[[grid]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in grid.items()),
         encoding="utf-8",
     )
-    results = write(folder / "compare.jsonl", lines, broken=broken)
-    paths = ["--results", results, "--report", page, "--pictures", folder / "pictures"]
-    out = CliRunner().invoke(app, ["report", str(config), "--no-mlflow", *map(str, paths)])
+    results = write(folder / "mine.jsonl", lines, broken=broken)
+    out = CliRunner().invoke(
+        app, ["report", str(config), "--no-mlflow", "--results", str(results), *map(str, options)]
+    )
     assert out.exit_code == 0, out.output
-    return out.output, page.read_text(encoding="utf-8")
+    return out.output
 
 
 def loses():
@@ -281,9 +282,10 @@ def test_the_readme_gets_the_verdicts_and_the_overview(tmp_path, monkeypatch):
 
 
 def test_a_broken_line_is_named_and_the_rest_is_kept(tmp_path):
-    said, written = reported(
+    said = reported(
         tmp_path, wins(**MODELS), OURS, "gepa", "copro", broken=["{half", '{"cell": "x"}']
     )
+    written = (tmp_path / "mine.md").read_text(encoding="utf-8")
 
     assert "line 2 cannot be read and is left out: not JSON" in said
     assert "- line 3 cannot be read and is left out" in written
@@ -496,8 +498,13 @@ def test_mlflow_gets_the_page_the_pictures_and_a_run_for_each_optimizer(tmp_path
 
 def test_the_config_tells_which_cells_are_missing(tmp_path):
     lines = [line(OURS, **MODELS), line("gepa", **MODELS)]
-    _, written = reported(tmp_path, lines, OURS, "gepa")
+    page = tmp_path / "pages" / "R.md"
+    reported(
+        tmp_path, lines, OURS, "gepa", options=["--report", page, "--pictures", tmp_path / "drawn"]
+    )
+    written = page.read_text(encoding="utf-8")
 
+    assert "](../drawn/bars-teacher-item-x1.png)" in written
     name = "stereoset, qwen2.5-coder-0.5b, teacher's traces, item split"
     assert f"| {name}, budget x1 | missing: gepa (seed 1) |" in written
     assert f"| {name} | missing: {OURS} (seed 1) |" in written
@@ -518,3 +525,16 @@ def test_a_wrong_option_is_one_line_and_exit_code_2(options, problem):
     assert out.exit_code == 2
     assert problem in out.output
     assert "Traceback" not in out.output
+
+
+def test_without_a_config_every_committed_page_is_made(monkeypatch):
+    made, places = [], []
+    monkeypatch.setattr(command, "_report", lambda path, *rest: made.append(path.stem))
+    monkeypatch.setattr(command, "fill_places", lambda name, text: places.append((name, text)))
+    out = CliRunner().invoke(app, ["report", "--no-mlflow"])
+
+    assert out.exit_code == 0, out.output
+    assert made == ["first", "full", "search", "wording"]
+    [(place, text)] = places
+    assert place == "simulation"
+    assert "| raced | 20 |" in text(None)
