@@ -61,7 +61,7 @@ lock: $(INSTALLED) ## Write requirements.lock from pyproject.toml (ARGS=--upgrad
 	@echo "Locking all platforms and Python versions in requirements.lock"
 	@$(PIP) install uv
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/uv pip compile pyproject.toml \
-		--extra local --extra postgres --group dev --universal --python-version 3.11 --generate-hashes \
+		--extra local --extra postgres --group dev --group docs --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-annotate --quiet $(ARGS) -o requirements.lock
 	@echo "Locking what the extra compare adds to them in experiments/requirements.lock"
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/uv pip compile pyproject.toml \
