@@ -1,7 +1,7 @@
 """Tables and a picture of `experiments/results/first.jsonl`, and of nothing else.
 
-`python -m experiments.first_report` writes the picture and fills the marked places of the README
-and of `experiments/README.md`. A run without a line is shown as missing. Scores are
+`python -m experiments.first_report` writes the picture and fills the marked places of
+`docs/results.md` and of `experiments/README.md`. A run without a line is shown as missing. Scores are
 macro-F1, for LogiQA accuracy.
 """
 
@@ -20,7 +20,8 @@ from pld_dspy.plots import BeforeAfter, before_after_figure
 from pld_dspy.types import Interval
 
 ROOT = Path(__file__).parent.parent
-PICTURE = Path(__file__).parent / "results" / "first.png"
+PAGE = ROOT / "docs" / "results.md"
+PICTURE = ROOT / "docs" / "images" / "first.png"
 
 Line = Mapping[str, Any]
 
@@ -131,7 +132,7 @@ def main() -> None:
     """Write the picture and the tables."""
     lines = read_lines()
     _picture(lines)
-    fill(ROOT / "README.md", "results", summary(lines))
+    fill(PAGE, "results", summary(lines))
     fill(ROOT / "experiments" / "README.md", "results", table(grid(), lines))
     typer.echo(f"{len(lines)} of {len(list(grid()))} runs; {PICTURE}")
 

@@ -4,6 +4,7 @@ Tables and pictures come from the lines of the results file alone; a cell that t
 file has not is shown as missing. The same lines give the same bytes.
 """
 
+import shutil
 from collections.abc import Mapping
 from os.path import relpath
 from pathlib import Path
@@ -19,8 +20,8 @@ from experiments.comparison.page import (
     Comparison,
     compare,
     headline,
+    overview_section,
     page,
-    readme_section,
     view_name,
     views,
 )
@@ -29,7 +30,7 @@ from experiments.grids import fill
 from pld_dspy.errors import PLDError, StorageError
 
 REPORT = Path(__file__).parent / "REPORT.md"
-README = REPORT.parents[1] / "README.md"
+OVERVIEW = REPORT.parents[1] / "docs" / "comparing.md"
 PICTURES = Path(__file__).parent / "results" / "compare"
 
 _DRAW = {
@@ -41,7 +42,7 @@ _DRAW = {
 
 
 def write_report(
-    comparison: Comparison, report: Path, folder: Path, *, readme: Path | None = None
+    comparison: Comparison, report: Path, folder: Path, *, overview: Path | None = None
 ) -> None:
     """Write the page, and its pictures into `folder`; pictures of views that are gone are removed.
 
@@ -49,16 +50,17 @@ def write_report(
         comparison: What was found.
         report: The page.
         folder: Of its pictures.
-        readme: A page whose place `compare` gets the verdicts and the overview.
+        overview: A page whose place `compare` gets the verdicts and the overview; its pictures are
+            copied into `images` beside it.
 
     Raises:
         StorageError: A file cannot be written.
-        DataError: The readme has no such place.
+        DataError: The overview has no such place.
     """
     try:
         pictures = _write(comparison, report, folder)
-        if readme is not None:
-            fill(readme, "compare", readme_section(comparison, _seen_from(readme, pictures)))
+        if overview is not None:
+            _fill_overview(comparison, overview, pictures)
     except OSError as error:
         msg = f"{error.filename} cannot be written: {error.strerror}; make room or name another"
         raise StorageError(msg) from error
@@ -79,6 +81,20 @@ def _write(comparison: Comparison, report: Path, folder: Path) -> dict[str, Path
             paths[f"{kind}-{view}"] = path
     report.write_text(page(comparison, _seen_from(report, paths)), encoding="utf-8")
     return paths
+
+
+def _fill_overview(
+    comparison: Comparison, overview: Path, pictures: Mapping[str, Path]
+) -> None:
+    addresses = {name: f"images/{path.name}" for name, path in pictures.items()}
+    section = overview_section(comparison, addresses)
+    # The documentation is built from its own folder alone, so the pictures it shows lie there too.
+    for name, path in pictures.items():
+        if f"({addresses[name]})" in section:
+            target = overview.parent / addresses[name]
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, target)
+    fill(overview, "compare", section)
 
 
 def _seen_from(page: Path, paths: Mapping[str, Path]) -> dict[str, str]:
@@ -116,7 +132,7 @@ def main(
     try:
         comparison = compare(read_lines(results), expected_cells(grid) if grid else ())
         own = report == REPORT and results == RESULTS
-        write_report(comparison, report, folder, readme=README if own else None)
+        write_report(comparison, report, folder, overview=OVERVIEW if own else None)
         if mlflow:
             run = log_report(comparison, report, folder, tracking_uri=tracking_uri)
             typer.echo(f"MLflow run {run} in {tracking_uri}")

@@ -1,7 +1,7 @@
 """Tables of `results/search.jsonl` and `results/simulation.jsonl`, and of nothing else.
 
-`python -m experiments.search_report` fills the marked places of the README and of
-`experiments/README.md`. A search without its lines is shown as missing.
+`python -m experiments.search_report` fills the marked places of `docs/searching.md` and
+of `experiments/README.md`. A search without its lines is shown as missing.
 """
 
 import json
@@ -126,7 +126,7 @@ def mean_interval(values: Sequence[float]) -> Interval:
 def main() -> None:
     """Fill the marked places."""
     found = pairs(read(RESULTS))
-    for page in (ROOT / "README.md", ROOT / "experiments" / "README.md"):
+    for page in (ROOT / "docs" / "searching.md", ROOT / "experiments" / "README.md"):
         fill(page, "search", summary(found))
     fill(ROOT / "experiments" / "README.md", "searches", table(found))
     fill(ROOT / "experiments" / "README.md", "simulation", simulated(read(SIMULATED)))

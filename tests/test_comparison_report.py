@@ -241,14 +241,14 @@ def test_a_setting_without_any_line_is_in_the_tables():
     assert f"| {name} | missing: gepa (seed 0) |" in found
 
 
-def test_the_readme_gets_the_verdicts_and_the_overview(tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text("before <!-- compare:start -->old<!-- compare:end --> after", "utf-8")
+def test_the_overview_page_gets_the_verdicts_the_table_and_its_picture(tmp_path):
+    overview = tmp_path / "overview.md"
+    overview.write_text("before <!-- compare:start -->old<!-- compare:end --> after", "utf-8")
     recorded = line(OURS, traces="recorded", rate=0.7)
     found = compared(*wins(), recorded, line(GIVEN, rate=0.4, budget="own"))
     folder = tmp_path / "docs" / "pictures"
-    report.write_report(found, tmp_path / "docs" / "REPORT.md", folder, readme=readme)
-    written = readme.read_text("utf-8")
+    report.write_report(found, tmp_path / "docs" / "REPORT.md", folder, overview=overview)
+    written = overview.read_text("utf-8")
 
     assert written.startswith("before <!-- compare:start -->\n- **Holds:** ")
     assert written.endswith("<!-- compare:end --> after")
@@ -261,8 +261,9 @@ def test_the_readme_gets_the_verdicts_and_the_overview(tmp_path):
     assert "(1 of 2 seeds) |" in next(row for row in table if row.startswith("| student as given"))
     assert f"| **{best.estimate:.3f} [{best.low:.3f}, {best.high:.3f}]** |" in written
     assert "recorded" not in written
-    address = written.partition("(docs/")[2].partition(")")[0]
-    assert (tmp_path / "docs" / address).is_file()
+    address = written.partition("](")[2].partition(")")[0]
+    assert address.startswith("images/")
+    assert (tmp_path / address).is_file()
 
 
 def test_a_broken_line_is_named_and_the_rest_is_kept(tmp_path):

@@ -161,12 +161,12 @@ def page(comparison: Comparison, pictures: Mapping[str, str]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def readme_section(comparison: Comparison, pictures: Mapping[str, str]) -> str:
-    """Return what the README tells: the verdicts, and the overview of the teacher's traces at `x1`.
+def overview_section(comparison: Comparison, pictures: Mapping[str, str]) -> str:
+    """Return the verdicts and the overview of the teacher's traces at `x1`.
 
     Args:
         comparison: What was found.
-        pictures: Address of each picture, as seen from the README, by `KIND-VIEW`.
+        pictures: Address of each picture, as seen from the page, by `KIND-VIEW`.
     """
     parts = ["\n".join(f"- {line}" for line in headline(comparison))]
     for view, panels in views(comparison).items():
