@@ -637,11 +637,13 @@ def test_progress_counts_up_to_the_number_of_calls():
     heard = []
     student, teacher = engines()
     config = SMALL.model_copy(update={"threads": 3, "teacher_threads": 3})
-    compiled(student, teacher, config=config, progress=lambda *step: heard.append(step))
+    compiled(student, teacher, config=config, progress=heard.append)
 
     assert len(heard) == student.calls + teacher.calls
-    assert all(1 <= done <= total for _, done, total in heard)
-    assert {what for what, _, _ in heard} >= {"traces", "rules", "refine"}
+    assert all(1 <= event.done <= event.total for event in heard)
+    by_role = {role: {e.stage for e in heard if e.role == role} for role in ("teacher", "student")}
+    assert by_role["teacher"] == {"traces", "rules", "refine"}
+    assert by_role["student"] == {"train", "val", "search", "select"}
 
 
 def test_threads_do_not_change_the_result():

@@ -79,9 +79,8 @@ def distill(
 
     if not verbose:
         quieten()
-    calls = {stage.name: (stage.role, stage.calls) for stage in planned.stages}
     try:
-        with RunProgress(stderr(), calls) as progress:
+        with RunProgress(stderr(), planned.stages) as progress:
             report = run_distill(settings, progress=progress)
     except KeyboardInterrupt:
         words = " ".join(["pld distill", str(config), *changes])

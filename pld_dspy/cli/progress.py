@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from rich.console import Console, RenderableType
@@ -18,18 +18,26 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from pld_dspy.records import Event
+from pld_dspy.runs.estimate import COMPILED, PlannedStage
+
 _EVERY_S = 10.0
-_TEACHER = {"traces": 1, "rules": 2, "refine": 3}
-_SPLITS = {"train": 3, "val": 3, "select": 4}
-_BASELINE, _COMPILED = 0, 5
+_PHASES = {"traces": 1, "rules": 2, "refine": 3, "train": 3, "val": 3, "search": 3, "select": 4}
+_BEFORE, _AFTER = 0, 5
+"""Phases of the two scores on test."""
 _TITLES = {
     "traces": "teacher explains",
     "rules": "teacher merges rules",
     "refine": "teacher edits rules",
     "train": "student answers train",
     "val": "lists on val",
+    "search": "searched lists on val",
     "select": "finalists on select",
 }
+_LISTS = frozenset({"val", "search", "select"})
+"""Stages that score one list after the other."""
+_FILES = {"download": "fetching", "check": "checking"}
+_MB = 1_000_000
 
 
 class _Bars(Progress):
@@ -44,12 +52,12 @@ class _Bars(Progress):
 
 
 class RunProgress:
-    """Shows `(what, done, total)` as it is called, from any thread; use it in a `with` block."""
+    """Shows each event that it is called with, from any thread; use it in a `with` block."""
 
     def __init__(
         self,
         console: Console,
-        planned: Mapping[str, tuple[str, int]] | None = None,
+        planned: Sequence[PlannedStage] = (),
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -57,17 +65,16 @@ class RunProgress:
 
         Args:
             console: Where to write; if it is no terminal, a plain line at most every 10 s.
-            planned: Role and most calls of each stage, by the stage's name in a `Plan`; None tells
-                no time for the whole run.
+            planned: Stages of the run's `Plan`; without them no time for the whole run is told.
             clock: Seconds from any start.
         """
         self._console = console
         self._clock = clock
         self._lock = threading.Lock()
-        self._left = _Estimate(planned or {})
+        self._left = _Estimate(planned)
         self._bars: _Bars | None = None
         self._tasks: dict[str, TaskID] = {}
-        self._started: dict[str, float] = {}
+        self._started: dict[tuple[str, str], float] = {}
         self._lists: dict[str, list[str]] = {}
         self._printed: float | None = None
         self._last = clock()
@@ -85,35 +92,39 @@ class RunProgress:
         if self._bars is not None:
             self._bars.stop()
 
-    def __call__(self, what: str, done: int, total: int) -> None:
-        """Show that `done` of `total` calls (or MB) of `what` are done."""
+    def __call__(self, event: Event) -> None:
+        """Show how many calls, or MB, of the event's stage are done."""
         with self._lock:
             now = self._clock()
-            kind = _kind(what)
             # The first answer of a batch also waits for whatever came between the batches.
-            self._left.count(kind, what, now - self._last if done > 1 else None)
+            self._left.count(event, now - self._last if event.done > 1 else None)
             self._last = now
-            started = self._started.setdefault(what, now)
-            title = self._title(kind, what)
+            started = self._started.setdefault((event.stage, event.item), now)
+            title = self._title(event)
+            unit = _MB if event.stage in _FILES else 1
+            done, total = event.done // unit, event.total // unit
             if self._bars is not None:
-                self._draw(kind, title, done, total)
+                self._draw(event.stage, title, done, total)
             else:
                 self._print(title, done, total, now - started)
 
-    def _title(self, kind: str, what: str) -> str:
-        if kind not in {"val", "select"}:
-            return _TITLES.get(kind, what)
-        seen = self._lists.setdefault(kind, [])
-        if what not in seen:
-            seen.append(what)
-        return f"{_TITLES[kind]}, no. {len(seen)}"
+    def _title(self, event: Event) -> str:
+        stage, item = event.stage, event.item
+        if stage in _FILES:
+            return f"{_FILES[stage]} {item} (MB)"
+        if stage not in _LISTS:
+            return _TITLES.get(stage, f"{item} on {stage}" if item else stage)
+        seen = self._lists.setdefault(stage, [])
+        if item not in seen:
+            seen.append(item)
+        return f"{_TITLES[stage]}, no. {len(seen)}"
 
-    def _draw(self, kind: str, title: str, done: int, total: int) -> None:
+    def _draw(self, stage: str, title: str, done: int, total: int) -> None:
         bars = self._bars
         assert bars is not None
-        if kind not in self._tasks:
-            self._tasks[kind] = bars.add_task("", total=None)
-        task = self._tasks[kind]
+        if stage not in self._tasks:
+            self._tasks[stage] = bars.add_task("", total=None)
+        task = self._tasks[stage]
         if bars.tasks[task].description != escape(title):
             bars.reset(task, description=escape(title))
         bars.update(task, completed=done, total=total)
@@ -135,37 +146,24 @@ class RunProgress:
 class _Estimate:
     """How long the whole run may still take: planned calls times the seconds of those made."""
 
-    def __init__(self, planned: Mapping[str, tuple[str, int]]) -> None:
-        places = {
-            "test, as given": _BASELINE,
-            "traces": 1,
-            "rules": 2,
-            "first lists": 3,
-            "worked examples": 3,
-            "refine": 3,
-            "refinement": 3,
-            "search": 3,
-            "selection": 4,
-            "test, compiled": _COMPILED,
-        }
+    def __init__(self, planned: Sequence[PlannedStage]) -> None:
         self._planned: dict[tuple[int, str], int] = {}
-        for name, (role, calls) in planned.items():
-            key = places[name], role
-            self._planned[key] = self._planned.get(key, 0) + calls
+        for stage in planned:
+            phase = _phase(stage.events, stage.item)
+            if phase is not None:
+                key = phase, stage.role
+                self._planned[key] = self._planned.get(key, 0) + stage.calls
         self._done: dict[tuple[int, str], int] = {}
         self._seconds: dict[str, float] = {}
         self._calls: dict[str, int] = {}
-        self._place = 0
+        self._phase = 0
 
-    def count(self, kind: str, what: str, seconds: float | None) -> None:
-        role = "teacher" if kind in _TEACHER else "student"
-        if kind not in _TEACHER and kind not in _SPLITS and kind != "test":
+    def count(self, event: Event, seconds: float | None) -> None:
+        phase, role = _phase(event.stage, event.item), event.role
+        if phase is None:
             return  # a download
-        place = _TEACHER.get(kind) or _SPLITS.get(kind)
-        if place is None:
-            place = _COMPILED if what.startswith("compiled") else _BASELINE
-        self._place = max(self._place, place)
-        self._done[place, role] = self._done.get((place, role), 0) + 1
+        self._phase = max(self._phase, phase)
+        self._done[phase, role] = self._done.get((phase, role), 0) + 1
         if seconds is not None:
             self._seconds[role] = self._seconds.get(role, 0.0) + seconds
             self._calls[role] = self._calls.get(role, 0) + 1
@@ -174,9 +172,9 @@ class _Estimate:
     def words(self) -> str:
         """`at most about 12 min left`, or nothing while a role that is still needed is unmeasured."""
         left = 0.0
-        for (place, role), calls in self._planned.items():
-            # Stages before the present one are over, however many calls were planned.
-            missing = calls - self._done.get((place, role), 0) if place >= self._place else 0
+        for (phase, role), calls in self._planned.items():
+            # Phases before the present one are over, however many calls were planned.
+            missing = calls - self._done.get((phase, role), 0) if phase >= self._phase else 0
             if missing > 0:
                 if not self._calls.get(role):
                     return ""
@@ -184,11 +182,10 @@ class _Estimate:
         return f"whole run: at most about {_duration(left)} left" if left else ""
 
 
-def _kind(what: str) -> str:
-    if what in _TEACHER:
-        return what
-    split = what.rpartition(" on ")[2]
-    return split if split in {*_SPLITS, "test"} else what
+def _phase(stage: str, item: str) -> int | None:
+    if stage == "test":
+        return _AFTER if item == COMPILED else _BEFORE
+    return _PHASES.get(stage)
 
 
 def _duration(seconds: float) -> str:

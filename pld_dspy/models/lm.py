@@ -14,7 +14,7 @@ from dspy.utils.exceptions import (
     LMError,
 )
 
-from pld_dspy.data.fetch import Progress, file_sha256
+from pld_dspy.data.fetch import file_sha256
 from pld_dspy.errors import ModelError
 from pld_dspy.models.local.catalogue import catalogue_model
 from pld_dspy.models.local.fetch import fetch
@@ -25,6 +25,7 @@ from pld_dspy.models.local.server import (
     is_local,
     tokenize,
 )
+from pld_dspy.records import Progress
 
 LOCAL_PREFIX = "local/"
 LOCAL_MAX_TOKENS = 1_024

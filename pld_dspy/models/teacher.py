@@ -1,10 +1,10 @@
 """Requests to the teacher: stored, counted, retried once if unreadable, never paid for twice."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import dspy
@@ -16,11 +16,16 @@ from pld_dspy.ledger.usage import metered
 from pld_dspy.models.adapter import DirectAdapter
 from pld_dspy.models.lm import model_name
 from pld_dspy.models.lm_errors import context_too_long, explain
-from pld_dspy.models.prompts import ContrastLabels, ExplainExample, MergeRules, ResolveConflicts
+from pld_dspy.models.prompts import (
+    ContrastLabels,
+    ExplainExample,
+    MergeRules,
+    Prompts,
+    ResolveConflicts,
+)
+from pld_dspy.records import Event, Progress
 
 logger = logging.getLogger(__name__)
-
-Progress = Callable[[str, int, int], None]
 
 WARM = 0.7
 """Temperature of every draw but the first, which is taken as the LM is set."""
@@ -44,6 +49,7 @@ class Teacher:
     store: StageStore
     threads: int = 1
     progress: Progress
+    prompts: Prompts = field(default_factory=Prompts)
     attempts: int = 2
     """How often an unreadable answer is asked for before it is given up."""
 
@@ -64,7 +70,7 @@ class Teacher:
             try:
                 for done, future in enumerate(as_completed(futures), 1):
                     found[futures[future]] = future.result()
-                    self.progress(stage, done, len(todo))
+                    self.progress(Event(stage, "teacher", done, len(todo)))
             except BaseException:
                 for future in futures:
                     future.cancel()
@@ -125,9 +131,9 @@ class _Teacher(dspy.Module):
 
     signature: type[dspy.Signature]
 
-    def __init__(self) -> None:
+    def __init__(self, signature: type[dspy.Signature] | str | None = None) -> None:
         super().__init__()
-        self.predict = dspy.Predict(self.signature)
+        self.predict = dspy.Predict(self.signature if signature is None else signature)
 
     def forward(self, **inputs: Any) -> dspy.Prediction:
         """Return the filled sections.
@@ -136,7 +142,8 @@ class _Teacher(dspy.Module):
             AdapterParseError: A section is missing.
         """
         with dspy.context(adapter=DirectAdapter()):
-            return self.predict(**inputs)
+            known = self.predict.signature.input_fields
+            return self.predict(**{k: v for k, v in inputs.items() if k in known or k == "config"})
 
 
 class Explain(_Teacher):

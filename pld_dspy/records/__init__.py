@@ -1,5 +1,6 @@
 """Records that pass between the stages. All are frozen; none has behaviour beyond properties."""
 
+from pld_dspy.records.progress import Event, Progress, Role, silent
 from pld_dspy.records.results import PLDResult, PredictorResult, SearchRecord, TriedList
 from pld_dspy.records.rules import (
     Candidate,
@@ -24,10 +25,13 @@ __all__ = [
     "Edit",
     "Embedder",
     "Evaluation",
+    "Event",
     "Interval",
     "Origin",
     "PLDResult",
     "PredictorResult",
+    "Progress",
+    "Role",
     "Rule",
     "SearchRecord",
     "Split",
@@ -35,4 +39,5 @@ __all__ = [
     "TriedList",
     "Usage",
     "Vectors",
+    "silent",
 ]

@@ -1,10 +1,9 @@
 """What a run would take, before anything is paid for: calls, tokens, money and downloads."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
-from typing import Literal
 
 import dspy
 
@@ -17,11 +16,13 @@ from pld_dspy.models.local.catalogue import catalogue_model
 from pld_dspy.models.local.fetch import model_path
 from pld_dspy.models.local.server import check_gguf
 from pld_dspy.models.prompts import ContrastLabels, ExplainExample, MergeRules, ResolveConflicts
+from pld_dspy.records import Role
 from pld_dspy.runs.setup import Loaded, load
 from pld_dspy.stages.common.prompt import render_example
 from pld_dspy.stages.merge.side_by_side import MOST_LABELS, notes_a_label
 
-Role = Literal["teacher", "student"]
+GIVEN, COMPILED = "student as given", "compiled program"
+"""The programs scored on the test examples, by the item of their progress events."""
 
 _CHARS_PER_TOKEN = 4
 _RULE_TOKENS = 40
@@ -45,6 +46,10 @@ class PlannedStage:
     input_tokens: int
     """Estimate: characters of the actual examples over 4, and typical lengths of rules."""
     output_tokens: int
+    events: str
+    """Stage of the progress events that its calls send."""
+    item: str = ""
+    """Item of these events, where it tells two stages apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,12 +131,12 @@ def _teacher_stages(config: RunConfig, loaded: Loaded) -> list[PlannedStage]:
     labels = len(task.labels)
     notes_shown = labels * notes_a_label(max(1, labels)) * _RULE_TOKENS
     side = _tokens(ContrastLabels.instructions) + about_task + notes_shown
-    contrasts = [_stage("all labels", "teacher", sides, False, side, labels * _RULE_TOKENS)]
+    contrasts = [_teacher("all labels", "rules", sides, False, side, labels * _RULE_TOKENS)]
     return [
-        _stage("traces", "teacher", extracted, True, explain, answer),
-        _stage("rules", "teacher", merges, False, merge, 2 * _RULE_TOKENS),
+        _teacher("traces", "traces", extracted, True, explain, answer),
+        _teacher("rules", "rules", merges, False, merge, 2 * _RULE_TOKENS),
         *(contrasts if sides else ()),
-        _stage("refine", "teacher", rounds, False, resolve, answer + 2 * _RULE_TOKENS),
+        _teacher("refine", "refine", rounds, False, resolve, answer + 2 * _RULE_TOKENS),
     ]
 
 
@@ -153,26 +158,43 @@ def _student_stages(config: RunConfig, loaded: Loaded) -> list[PlannedStage]:
     most = max(pld.demos.per_label, default=0) * max(1, len(loaded.task.labels))
     ruled += most * _mean_tokens(splits.train, loaded.task)
     finalists = 1 + pld.finalists + bool(draws)
-    shown = [_stage("worked examples", "student", draws * val, False, ruled, _LABEL_TOKENS)]
+    given = _student("test, as given", "test", test, bare)
+    compiled = _student("test, compiled", "test", test, ruled)
+    shown = [_student("worked examples", "val", draws * val, ruled)]
     return [
-        _stage("test, as given", "student", test, True, bare, _LABEL_TOKENS),
+        replace(given, exact=True, item=GIVEN),
         *(shown if draws else ()),
-        _stage("first lists", "student", lists * val, False, ruled, _LABEL_TOKENS),
-        _stage("refinement", "student", edits, False, ruled, _LABEL_TOKENS),
-        _stage("search", "student", pld.search.trials * val, False, ruled, _LABEL_TOKENS),
-        _stage("selection", "student", finalists * select, False, ruled, _LABEL_TOKENS),
-        _stage("test, compiled", "student", test, False, ruled, _LABEL_TOKENS),
+        _student("first lists", "val", lists * val, ruled),
+        _student("refinement", "val", edits, ruled),
+        _student("search", "search", pld.search.trials * val, ruled),
+        _student("selection", "select", finalists * select, ruled),
+        replace(compiled, item=COMPILED),
     ]
 
 
-def _stage(name: str, role: Role, calls: int, exact: bool, read: int, written: int) -> PlannedStage:
+def _teacher(
+    name: str, events: str, calls: int, exact: bool, read: int, written: int
+) -> PlannedStage:
     return PlannedStage(
         name=name,
-        role=role,
+        events=events,
+        role="teacher",
         calls=calls,
         exact=exact,
         input_tokens=calls * read,
         output_tokens=calls * written,
+    )
+
+
+def _student(name: str, events: str, calls: int, read: int) -> PlannedStage:
+    return PlannedStage(
+        name=name,
+        events=events,
+        role="student",
+        calls=calls,
+        exact=False,
+        input_tokens=calls * read,
+        output_tokens=calls * _LABEL_TOKENS,
     )
 
 

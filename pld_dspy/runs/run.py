@@ -1,6 +1,6 @@
 """One run from a config: score the student, distil, score again on untouched examples, write it down."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +18,14 @@ from pld_dspy.ledger.store import StageStore
 from pld_dspy.ledger.tracker import NullTracker, Tracker
 from pld_dspy.models.lm import model_name
 from pld_dspy.optimizer import PLD
-from pld_dspy.records import Evaluation, PLDResult, Usage
+from pld_dspy.records import Evaluation, PLDResult, Progress, Usage, silent
 from pld_dspy.runs.artifacts import Pictures, write_json, write_pictures, write_program, write_text
+from pld_dspy.runs.estimate import COMPILED, GIVEN
 from pld_dspy.runs.report import REPORT_FILE, Report, commit, scores, search_numbers, versions
 from pld_dspy.runs.setup import Loaded, Models, load, make_evaluator, make_models
-from pld_dspy.scoring.evaluator import silent
 from pld_dspy.scoring.metrics import metric_by_name
 
 __all__ = ["Loaded", "Models", "Report", "load", "make_evaluator", "make_models", "run_distill"]
-
-Progress = Callable[[str, int, int], None]
 
 CONFIG_FILE = "config.json"
 
@@ -48,8 +46,7 @@ def run_distill(config: RunConfig, *, progress: Progress = silent) -> Report:
 
     Args:
         config: The settings.
-        progress: Called with what is being done, how many are done, and how many there are; also
-            from worker threads.
+        progress: Called with an `Event` after each call, also from worker threads.
 
     Raises:
         PLDError: A setting, the data, a model or the folder cannot be used.
@@ -77,13 +74,11 @@ def _run(
     task, splits = loaded.task, loaded.splits
     models = make_models(config, progress=progress)
     evaluator = make_evaluator(config, task, models.student, session.store, progress)
-    before = evaluator.run(
-        loaded.baseline, splits.test, candidate_id="student as given", split="test"
-    )
+    before = evaluator.run(loaded.baseline, splits.test, candidate_id=GIVEN, split="test")
     compiled = compile_program(config, loaded, models, tracker, progress)
     result: PLDResult = compiled.pld_result
     written = write_program(config.run_dir, compiled, result, splits.train)
-    after = evaluator.run(compiled, splits.test, candidate_id="compiled program", split="test")
+    after = evaluator.run(compiled, splits.test, candidate_id=COMPILED, split="test")
     report = _report(config, loaded, models, result, (before, after), session)
     pictures = write_pictures(
         Pictures(

@@ -1,15 +1,14 @@
 """Joins a running search from another process or another machine."""
 
 import logging
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pld_dspy.config.optimizer import SearchConfig
 from pld_dspy.config.run import RunConfig
 from pld_dspy.errors import StorageError
 from pld_dspy.ledger.store import StageStore
+from pld_dspy.records import Progress, silent
 from pld_dspy.runs.setup import Loaded, load, make_evaluator, make_student
-from pld_dspy.scoring.evaluator import silent
 from pld_dspy.stages.common.problem import Problem
 from pld_dspy.stages.common.prompt import with_demos, with_prompt
 from pld_dspy.stages.demos import shown
@@ -18,8 +17,6 @@ from pld_dspy.stages.search.stage import make_contest, mark_of, read_spec
 from pld_dspy.stages.search.study import FINGERPRINT, find_study, open_storage
 
 logger = logging.getLogger(__name__)
-
-Progress = Callable[[str, int, int], None]
 
 
 class Joined(NamedTuple):
@@ -44,7 +41,7 @@ def join_search(
         storage: Database URL, or `journal:<path>`.
         study_name: Name of the study, as the main run's log tells it.
         api_base: Another address of the student's endpoint, as seen from here.
-        progress: Called with what is being done, how many are done, and how many there are.
+        progress: Called with an `Event` after each call, also from worker threads.
 
     Raises:
         StorageError: The storage does not answer, holds no such study, or the study's examples,

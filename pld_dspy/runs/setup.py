@@ -1,7 +1,7 @@
 """What a run starts from: the task with its splits, and the models, all checked before anything is paid for."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,9 @@ from pld_dspy.models.embedder import make_embedder
 from pld_dspy.models.lm import check_lm, make_lm
 from pld_dspy.models.local.server import ServerSettings
 from pld_dspy.models.student import DirectStudent
-from pld_dspy.scoring.evaluator import Evaluator, silent
+from pld_dspy.records import Event, Progress, silent
+from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.metrics import metric_by_name
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,9 +146,8 @@ def make_evaluator(
 
 def _make(model: ModelConfig, progress: Progress) -> dspy.LM:
     # Parts of a download have names of their own, and are one stage here.
-    def show(done_bytes: int, total_bytes: int, note: str) -> None:
-        what = "checking" if note.startswith("checking") else "fetching"
-        progress(f"{what} {model.model} (MB)", done_bytes // 1_000_000, total_bytes // 1_000_000)
+    def show(event: Event) -> None:
+        progress(replace(event, item=model.model))
 
     server = ServerSettings(**model.server.model_dump()) if model.server is not None else None
     address: dict[str, Any] = {} if model.api_base is None else {"api_base": model.api_base}

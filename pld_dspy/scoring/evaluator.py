@@ -4,8 +4,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextvars import copy_context
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dspy
@@ -19,7 +18,7 @@ from pld_dspy.models.labels import read_label
 from pld_dspy.models.lm import model_name
 from pld_dspy.models.lm_errors import RATE_LIMITED, REFUSED, UNREACHABLE, explain
 from pld_dspy.models.logprobs import Asking, Without, gold_probability
-from pld_dspy.records import Answer, Evaluation, Split
+from pld_dspy.records import Answer, Evaluation, Event, Progress, Split, silent
 from pld_dspy.scoring.fingerprint import identity
 from pld_dspy.scoring.metrics import CorpusMetric, accuracy
 from pld_dspy.scoring.metrics import Metric as Metric
@@ -27,14 +26,8 @@ from pld_dspy.scoring.statistics import PairedResult, paired_bootstrap, paired_b
 
 logger = logging.getLogger(__name__)
 
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how many are done, and how many there are."""
 
 STAGE = "answers"
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """Show no progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +87,11 @@ class Evaluator:
                 todo[key] = example
             else:
                 answers[example_id(example)] = _from_record(stored)
-        tell = partial(progress or self.progress, f"{candidate_id} on {split}")
-        for answer in self._ask(program, list(todo.items()), tell):
+        tell = progress or self.progress
+        event = Event(split, "student", 0, len(todo), item=candidate_id)
+        for answer in self._ask(
+            program, list(todo.items()), lambda done: tell(replace(event, done=done))
+        ):
             answers[answer.example_id] = answer
         ordered = tuple(answers[example_id(example)] for example in examples)
         if all(answer.error is not None for answer in ordered):
@@ -169,7 +165,7 @@ class Evaluator:
         self,
         program: dspy.Module,
         todo: Sequence[tuple[str, dspy.Example]],
-        tell: Callable[[int, int], None],
+        tell: Callable[[int], None],
     ) -> list[Answer]:
         done: list[Answer] = []
         wanted = self.probabilities and bool(self.labels and todo)
@@ -183,7 +179,7 @@ class Evaluator:
             try:
                 for future in as_completed(futures):
                     done.append(future.result())
-                    tell(len(done), len(todo))
+                    tell(len(done))
             except BaseException:
                 for future in futures:
                     future.cancel()

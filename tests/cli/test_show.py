@@ -27,6 +27,7 @@ from pld_dspy.records import (
     Clustering,
     Diagnosis,
     Evaluation,
+    Event,
     Interval,
     PLDResult,
     PredictorResult,
@@ -34,7 +35,7 @@ from pld_dspy.records import (
     TriedList,
 )
 from pld_dspy.runs.artifacts import Pictures, rules_with_evidence, write_pictures
-from pld_dspy.runs.estimate import plan
+from pld_dspy.runs.estimate import COMPILED, GIVEN, PlannedStage, plan
 from pld_dspy.runs.report import Report, commit, scores, search_numbers, versions
 from pld_dspy.runs.run import run_distill
 from pld_dspy.scoring.metrics import accuracy, macro_f1
@@ -428,19 +429,35 @@ class Clock:
         return self.now
 
 
-def progress_lines(planned, calls):
-    """The lines printed for `(second, what, done, total)`."""
+def planned(stage, role, calls, item=""):
+    return PlannedStage(
+        name=f"{stage} {item}",
+        role=role,
+        calls=calls,
+        exact=False,
+        input_tokens=0,
+        output_tokens=0,
+        events=stage,
+        item=item,
+    )
+
+
+def progress_lines(stages, events):
+    """The lines printed for pairs of a second and an event."""
     clock, console = Clock(), Console(file=io.StringIO(), width=200)
-    with RunProgress(console, planned, clock=clock) as progress:
-        for second, *call in calls:
+    with RunProgress(console, stages, clock=clock) as progress:
+        for second, event in events:
             clock.now = second
-            progress(*call)
+            progress(event)
     return console.file.getvalue().splitlines()
 
 
+def on_test(done, total, item=GIVEN):
+    return Event("test", "student", done, total, item=item)
+
+
 def test_a_log_gets_a_line_at_most_every_ten_seconds():
-    calls = [(n, "student as given on test", n + 1, 60) for n in range(60)]
-    lines = progress_lines(None, calls)
+    lines = progress_lines([], [(n, on_test(n + 1, 60)) for n in range(60)])
 
     assert len(lines) == 6
     assert lines[0] == "student as given on test: 1/60"
@@ -448,42 +465,56 @@ def test_a_log_gets_a_line_at_most_every_ten_seconds():
 
 
 def test_the_time_left_of_the_run_is_planned_calls_times_measured_seconds():
-    planned = {"test, as given": ("student", 10), "test, compiled": ("student", 10)}
-    calls = [(11 * n, "student as given on test", n, 10) for n in range(1, 11)]
-    last = progress_lines(planned, calls)[-1]
+    stages = [planned("test", "student", 10, GIVEN), planned("test", "student", 10, COMPILED)]
+    before = [(11 * n, on_test(n, 10)) for n in range(1, 11)]
+    after = [(110 + 11 * n, on_test(n, 10, COMPILED)) for n in range(1, 6)]
 
-    # 10 calls are left, at 11 s each.
-    assert last == "student as given on test: 10/10; whole run: at most about 2 min left"
+    # 10 calls are left, at 11 s each; then 5.
+    assert progress_lines(stages, before)[-1] == (
+        "student as given on test: 10/10; whole run: at most about 2 min left"
+    )
+    assert progress_lines(stages, before + after)[-1] == (
+        "compiled program on test: 5/10, 55 s left; whole run: at most about 55 s left"
+    )
 
 
 def test_calls_that_turned_out_needless_are_not_waited_for():
-    planned = {
-        "traces": ("teacher", 100),
-        "rules": ("teacher", 4),
-        "test, compiled": ("student", 0),
-    }
+    stages = [
+        planned("traces", "teacher", 100),
+        planned("rules", "teacher", 4),
+        planned("test", "student", 0, COMPILED),
+    ]
     calls = [(20, "traces", 1, 2), (40, "traces", 2, 2), (60, "rules", 1, 4), (80, "rules", 2, 4)]
-    last = progress_lines(planned, calls)[-1]
+    events = [(second, Event(stage, "teacher", *counts)) for second, stage, *counts in calls]
 
-    assert last.endswith("whole run: at most about 40 s left")
+    assert progress_lines(stages, events)[-1].endswith("whole run: at most about 40 s left")
 
 
-def test_downloads_do_not_count_as_calls():
-    planned = {"test, as given": ("student", 10)}
-    lines = progress_lines(planned, [(0, "fetching m (MB)", 1, 9), (11, "fetching m (MB)", 5, 9)])
+def test_downloads_are_in_megabytes_and_do_not_count_as_calls():
+    stages = [planned("test", "student", 10, GIVEN)]
+    events = [
+        (second, Event("download", "", done * 1_000_000, 9_400_000, item="m"))
+        for second, done in ((0, 1), (11, 5))
+    ]
+    assert progress_lines(stages, events)[0] == "fetching m (MB): 1/9"
+    assert progress_lines(stages, events)[1].startswith("fetching m (MB): 5/9")
+    assert "whole run" not in progress_lines(stages, events)[1]
 
-    assert lines == ["fetching m (MB): 1/9", "fetching m (MB): 5/9, 11 s left"]
+
+def test_a_stage_that_nobody_planned_is_shown_by_its_name():
+    assert progress_lines([], [(0, Event("rewrite", "teacher", 1, 2))]) == ["rewrite: 1/2"]
 
 
 def test_a_terminal_gets_one_line_a_stage():
     console = Console(file=io.StringIO(), force_terminal=True, width=120)
     with RunProgress(console) as progress:
-        progress("traces", 1, 3)
-        for number in range(3):
-            progress(f"c{number} on val", 1, 5)
+        progress(Event("traces", "teacher", 1, 3))
+        for stage in ("val", "search"):
+            for number in range(3):
+                progress(Event(stage, "student", 1, 5, item=f"c{number}"))
         stages = [task.description for task in progress._bars.tasks]
 
-    assert stages == ["teacher explains", "lists on val, no. 3"]
+    assert stages == ["teacher explains", "lists on val, no. 3", "searched lists on val, no. 3"]
 
 
 def test_each_predictor_of_several_has_its_own_pictures(tmp_path, monkeypatch):

@@ -153,26 +153,18 @@ def test_many_contradictions_are_an_error():
     [
         ([], None, "there are no examples"),
         (corpus({"a": 3}), None, "all 3 examples have the label 'a'"),
-        (
-            corpus({"a": 3, "bb": 3}),
-            ("a", "bbb"),
-            "label 'bb', which is not in the label set; did you mean 'bbb'",
-        ),
+        (corpus({"a": 3, "bb": 3}), ("a", "bbb"), "label 'bb', which is not in the label set; did you mean 'bbb'"),
         (
             [dspy.Example(text="x", lable="a").with_inputs("text")],
             None,
             "the example with text='x' has no label 'label'; did you mean 'lable'",
         ),
         *(
-            (
-                [example("t0", "a").copy(**{"label": value})],
-                None,
-                f"has {value} as its label 'label'",
-            )
+            ([example("t0", "a").copy(label=value)], None, f"has {value} as its label 'label'")
             for value in (None, float("nan"), pd.NA)
         ),
         *(
-            ([example("t0", "a").copy(**{"text": value})], None, f"has {value} as its input 'text'")
+            ([example("t0", "a").copy(text=value)], None, f"has {value} as its input 'text'")
             for value in (float("nan"), pd.NaT)
         ),
     ],
@@ -277,10 +269,7 @@ def test_same_splits_in_another_process():
     outputs = {
         subprocess.run(
             [sys.executable, "-c", code],
-            env={
-                "PYTHONHASHSEED": seed,
-                "PYTHONPATH": ":".join([*sys.path, "tests", "tests/data"]),
-            },
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join([*sys.path, "tests/data"])},
             capture_output=True,
             text=True,
             check=True,

@@ -10,7 +10,7 @@ from fakes import FakeEngine, FakeTeacher, Script, every, fake_lm
 from pld_dspy.errors import ModelError
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.models.teacher import WARM, Explain, Merge, Request, Teacher
-from pld_dspy.scoring.evaluator import silent
+from pld_dspy.records import Event, silent
 
 FIELDS = {name: name for name in ("task", "possible_answers", "example", "correct_answer")}
 GOOD = "Rationale: because.\nRule: If it rains, answer wet."
@@ -171,9 +171,9 @@ def test_another_prompt_is_another_question():
 def test_progress_counts_what_is_asked_not_what_is_known():
     seen, store = [], StageStore()
     teacher(FakeEngine(echo), store).ask("traces", requests(2))
-    asked = teacher(FakeEngine(echo), store, progress=lambda *a: seen.append(a), threads=2)
+    asked = teacher(FakeEngine(echo), store, progress=seen.append, threads=2)
     asked.ask("traces", requests(5))
-    assert seen == [("traces", i, 3) for i in (1, 2, 3)]
+    assert seen == [Event("traces", "teacher", i, 3) for i in (1, 2, 3)]
 
 
 def test_threads_work_at_the_same_time():

@@ -111,8 +111,8 @@ def test_the_time_of_a_run_that_was_killed_outright_counts(config, models, monke
     monkeypatch.setattr("pld_dspy.ledger.clock.monotonic", lambda: next(seconds))
     told, killed = [], tmp_path / "killed"
 
-    def progress(what, done, total):
-        told.append(what)
+    def progress(event):
+        told.append(event)
         if len(told) == 50:
             shutil.copytree(config.run_dir, killed)  # as it is when the process dies right now
             raise KeyboardInterrupt

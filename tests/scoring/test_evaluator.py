@@ -23,6 +23,7 @@ from pld_dspy.data.examples import example_id
 from pld_dspy.errors import DataError, ModelError, PLDError
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.models.student import DirectStudent
+from pld_dspy.records import Event
 from pld_dspy.scoring.evaluator import Evaluator, as_accuracy
 from pld_dspy.scoring.metrics import accuracy, macro_f1, mcc
 
@@ -246,9 +247,9 @@ def test_threads_make_the_same_evaluation_and_count_up(tmp_path):
             threads[threading.get_ident()] += 1
             return super().answer(prompt, call)
 
-    together = evaluator(Watched(TASK.default), threads=4, progress=lambda *args: seen.append(args))
+    together = evaluator(Watched(TASK.default), threads=4, progress=seen.append)
     assert run(together) == run(evaluator(follower()))
-    assert seen == [("c1 on val", i, 24) for i in range(1, 25)]
+    assert seen == [Event("val", "student", i, 24, item="c1") for i in range(1, 25)]
     assert threading.get_ident() not in threads
 
 

@@ -14,7 +14,7 @@ from pld_dspy.data.examples import example_id, make_example
 from pld_dspy.errors import DataError, ModelError, NoTracesError
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.models.teacher import Teacher
-from pld_dspy.scoring.evaluator import silent
+from pld_dspy.records import silent
 from pld_dspy.stages.common.rule_text import contradicts, make_trace, names_no_label, tidy_rule
 from pld_dspy.stages.explain import extract_traces, import_traces
 

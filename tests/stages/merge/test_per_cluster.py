@@ -12,8 +12,7 @@ from pld_dspy.config.optimizer import RuleConfig
 from pld_dspy.errors import ModelError
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.models.teacher import Teacher
-from pld_dspy.records import Cluster, Clustering, Diagnosis
-from pld_dspy.scoring.evaluator import silent
+from pld_dspy.records import Cluster, Clustering, Diagnosis, silent
 from pld_dspy.stages.common.rule_text import contradicts, make_rule, make_trace
 from pld_dspy.stages.merge.per_cluster import synthesize
 

@@ -15,8 +15,8 @@ from pld_dspy.config.run import read_config
 from pld_dspy.errors import ConfigError
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.models.teacher import Teacher
+from pld_dspy.records import silent
 from pld_dspy.runs.estimate import plan
-from pld_dspy.scoring.evaluator import silent
 from pld_dspy.stages.common.rule_text import contradicts, make_trace
 from pld_dspy.stages.merge.side_by_side import MOST_LABELS, contrast
 from small_runs import write_config

@@ -13,13 +13,14 @@ from pld_dspy.data.examples import example_id
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.models.student import DirectStudent
 from pld_dspy.models.teacher import Teacher
-from pld_dspy.scoring.evaluator import Evaluator, silent
+from pld_dspy.records import silent
+from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.metrics import accuracy
 from pld_dspy.stages.common.problem import Problem
 from pld_dspy.stages.common.prompt import make_candidate, with_prompt
 from pld_dspy.stages.common.rule_text import make_rule, make_trace
 from pld_dspy.stages.refine.edits import apply_edit
-from pld_dspy.stages.refine.stage import refine
+from pld_dspy.stages.refine.stage import EditRules, RefineContext
 
 TRACES = [
     make_trace(example_id(e), e.label, "w", keyword_rule("it", e.label)) for e in reversed(TRAIN)
@@ -63,15 +64,15 @@ class Loop:
             split="val",
         )
         self.student.prompts.clear()
-        return refine(
-            self.start,
-            self.score,
-            self.problem,
+        context = RefineContext(
+            start=self.start,
+            score=self.score,
+            problem=self.problem,
             evaluator=self.evaluator,
             teacher=Teacher(lm=fake_lm(self.teacher), store=self.store, progress=silent),
             traces=traces,
-            config=RefineConfig(**settings),
         )
+        return EditRules(RefineConfig(**settings))(context)
 
 
 def edits(*lines):
