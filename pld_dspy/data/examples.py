@@ -1,4 +1,4 @@
-"""Examples with content-hash ids: how one is made, named, grouped and checked."""
+"""Labelled examples: construction, content-hash ids, groups and checks."""
 
 import hashlib
 import json
@@ -21,11 +21,11 @@ MAX_CONFLICTS = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One labelled item of a data set, before it is an example."""
+    """A row of a data set, before it becomes a `dspy.Example`."""
 
     id: str
     group: str | None
-    """What must not be split between train and test; None if unknown."""
+    """Name of its group, which is not split between train and test; None if unknown."""
     fields: Mapping[str, str]
     """The inputs and the label."""
 
@@ -46,8 +46,8 @@ def make_example(
         label: The gold label.
         input_keys: Fields that a program may see.
         label_key: Field that holds the label.
-        group: What must not be split between train and test (a document, a target).
-        source_id: Id of the item in the data set that it comes from.
+        group: Name of its group (a document, a customer), not split between train and test.
+        source_id: Id of the row in its data set.
 
     Raises:
         DataError: An input is missing.
@@ -67,7 +67,7 @@ def make_example(
 
 
 def example_id(example: dspy.Example) -> str:
-    """Return the 16 hex digits that name an example: the same content gives the same id.
+    """Return the id of an example, 16 hex digits of a hash of its content.
 
     Raises:
         DataError: The example does not say which of its fields are inputs.
@@ -213,7 +213,7 @@ def _labels(example: dspy.Example) -> dict[str, object]:
 
 
 def input_digest(example: dspy.Example) -> str:
-    """Return 16 hex digits that name the inputs, whatever the label."""
+    """Return 16 hex digits of a hash of the inputs, without the label."""
     return _digest(_inputs(example), {})
 
 

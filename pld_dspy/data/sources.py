@@ -1,4 +1,4 @@
-"""Where raw rows are read from: a local folder, or the Hugging Face hub."""
+"""Sources of raw rows: a local folder, or the Hugging Face hub."""
 
 import gzip
 import hashlib
@@ -22,10 +22,10 @@ _HUB_TIMEOUT_S = 5.0
 
 
 def first_available(name: str, sources: Mapping[str, Callable[[], Any]]) -> tuple[Any, str]:
-    """Return what the first working source gives, and the name of that source.
+    """Return the rows of the first source that works, and its name.
 
     Args:
-        name: Data set, for the message.
+        name: Name of the data set, for the message.
         sources: Readers by name, in the order in which they are tried.
 
     Raises:
@@ -163,7 +163,7 @@ def _short(error: Exception) -> str:
 
 
 def _hub_answers() -> bool:
-    """Return whether the hub can be asked; asked for offline mode, it is not."""
+    """Return whether the hub can be reached; in offline mode it is not tried."""
     import datasets
     import httpx
     from huggingface_hub import constants
@@ -180,7 +180,7 @@ def _hub_answers() -> bool:
 
 @contextmanager
 def _offline() -> Iterator[None]:
-    """Have the hub's libraries read their cache and nothing else.
+    """Let the hub's libraries read their cache only.
 
     Where there is no network, their own five retries take half a minute a data set.
     """
@@ -221,5 +221,5 @@ OFFICIAL: dict[Split, tuple[str, str]] = {
 
 
 def short_digest(text: str) -> str:
-    """Return 16 hex digits that name a text."""
+    """Return 16 hex digits of a hash of the text."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Labelled examples with content-hash ids, and disjoint, seeded, stratified splits of them."""
+"""Disjoint, seeded, stratified splits."""
 
 import hashlib
 import logging
@@ -41,7 +41,7 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Splits:
-    """Examples for four uses: traces, edits, the final choice, and the reported score."""
+    """Examples for the traces (train), for comparing (val), the final choice (select) and the report (test)."""
 
     train: tuple[dspy.Example, ...] = ()
     val: tuple[dspy.Example, ...] = ()
@@ -80,7 +80,7 @@ def make_splits(
     balance: Balance = "equal",
     prefer: Container[str] = (),
 ) -> Splits:
-    """Return disjoint splits of the sizes asked, the same for the same examples and seed.
+    """Return disjoint splits of the given sizes, the same for the same examples and seed.
 
     With `balance="equal"` the labels have equal counts as far as each label's items reach; a scarce
     label is shared out in proportion to the sizes, and the other labels fill its place. With

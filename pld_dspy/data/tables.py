@@ -1,4 +1,4 @@
-"""A user's own labelled data: files or a hub data set, and which of their columns are what."""
+"""Reads a user's labelled table, from files or a hub data set, and checks its values."""
 
 import inspect
 import keyword

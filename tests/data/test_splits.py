@@ -153,7 +153,11 @@ def test_many_contradictions_are_an_error():
     [
         ([], None, "there are no examples"),
         (corpus({"a": 3}), None, "all 3 examples have the label 'a'"),
-        (corpus({"a": 3, "bb": 3}), ("a", "bbb"), "label 'bb', which is not in the label set; did you mean 'bbb'"),
+        (
+            corpus({"a": 3, "bb": 3}),
+            ("a", "bbb"),
+            "label 'bb', which is not in the label set; did you mean 'bbb'",
+        ),
         (
             [dspy.Example(text="x", lable="a").with_inputs("text")],
             None,

