@@ -77,12 +77,17 @@ def load(config: RunConfig) -> Loaded:
 def load_table(config: RunConfig, task: Task, path: Path) -> tuple[dspy.Example, ...]:
     """Return the examples of another table with the columns of the task.
 
+    A file with the suffix of the task's own files has their format, delimiter and encoding too.
+
     Raises:
         DataError: The file or a column is missing, or a label is not one of the task's.
     """
     own = config.task.table
+    suffixes = {file.suffix for file in own.files.values()} if own is not None else set()
+    alike = own is not None and path.suffix in suffixes
     table = TableConfig(
         path=path,
+        **(own.model_dump(include={"format", "delimiter", "encoding"}) if own and alike else {}),
         inputs=task.input_keys if own is None else own.inputs,
         label=task.label_key if own is None else own.label,
         labels=task.labels,
