@@ -83,9 +83,7 @@ def _write(comparison: Comparison, report: Path, folder: Path) -> dict[str, Path
     return paths
 
 
-def _fill_overview(
-    comparison: Comparison, overview: Path, pictures: Mapping[str, Path]
-) -> None:
+def _fill_overview(comparison: Comparison, overview: Path, pictures: Mapping[str, Path]) -> None:
     addresses = {name: f"images/{path.name}" for name, path in pictures.items()}
     section = overview_section(comparison, addresses)
     # The documentation is built from its own folder alone, so the pictures it shows lie there too.

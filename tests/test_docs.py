@@ -97,7 +97,8 @@ def folder(tmp_path, monkeypatch):
     shutil.copytree(MESSAGES, tmp_path / "notebooks" / "data", ignore=lambda *_: ["tour_run"])
     with (tmp_path / "messages.csv").open("w", encoding="utf-8", newline="") as file:
         rows = [
-            (f"t{i}", f"c{i // 2}", f"message number {i}", DESKS[i % len(DESKS)]) for i in range(700)
+            (f"t{i}", f"c{i // 2}", f"message number {i}", DESKS[i % len(DESKS)])
+            for i in range(700)
         ]
         csv.writer(file).writerows([("ticket", "customer", "message", "desk"), *rows])
     for block in blocks("json"):
@@ -199,7 +200,9 @@ def test_a_pld_command_is_known_with_its_options_and_files(words):
     rest = words[1 + len(name) :]
     options = {o: p for p in known[name].params for o in p.opts if o.startswith("-")}
     assert [word for word in rest if word.startswith("-") and word not in options] == []
-    values = {rest[i + 1] for i, w in enumerate(rest[:-1]) if w in options and not options[w].is_flag}
+    values = {
+        rest[i + 1] for i, w in enumerate(rest[:-1]) if w in options and not options[w].is_flag
+    }
     files = [w for w in rest if not w.startswith("-") and w not in values and "=" not in w]
     for file in files:
         if name[0] in {"distill", "evaluate", "show", "ui"}:
@@ -290,10 +293,17 @@ def cell(score, ci95):
 @pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
 def test_the_results_table_has_the_figures_of_the_result_files(page):
     text = (ROOT / page).read_text(encoding="utf-8")
-    rows = [row for row in text.splitlines() if re.match(r"\| (StereoSet|ContractNLI|LogiQA), ", row)]
+    rows = [
+        row for row in text.splitlines() if re.match(r"\| (StereoSet|ContractNLI|LogiQA), ", row)
+    ]
     runs = {line["run"]: line for line in results("first.jsonl")}
     words = {(w["task"], w["split_by"], w["seed"]): w for w in results("bag_of_words.jsonl")}
-    names = [("stereoset", "item"), ("stereoset", "group"), ("contract_nli", "item"), ("logiqa", "item")]
+    names = [
+        ("stereoset", "item"),
+        ("stereoset", "group"),
+        ("contract_nli", "item"),
+        ("logiqa", "item"),
+    ]
 
     assert len(rows) == len(names)
     for row, (task, split) in zip(rows, names, strict=True):
@@ -333,5 +343,7 @@ def test_the_pages_build_without_a_warning(tmp_path):
 
     assert done.returncode == 0, done.stdout + done.stderr
     page = (tmp_path / "site" / "api.html").read_text(encoding="utf-8")
-    assert all(f'id="pld_dspy.{name}"' in page for name in pld_dspy.__all__ if name != "__version__")
+    assert all(
+        f'id="pld_dspy.{name}"' in page for name in pld_dspy.__all__ if name != "__version__"
+    )
     assert 'src="images/first.png"' in (tmp_path / "site" / "results.html").read_text("utf-8")
