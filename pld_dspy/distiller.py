@@ -4,7 +4,6 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,11 @@ from pld_dspy.config.optimizer import PLDConfig
 from pld_dspy.data.splits import example_id
 from pld_dspy.errors import NoTracesError
 from pld_dspy.ledger.clock import Clock
-from pld_dspy.ledger.store import Spent, StageStore
+from pld_dspy.ledger.store import StageStore
 from pld_dspy.ledger.tracker import Tracker
 from pld_dspy.ledger.usage import total
-from pld_dspy.models.embedder import LitellmEmbedder, embed
+from pld_dspy.ledger.versions import package_versions
+from pld_dspy.models.embedder import embed
 from pld_dspy.models.teacher import Teacher
 from pld_dspy.records import (
     Candidate,
@@ -51,7 +51,6 @@ from pld_dspy.stages.select import select
 logger = logging.getLogger(__name__)
 
 _BOTH = "general and merged"
-_PACKAGES = ("pld-dspy", "dspy", "optuna", "scikit-learn", "mlflow", "litellm", "numpy")
 
 
 @dataclass(kw_only=True)
@@ -106,7 +105,7 @@ class Distiller:
             )
             results.append(result)
         self.clock.note()
-        usage = total([*self.store.spent(), *self._embedder_spent()])
+        usage = total(self.store.spent())
         program.pld_result = PLDResult(
             predictors=tuple(results),
             usage=usage,
@@ -146,7 +145,7 @@ class Distiller:
             seed=seed,
         )
         traces = self._traces(teacher, target)
-        vectors = embed([trace.rule for trace in traces], self.embedder)
+        vectors = embed([trace.rule for trace in traces], self.embedder, self.store)
         clustering = cluster_traces(traces, vectors, config.clusters, seed=seed)
         for warning in clustering.diagnosis.warnings:
             logger.warning("clusters: %s", warning)
@@ -302,19 +301,6 @@ class Distiller:
         self.dropped.update(found.dropped)
         return found.traces
 
-    def _embedder_spent(self) -> list[Spent]:
-        embedder = self.embedder
-        if not isinstance(embedder, LitellmEmbedder):
-            return []
-        return [
-            Spent(
-                role="embedder",
-                calls=embedder.calls,
-                input_tokens=embedder.tokens,
-                model=embedder.name,
-            )
-        ]
-
 
 def _pools(synthesis: Synthesis, threshold: float) -> dict[str, tuple[Rule, ...]]:
     pools = {
@@ -340,14 +326,3 @@ def _of_train(given: Sequence[Trace], train: Sequence[dspy.Example]) -> Traces:
 
 def _all_rules(candidates: Sequence[Candidate] | Any) -> tuple[Rule, ...]:
     return tuple({rule.id: rule for c in candidates for rule in c.rules}.values())
-
-
-def package_versions() -> dict[str, str]:
-    """Return the versions of the packages that a result depends on."""
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # run from a source tree that was not installed
-            found[name] = "not installed"
-    return found

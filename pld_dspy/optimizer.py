@@ -9,15 +9,17 @@ import dspy
 
 from pld_dspy.config.optimizer import PLDConfig
 from pld_dspy.data.splits import check_disjoint
-from pld_dspy.distiller import Distiller, package_versions
+from pld_dspy.distiller import Distiller
 from pld_dspy.errors import ConfigError
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.ledger.tracker import NullTracker, Tracker
+from pld_dspy.ledger.versions import package_versions
 from pld_dspy.models.embedder import make_embedder
 from pld_dspy.models.lm import model_name
 from pld_dspy.records import Embedder, Progress, Trace, silent
 from pld_dspy.scoring.evaluator import Metric
 from pld_dspy.stages.common.targets import find_targets, prepare_splits, student_lm
+from pld_dspy.stages.search.preflight import check_search
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +106,7 @@ class PLD(dspy.teleprompt.Teleprompter):
             DataError: The examples are empty, of one class, or shared between the splits.
             NoTracesError: The teacher gave nothing usable.
             ModelError: An endpoint cannot be reached; what was answered before is kept.
+            StorageError: The run folder or the storage of the search cannot be used.
         """
         if kwargs:
             msg = f"compile has no argument {', '.join(map(repr, kwargs))}"
@@ -114,6 +117,9 @@ class PLD(dspy.teleprompt.Teleprompter):
             targets, trainset, valset, selectset, share=self.config.val_share, seed=self.seed
         )
         check_disjoint(splits)
+        check_search(self.config.search, self.run_dir)
+        store = StageStore(self.run_dir)
+        store.check()
         run = Distiller(
             metric=self.metric,
             embedder=self.embedder,
@@ -122,7 +128,7 @@ class PLD(dspy.teleprompt.Teleprompter):
             seed=self.seed,
             given=self.traces,
             progress=self.progress,
-            store=StageStore(self.run_dir),
+            store=store,
             lm=lm,
             teacher=self.teacher_lm or _own_lm(teacher) or lm,
             data={"train": splits.train, "val": splits.val, "select": splits.select},

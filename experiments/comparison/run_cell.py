@@ -17,8 +17,9 @@ from experiments.rivals.table import MAX_ERRORS
 from pld_dspy.config.run import TracesConfig
 from pld_dspy.errors import ConfigError, DataError, LeakageError
 from pld_dspy.ledger.store import StageStore
+from pld_dspy.ledger.versions import package_versions
 from pld_dspy.records import Evaluation
-from pld_dspy.runs.report import commit, interval, versions
+from pld_dspy.runs.report import commit, interval
 from pld_dspy.runs.setup import Loaded, Models, load, make_models
 from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.metrics import CorpusMetric, accuracy, macro_f1, metric_by_name
@@ -244,7 +245,7 @@ def _check_module(rival: Rival) -> None:
 
 
 def _versions() -> dict[str, str]:
-    found = versions()
+    found = package_versions()
     for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)

@@ -1,4 +1,4 @@
-"""The run folder: one readable JSONL a stage, from which a killed run goes on."""
+"""The run folder: one readable JSONL per stage, from which a killed run resumes."""
 
 import hashlib
 import json
@@ -43,8 +43,8 @@ class StageStore:
     """Append-only records by stage and key; a key holds what was paid for, once.
 
     Each record is one line of `<folder>/<stage>.jsonl`, written before `put` returns, so a process
-    killed at any moment loses at most the call that was under way. A last line that was cut off is
-    removed at the next start; any other broken line is skipped with a warning and left as it is.
+    killed at any moment loses at most the call in progress. A last line that was cut off is removed
+    at the next start; any other broken line is skipped with a warning and left as it is.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -63,6 +63,22 @@ class StageStore:
             except OSError as error:
                 msg = f"the run folder {folder} cannot be made: {error.strerror}; choose another"
                 raise StorageError(msg) from error
+
+    def check(self) -> None:
+        """Return if the folder can be written, which is best known before anything is paid for.
+
+        Raises:
+            StorageError: It cannot.
+        """
+        if self.folder is None:
+            return
+        probe = self.folder / f".{os.getpid()}.tmp"
+        try:
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            msg = f"the run folder {self.folder} cannot be written: {error.strerror}; choose another run_dir"
+            raise StorageError(msg) from error
 
     def get(self, stage: str, key: str) -> Record | None:
         """Return the record, and mark it as part of this run; None if it is not there."""

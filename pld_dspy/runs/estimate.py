@@ -86,13 +86,17 @@ class Plan:
         return None if None in costs else sum(cost for cost in costs if cost is not None)
 
 
-def plan(config: RunConfig) -> Plan:
+def plan(config: RunConfig, loaded: Loaded | None = None) -> Plan:
     """Return what the run would take; no model is called, loaded or downloaded.
+
+    Args:
+        config: The settings.
+        loaded: The task and its splits, where the caller has loaded them from this config.
 
     Raises:
         PLDError: The run could not start: a setting, the data, or the path of a model is wrong.
     """
-    loaded = load(config)
+    loaded = load(config) if loaded is None else loaded
     asked: dict[Role, ModelConfig] = {
         "teacher": config.teacher_or_student,
         "student": config.student,

@@ -161,7 +161,7 @@ def _make(model: ModelConfig, progress: Progress) -> dspy.LM:
 
 def _trace_ids(path: Path) -> Iterator[str]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         msg = f"the traces file {path} cannot be read: {error}"
         raise DataError(msg) from error
