@@ -49,7 +49,7 @@ live: $(INSTALLED) ## Run the pipeline on real local models (downloads them once
 simulations: $(INSTALLED) ## Search for a simulated student whose best list is known, 20 times
 	$(PY) -m pytest -m long $(ARGS)
 
-rivals: $(INSTALLED) ## Install what TextGrad and Ray need for experiments.compare (300 MB more)
+rivals: $(INSTALLED) ## Install what TextGrad and Ray need for the comparison (300 MB more)
 	@$(PIP) install --no-deps --require-hashes -r experiments/requirements.lock
 	@$(PY) -m pip --disable-pip-version-check -q check
 

@@ -7,27 +7,37 @@ from typing import Any
 
 import dspy
 
-from pld_dspy.config.optimizer import PLDConfig
+from pld_dspy.config.optimizer import ClusterConfig, PLDConfig, RefineConfig
 from pld_dspy.data.splits import check_disjoint
-from pld_dspy.distiller import Distiller
 from pld_dspy.errors import ConfigError
 from pld_dspy.ledger.store import StageStore
-from pld_dspy.ledger.tracker import NullTracker, Tracker
+from pld_dspy.ledger.tracker import NullTracker, Status, Tracker
 from pld_dspy.ledger.versions import package_versions
-from pld_dspy.models.embedder import make_embedder
+from pld_dspy.models.embedder import embedder_name, make_embedder
 from pld_dspy.models.lm import model_name
-from pld_dspy.records import Embedder, Progress, Trace, silent
+from pld_dspy.models.prompts import Prompts
+from pld_dspy.records import Embedder, Progress, Split, Trace, silent
 from pld_dspy.scoring.evaluator import Metric
+from pld_dspy.stages.cluster.methods import Clusterer, resolve_clusterer
+from pld_dspy.stages.common.problem import Target
 from pld_dspy.stages.common.targets import find_targets, prepare_splits, student_lm
+from pld_dspy.stages.pipeline import Pipeline
+from pld_dspy.stages.refine.stage import EditRules, Refiner
 from pld_dspy.stages.search.preflight import check_search
+from pld_dspy.stages.select import NeverWorse, Selector
 
 logger = logging.getLogger(__name__)
 
 
 class PLD(dspy.teleprompt.Teleprompter):
-    """Prompt-Level Distillation: a teacher's explanations become a rule list in the student's prompt.
+    """Prompt-Level Distillation: rules from a teacher's explanations, in the prompt of a student.
 
-    The object holds settings only, so `compile` may be called again and gives the same answer.
+    The object holds settings only, so `compile` can be called again and returns the same program.
+
+    >>> optimizer = PLD(
+    ...     metric=macro_f1, teacher_lm=dspy.LM("gemini/gemini-2.5-pro")
+    ... )  # doctest: +SKIP
+    >>> compiled = optimizer.compile(student, trainset=examples)  # doctest: +SKIP
     """
 
     def __init__(  # noqa: PLR0913 - the fixed interface
@@ -36,6 +46,10 @@ class PLD(dspy.teleprompt.Teleprompter):
         metric: Metric,
         teacher_lm: dspy.BaseLM | None = None,
         embedder: str | Embedder = "tfidf:32",
+        clusterer: str | ClusterConfig | Clusterer | None = None,
+        refiner: RefineConfig | Refiner | None = None,
+        selector: Selector | None = None,
+        prompts: Prompts | Mapping[str, Any] | None = None,
         config: PLDConfig | None = None,
         tracker: Tracker | None = None,
         run_dir: Path | str | None = None,
@@ -50,10 +64,16 @@ class PLD(dspy.teleprompt.Teleprompter):
         Args:
             metric: A corpus metric such as `macro_f1`, or a DSPy metric `(example, prediction)`.
             teacher_lm: Writes traces, rules and edits; None takes the student's own model.
-            embedder: `tfidf`, `tfidf:<dimensions>`, a litellm embedding model, or a callable.
+            embedder: `tfidf`, `tfidf:<dimensions>`, a LiteLLM embedding model, or an `Embedder`.
+            clusterer: Groups the traces: the name of a method, its settings, or a `Clusterer`;
+                None takes `config.clusters`.
+            refiner: Improves the best list: settings of the built-in edits, or a `Refiner`; None
+                takes `config.refine`.
+            selector: Makes the final choice; None is `NeverWorse` with the settings of `config`.
+            prompts: Prompts of the teacher in place of the built-in ones.
             config: Settings of the stages.
             tracker: Where the run is logged; None logs nowhere.
-            run_dir: Folder that keeps every answer, so that a killed run goes on; None keeps none.
+            run_dir: Folder that keeps every answer, so that a stopped run resumes; None keeps none.
             seed: Seed of every draw; the same seed and answers give the same program.
             traces: Recorded traces, or a JSONL file of them, in place of phase 1.
             predictors: Paths of the predictors to distil into; None takes each predictor that
@@ -63,13 +83,21 @@ class PLD(dspy.teleprompt.Teleprompter):
                 `pld search-worker` can ask the same student elsewhere; None lets none join.
 
         Raises:
-            ConfigError: The embedder is not known.
+            ConfigError: The embedder, the clusterer or a prompt is not known or not usable.
         """
         super().__init__()
+        config = config or PLDConfig()
         self.metric = metric
         self.teacher_lm = teacher_lm
         self.embedder = make_embedder(embedder)
-        self.config = config or PLDConfig()
+        self.clusters, self.clusterer = resolve_clusterer(clusterer, config.clusters)
+        refine = config.refine if refiner is None else refiner
+        self.refiner = EditRules(refine) if isinstance(refine, RefineConfig) else refine
+        self.selector = selector or NeverWorse(
+            finalists=config.finalists, max_p_worse=config.max_p_worse, prefer=config.prefer
+        )
+        self.prompts = prompts if isinstance(prompts, Prompts) else Prompts(**(prompts or {}))
+        self.config = config
         self.tracker: Tracker = tracker or NullTracker()
         self.run_dir = Path(run_dir) if run_dir is not None else None
         self.seed = seed
@@ -90,8 +118,8 @@ class PLD(dspy.teleprompt.Teleprompter):
     ) -> dspy.Module:
         """Return a copy of `student` whose instructions hold the rules, with `pld_result` attached.
 
-        The student is scored beside every rule list on examples that no step has used, and comes
-        back as it was given if no list beats it there.
+        The student is scored beside every rule list on examples that no step has used, and is
+        returned as given if no list beats it there.
 
         Args:
             student: The program; it is not changed.
@@ -120,38 +148,53 @@ class PLD(dspy.teleprompt.Teleprompter):
         check_search(self.config.search, self.run_dir)
         store = StageStore(self.run_dir)
         store.check()
-        run = Distiller(
+        run = Pipeline(
             metric=self.metric,
-            embedder=self.embedder,
             config=self.config,
+            embedder=self.embedder,
+            clusters=self.clusters,
+            clusterer=self.clusterer,
+            refiner=self.refiner,
+            selector=self.selector,
             tracker=self.tracker,
             seed=self.seed,
             given=self.traces,
+            run_config=self.run_config,
             progress=self.progress,
+            prompts=self.prompts,
             store=store,
             lm=lm,
-            teacher=self.teacher_lm or _own_lm(teacher) or lm,
+            teacher_lm=self.teacher_lm or _own_lm(teacher) or lm,
             data={"train": splits.train, "val": splits.val, "select": splits.select},
-            label_key=targets[-1].label_key,
-            labels=targets[-1].labels,
-            spec=self.run_config,
+            sizes=splits.sizes,
+            scored=targets[-1],
         )
+        return self._tracked(run, student, targets, splits.digests)
+
+    def _tracked(
+        self,
+        run: Pipeline,
+        student: dspy.Module,
+        targets: Sequence[Target],
+        digests: Mapping[Split, str],
+    ) -> dspy.Module:
+        """Return the compiled program; the tracked run is closed whatever happens."""
         self.tracker.start(
             name="pld",
-            params=self._params(lm, run.teacher),
+            params=self._params(run.lm, run.teacher_lm),
             tags={"optimizer": "PLD"},
             run_dir=self.run_dir,
-            digests={str(k): v for k, v in splits.digests.items()},
+            digests={str(split): digest for split, digest in digests.items()},
         )
+        status: Status = "FAILED"
         try:
-            compiled = run.distill(student, targets, splits.sizes)
+            compiled = run.compile(student, targets)
+            status = "FINISHED"
         except KeyboardInterrupt:
-            self.tracker.finish("KILLED")
+            status = "KILLED"
             raise
-        except BaseException:
-            self.tracker.finish("FAILED")
-            raise
-        self.tracker.finish("FINISHED")
+        finally:
+            self.tracker.finish(status)
         return compiled
 
     def _params(self, lm: dspy.BaseLM, teacher: dspy.BaseLM) -> dict[str, object]:
@@ -159,7 +202,7 @@ class PLD(dspy.teleprompt.Teleprompter):
             "seed": self.seed,
             "student": model_name(lm),
             "teacher": model_name(teacher),
-            "embedder": getattr(self.embedder, "name", type(self.embedder).__name__),
+            "embedder": embedder_name(self.embedder),
             "traces": "teacher" if self.traces is None else "recorded",
             "config": self.config.model_dump(mode="json"),
             "versions": package_versions(),

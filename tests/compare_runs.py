@@ -4,11 +4,11 @@ import csv
 import json
 import re
 
-import experiments.comparison.cells as cells
-from experiments.comparison.cells import OWN, Cell, CompareConfig, budget_of
-from experiments.comparison.plan import Plan
-from experiments.comparison.run_cell import run_cell
-from experiments.rivals.table import SETS_BUDGET
+import experiments.bench.configs as configs
+from experiments.bench.cells import OWN, SETS_BUDGET, Cell
+from experiments.bench.configs import BenchConfig, budget_of
+from experiments.bench.plan import Plan
+from experiments.bench.run_cell import run_cell
 from fakes import FakeEngine, asked_fields, fake_lm, follow, keyword_rule, keyword_task, mentions
 from keyword_runs import Student, teach
 
@@ -88,7 +88,7 @@ class World:
             (folder / "models" / f"{name}.toml").write_text(
                 f'model = "fake/{name}"\n', encoding="utf-8"
             )
-        monkeypatch.setattr(cells, "HERE", folder)
+        monkeypatch.setattr(configs, "HERE", folder)
         monkeypatch.setattr("pld_dspy.runs.setup.make_lm", self.make_lm)
 
     def word_task(self, wording):
@@ -106,7 +106,7 @@ class World:
             "students": ["small"],
             "teachers": ["large"],
         }
-        config = CompareConfig(**{"grid": [grid], "pld": PLD_SETTINGS, **settings})
+        config = BenchConfig(**{"grid": [grid], "pld": PLD_SETTINGS, **settings})
         return Plan(config=config, endpoints={}, runs=self.folder / runs)
 
     def run(self, optimizer, budget=None, plan=None, seed=0):

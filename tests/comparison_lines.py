@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from experiments.comparison.lines import Line, ProgramNote
+from experiments.bench.lines import Line, ProgramNote
 from pld_dspy.scoring.metrics import accuracy, macro_f1, metric_by_name
 
 LABELS = ("gender", "profession", "race", "religion")

@@ -14,6 +14,11 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import dspy
 import optuna
 import pytest
+from hypothesis import settings
+
+# How long an example takes depends on what else the machine does; no test is about that.
+settings.register_profile("pld", deadline=None)
+settings.load_profile("pld")
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 dspy.configure_cache(enable_disk_cache=False)

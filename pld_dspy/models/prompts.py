@@ -1,6 +1,11 @@
-"""Every prompt that the teacher is sent, and nothing else. The docstring is the prompt."""
+"""The prompts of the teacher. The docstring of each signature is sent as it is."""
+
+from dataclasses import dataclass, fields
+from typing import Any
 
 import dspy
+
+from pld_dspy.errors import ConfigError
 
 
 class ExplainExample(dspy.Signature):
@@ -87,3 +92,54 @@ class ResolveConflicts(dspy.Signature):
     right_answers: str = dspy.InputField()
     cause: str = dspy.OutputField(desc="what the mistakes have in common, one sentence")
     edits: str = dspy.OutputField(desc="one edit a line")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompts:
+    """The four prompts of the teacher; each is a `dspy.Signature`, or its instructions as a text.
+
+    A signature of one's own has the output fields of the default, since these are read, and no
+    input field that the default lacks. An answer to another prompt is asked for anew: the text of
+    the prompt is part of the key of a stored answer.
+
+    >>> Prompts(merge="Merge the notes into one rule.").merge.instructions
+    'Merge the notes into one rule.'
+    """
+
+    explain: type[dspy.Signature] | str = ExplainExample
+    """Phase 1: rationale and rule of one labelled example."""
+    merge: type[dspy.Signature] | str = MergeRules
+    """Phase 2: one rule, and an exception, from the rules of a cluster."""
+    contrast: type[dspy.Signature] | str = ContrastLabels
+    """One rule for each label, from rules of all labels."""
+    resolve: type[dspy.Signature] | str = ResolveConflicts
+    """Phase 3: edits from the errors of the student."""
+
+    def __post_init__(self) -> None:
+        """Turn texts into signatures, and check the fields.
+
+        Raises:
+            ConfigError: A text is empty, or a signature has other fields than are filled and read.
+        """
+        for field in fields(self):
+            default: Any = field.default
+            given = getattr(self, field.name)
+            if isinstance(given, str):
+                if not given.strip():
+                    msg = f"the prompt {field.name!r} is empty; write instructions, or leave it out"
+                    raise ConfigError(msg)
+                given = default.with_instructions(given)
+                object.__setattr__(self, field.name, given)
+            _check_fields(field.name, given, default)
+
+
+def _check_fields(name: str, given: Any, default: Any) -> None:
+    signature = isinstance(given, type) and issubclass(given, dspy.Signature)
+    if not signature:
+        msg = f"the prompt {name!r} is {given!r}; give a dspy.Signature or a text"
+        raise ConfigError(msg)
+    missing = sorted(default.output_fields.keys() - given.output_fields.keys())
+    unknown = sorted(given.input_fields.keys() - default.input_fields.keys())
+    if missing or unknown:
+        msg = f"the prompt {name!r} must have the outputs {sorted(default.output_fields)} and inputs among {sorted(default.input_fields)}; missing: {missing}, unknown: {unknown}"
+        raise ConfigError(msg)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import dspy
@@ -16,7 +16,13 @@ from pld_dspy.ledger.usage import metered
 from pld_dspy.models.adapter import DirectAdapter
 from pld_dspy.models.lm import model_name
 from pld_dspy.models.lm_errors import context_too_long, explain
-from pld_dspy.models.prompts import ContrastLabels, ExplainExample, MergeRules, ResolveConflicts
+from pld_dspy.models.prompts import (
+    ContrastLabels,
+    ExplainExample,
+    MergeRules,
+    Prompts,
+    ResolveConflicts,
+)
 from pld_dspy.records import Event, Progress
 
 logger = logging.getLogger(__name__)
@@ -43,6 +49,7 @@ class Teacher:
     store: StageStore
     threads: int = 1
     progress: Progress
+    prompts: Prompts = field(default_factory=Prompts)
     attempts: int = 2
     """How often an unreadable answer is asked for before it is given up."""
 
@@ -124,9 +131,9 @@ class _Teacher(dspy.Module):
 
     signature: type[dspy.Signature]
 
-    def __init__(self) -> None:
+    def __init__(self, signature: type[dspy.Signature] | str | None = None) -> None:
         super().__init__()
-        self.predict = dspy.Predict(self.signature)
+        self.predict = dspy.Predict(self.signature if signature is None else signature)
 
     def forward(self, **inputs: Any) -> dspy.Prediction:
         """Return the filled sections.
@@ -135,7 +142,8 @@ class _Teacher(dspy.Module):
             AdapterParseError: A section is missing.
         """
         with dspy.context(adapter=DirectAdapter()):
-            return self.predict(**inputs)
+            known = self.predict.signature.input_fields
+            return self.predict(**{k: v for k, v in inputs.items() if k in known or k == "config"})
 
 
 class Explain(_Teacher):

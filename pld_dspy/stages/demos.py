@@ -10,8 +10,11 @@ import numpy as np
 from pld_dspy.config.optimizer import DemoConfig
 from pld_dspy.data.examples import example_id
 from pld_dspy.records import Evaluation
+from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.statistics import PairedResult
-from pld_dspy.stages.common.problem import Target
+from pld_dspy.stages.common.candidates import Leaderboard
+from pld_dspy.stages.common.problem import Problem, Target
+from pld_dspy.stages.common.prompt import make_candidate
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +62,38 @@ def draw_demos(
             if ids not in seen:
                 seen.add(ids)
                 yield Draw(ids, f"{count} worked examples of each label, draw {number + 1}")
+
+
+def choose_demos(
+    target: Target,
+    problem: Problem,
+    board: Leaderboard,
+    evaluator: Evaluator,
+    config: DemoConfig,
+    *,
+    max_prompt_tokens: int | None,
+) -> tuple[str, ...]:
+    """Return the ids of the worked examples that do best on validation; none if none helps.
+
+    Args:
+        target: The predictor that reads them.
+        problem: Its examples.
+        board: Where the candidates are scored.
+        evaluator: Compares them with the student as given.
+        config: Which choices are tried.
+        max_prompt_tokens: Mean input tokens per call above which a choice is not taken.
+    """
+    best = make_candidate(problem.task, (), origin="as given")
+    bare = board.run(best, "val")
+    score = worth(bare)
+    for ids, note in draw_demos(target, problem.train, config, seed=problem.seed):
+        candidate = make_candidate(problem.task, (), origin="demos", note=note, demos=ids)
+        evaluation = board.run(candidate, "val")
+        if max_prompt_tokens is not None and evaluation.prompt_tokens > max_prompt_tokens:
+            continue
+        if worth(evaluation) > score and helps(evaluator.compare(bare, evaluation), config):
+            best, score = candidate, worth(evaluation)
+    return best.demos
 
 
 def shown(

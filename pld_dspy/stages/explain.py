@@ -1,4 +1,4 @@
-"""Phase 1: one explanation and one rule for each labelled example, or recorded ones from a file."""
+"""Phase 1: a rationale and a rule for each labelled example, from the teacher or from a file."""
 
 import json
 import logging
@@ -14,8 +14,10 @@ from pld_dspy.errors import DataError, NoTracesError
 from pld_dspy.models.lm import model_name
 from pld_dspy.models.teacher import Explain, Request, Teacher
 from pld_dspy.records import Trace
+from pld_dspy.stages.common.problem import Target
 from pld_dspy.stages.common.prompt import render_example
 from pld_dspy.stages.common.rule_text import contradicts, make_trace, names_no_label, tidy_rule
+from pld_dspy.stages.common.targets import in_turn
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +30,50 @@ class Traces(NamedTuple):
     traces: tuple[Trace, ...]
     dropped: Counter[str]
     """Number of examples (or draws) without a usable trace, by reason."""
+
+
+def collect_traces(
+    given: Path | str | Sequence[Trace] | None,
+    teacher: Teacher,
+    target: Target,
+    train: Sequence[dspy.Example],
+    *,
+    explain: int | None,
+    draws: int,
+) -> Traces:
+    """Return the traces of the training examples: the recorded ones if given, else the teacher's.
+
+    Args:
+        given: Traces, or a JSONL file of them; None asks the teacher.
+        teacher: Explains the examples.
+        target: The predictor that rules are made for.
+        train: The training examples; traces of others are dropped and counted.
+        explain: Maximum examples to explain, balanced by label; None means all.
+        draws: Explanations of each example.
+
+    Raises:
+        DataError: The file cannot be read.
+        NoTracesError: No trace can be used.
+        ModelError: The teacher cannot be reached.
+    """
+    if given is None:
+        return extract_traces(
+            teacher,
+            in_turn(train, target.label_key, explain),
+            signature=target.signature,
+            label_key=target.label_key,
+            labels=target.labels,
+            draws=draws,
+        )
+    if isinstance(given, Path | str):
+        return import_traces(Path(given), train, label_key=target.label_key)
+    known = {example_id(example) for example in train}
+    kept = tuple(trace for trace in given if trace.example_id in known)
+    if not kept:
+        msg = f"none of the {len(given)} traces is about one of the {len(known)} training examples; check the ids"
+        raise NoTracesError(msg)
+    lost = Counter({"recorded traces of examples that are not in train": len(given) - len(kept)})
+    return Traces(kept, +lost)
 
 
 def extract_traces(
@@ -51,7 +97,7 @@ def extract_traces(
     jobs = [(example, draw) for draw in range(draws) for example in examples]
     requests = [
         Request(
-            module=Explain(),
+            module=Explain(teacher.prompts.explain),
             inputs={
                 "task": signature.instructions,
                 "possible_answers": ", ".join(labels),

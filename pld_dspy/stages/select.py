@@ -1,9 +1,8 @@
-"""The last word: the best candidates and the student as given, on examples no step has used."""
+"""Final selection on held-out examples."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from types import MappingProxyType
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Protocol
 
 from pld_dspy.config.optimizer import Prefer
 from pld_dspy.records import Candidate, Evaluation, Interval
@@ -11,121 +10,187 @@ from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.front import Point, pareto
 
 _STRICTER = 5.0
-"""How much smaller a probability must be that rests on validation examples too."""
+"""Factor by which p_worse must be smaller where it rests on validation examples too."""
 
 
-class Selection(NamedTuple):
-    """The candidate that is kept, and why."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectContext:
+    """What a selector works with. Fields may be added; none goes without a major version."""
+
+    candidates: Sequence[Candidate]
+    """The student as given first, then all the others."""
+    val: Mapping[str, Evaluation]
+    """Validation evaluation by candidate id; candidates without one take no part."""
+    run: Callable[[Candidate], Evaluation]
+    """Scores a candidate on the selection examples, which no earlier step has used."""
+    evaluator: Evaluator
+    """Compares two evaluations of the same examples."""
+    max_prompt_tokens: int | None = None
+    """Mean input tokens per call above which a candidate takes no part; None is no limit."""
+    forecasts: Mapping[str, float] = field(default_factory=dict)
+    """Expected validation score by candidate id, from `SearchRecord.forecasts`; may be empty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The candidate that is kept, and the numbers behind it."""
 
     chosen: Candidate
     evaluations: tuple[Evaluation, ...]
     """On the selection examples: the student as given first, then the finalists."""
-    delta: Interval | None
-    """Chosen minus as given; None if the student stays as given."""
+    delta: Interval | None = None
+    """Chosen minus as given, on the selection examples; None if the student stays as given."""
     reason: str
+    """One sentence for the report."""
 
 
-def select(  # noqa: PLR0913 - every setting of the choice
-    candidates: Sequence[Candidate],
-    val: Mapping[str, Evaluation],
-    *,
-    run: Callable[[Candidate], Evaluation],
-    evaluator: Evaluator,
-    finalists: int,
-    max_p_worse: float,
-    prefer: Prefer = "best",
-    max_prompt_tokens: int | None = None,
-    forecasts: Mapping[str, float] = MappingProxyType({}),
-) -> Selection:
-    """Return the best finalist, if it beats the student as given on the selection examples.
+class Selector(Protocol):
+    """Chooses the final candidate (the paper keeps the last state).
 
-    The best validation score of many is too good by several points, so it admits to the final and
-    then counts half as much as the selection score; it does not count against the student as given.
-    The best finalist is kept if its paired probability of being worse than the student as given is at most
-    `max_p_worse`. Few selection examples seldom tell as much of a list that is better by some points; so it is
-    kept, too, if it is not behind there and the same probability over validation and selection examples
-    together is at most a fifth of `max_p_worse`, since validation flatters it. The paper keeps the last state.
+    It is called once per predictor, after the search. It may score candidates on the selection
+    examples by `context.run`, and must return one of `context.candidates`.
 
-    Args:
-        candidates: The student as given first, then all the others.
-        val: Validation evaluation by candidate id; candidates without one take no part.
-        run: Scores a candidate on the selection examples.
-        evaluator: Compares two evaluations.
-        finalists: How many candidates besides the student as given are scored again; where these
-            show worked examples, so is the student with the examples and no rule.
-        max_p_worse: In [0, 1]; 0.5 keeps whatever is not behind.
-        prefer: `shortest-within-noise` takes the finalist with the fewest tokens whose paired 95%
-            interval against the best one holds zero, and that beats the student as given by the
-            same rule as the best; half of the finalists then come from the front of score and
-            tokens.
-        max_prompt_tokens: Candidates whose calls took more input tokens in the mean take no part.
-        forecasts: Expected validation score by candidate id, from `SearchRecord.forecasts`; the mean
-            of it and the validation score takes the place of the latter.
+    >>> class FirstOnValidation:
+    ...     def __call__(self, context: SelectContext) -> Verdict:
+    ...         best = max(context.val, key=lambda i: context.val[i].score)
+    ...         chosen = next(c for c in context.candidates if c.id == best)
+    ...         scored = (context.run(context.candidates[0]), context.run(chosen))
+    ...         return Verdict(chosen=chosen, evaluations=scored, reason="best on validation")
+    >>> selector: Selector = FirstOnValidation()  # PLD(selector=FirstOnValidation(), ...)
     """
-    worth = {key: (e.score + forecasts.get(key, e.score)) / 2 for key, e in val.items()}
-    as_given, *others = {candidate.id: candidate for candidate in candidates}.values()
-    fitting = [
-        c
-        for c in others
-        if c.changes
-        and c.id in val
-        and (max_prompt_tokens is None or val[c.id].prompt_tokens <= max_prompt_tokens)
-    ]
-    ranked = _finalists(fitting, val, worth, finalists, prefer)
-    # The worked examples alone tell whether the rules beside them are worth their tokens.
-    ranked += [c for c in _bare(fitting, ranked) if c not in ranked]
-    baseline = run(as_given)
-    results = [run(candidate) for candidate in ranked]
-    evaluations = (baseline, *results)
-    if not ranked:
-        reason = (
-            "no rule list was made"
-            if max_prompt_tokens is None or not others
-            else (
-                f"the student stays as given: no rule list takes {max_prompt_tokens} tokens a call or fewer"
+
+    def __call__(self, context: SelectContext) -> Verdict:
+        """Return the candidate to keep, the evaluations that decided, and one sentence why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeverWorse:
+    """The built-in selector: the best finalist, if it beats the student as given."""
+
+    finalists: int = 3
+    """Candidates besides the student as given that are scored again; where they show worked
+    examples, so is the student with these examples and no rule."""
+    max_p_worse: float = 0.25
+    """In [0, 1]; 0.5 keeps whatever is not behind."""
+    prefer: Prefer = "best"
+    """`shortest-within-noise` takes the finalist with the fewest tokens whose paired 95% interval
+    against the best one holds zero, and that beats the student as given by the same test as the
+    best; half of the finalists then come from the Pareto front of score and tokens."""
+
+    def __call__(self, context: SelectContext) -> Verdict:
+        """Return the best finalist, if it beats the student as given on the selection examples.
+
+        The best validation score of many is too good by several points, so it admits to the final
+        and then counts half as much as the selection score; it does not count against the student
+        as given. The best finalist is kept if its paired probability of being worse than the
+        student as given is at most `max_p_worse`. Few selection examples seldom show as much for a
+        list that is better by some points; so it is kept, too, if it is not behind there and the
+        same probability over validation and selection examples together is at most a fifth of
+        `max_p_worse`, since validation flatters it.
+        """
+        as_given, *others = {c.id: c for c in context.candidates}.values()
+        val = context.val
+        worth = {k: (e.score + context.forecasts.get(k, e.score)) / 2 for k, e in val.items()}
+        fitting = [c for c in others if c.changes and c.id in val and _fits(context, c)]
+        ranked = _finalists(fitting, val, worth, self.finalists, self.prefer)
+        # The worked examples alone show whether the rules beside them are worth their tokens.
+        ranked += [c for c in _bare(fitting, ranked) if c not in ranked]
+        baseline = context.run(as_given)
+        results = [context.run(candidate) for candidate in ranked]
+        evaluations = (baseline, *results)
+        if not ranked:
+            limit = context.max_prompt_tokens
+            reason = (
+                "no rule list was made"
+                if limit is None or not others
+                else f"the student stays as given: no rule list takes {limit} tokens a call or fewer"
             )
+            return Verdict(chosen=as_given, evaluations=evaluations, reason=reason)
+        order = sorted(
+            range(len(ranked)),
+            # Both sets count: the selection score alone is as noisy as it is unbiased.
+            key=lambda i: (
+                -(results[i].score + 0.5 * worth[ranked[i].id]),
+                len(ranked[i].prompt),
+                ranked[i].id,
+            ),
         )
-        return Selection(as_given, evaluations, None, reason)
-    order = sorted(
-        range(len(ranked)),
-        # Both sets count: the selection score alone is as noisy as it is unbiased.
-        key=lambda i: (
-            -(results[i].score + 0.5 * worth[ranked[i].id]),
-            len(ranked[i].prompt),
-            ranked[i].id,
-        ),
-    )
-    best = order[0]
-    paired = evaluator.compare(baseline, results[best])
-    gain = f"{paired.delta.estimate:+.3f} [{paired.delta.low:+.3f}, {paired.delta.high:+.3f}]"
-    n = len(baseline.answers)
-    together = evaluator.compare(
-        _joined(val[as_given.id], baseline), _joined(val[ranked[best].id], results[best])
-    )
-    alone = paired.delta.estimate > 0 and paired.p_worse <= max_p_worse
-    both = paired.delta.estimate >= 0 and together.p_worse <= max_p_worse / _STRICTER
-    if not alone and not both:
-        doubt = ", which may be noise" if paired.delta.estimate > 0 else ""
+        best = order[0]
+        final = _Final(context, as_given, ranked, evaluations, best, self.max_p_worse)
+        return final.verdict(self.prefer)
+
+
+def _fits(context: SelectContext, candidate: Candidate) -> bool:
+    limit = context.max_prompt_tokens
+    return limit is None or context.val[candidate.id].prompt_tokens <= limit
+
+
+class _Final(NamedTuple):
+    """The finalists with their scores on the selection examples."""
+
+    context: SelectContext
+    as_given: Candidate
+    ranked: Sequence[Candidate]
+    evaluations: tuple[Evaluation, ...]
+    best: int
+    """Place of the best finalist in `ranked`."""
+    max_p_worse: float
+
+    def verdict(self, prefer: Prefer) -> Verdict:
+        """Return the best finalist, a shorter one, or the student as given."""
+        evaluator, val = self.context.evaluator, self.context.val
+        baseline, *results = self.evaluations
+        chosen, scored = self.ranked[self.best], results[self.best]
+        paired = evaluator.compare(baseline, scored)
+        together = evaluator.compare(
+            _joined(val[self.as_given.id], baseline), _joined(val[chosen.id], scored)
+        )
+        alone = paired.delta.estimate > 0 and paired.p_worse <= self.max_p_worse
+        both = paired.delta.estimate >= 0 and together.p_worse <= self.max_p_worse / _STRICTER
+        if not alone and not both:
+            doubt = ", which may be noise" if paired.delta.estimate > 0 else ""
+            reason = (
+                f"the student stays as given: on {len(baseline.answers)} selection examples the "
+                f"best of {len(self.ranked)} rule lists changes {evaluator.metric_name} by "
+                f"{_signed(paired.delta)}{doubt}"
+            )
+            return Verdict(chosen=self.as_given, evaluations=self.evaluations, reason=reason)
+        if prefer == "shortest-within-noise":
+            short = _shortest(self.best, results, baseline, evaluator, self.max_p_worse)
+            if short != self.best:
+                return self._shorter(short)
         reason = (
-            f"the student stays as given: on {n} selection examples the best of {len(ranked)} "
-            f"rule lists changes {evaluator.metric_name} by {gain}{doubt}"
+            f"best of {len(self.ranked)} finalists on {len(baseline.answers)} selection examples: "
+            f"{evaluator.metric_name} {_signed(paired.delta)} against the student as given"
         )
-        return Selection(as_given, evaluations, None, reason)
-    if prefer == "shortest-within-noise":
-        short = _shortest(best, results, baseline, evaluator, max_p_worse)
-        if short != best:
-            return _short_one(ranked, results, evaluations, evaluator, best, short)
-    reason = (
-        f"best of {len(ranked)} finalists on {n} selection examples: {evaluator.metric_name} {gain} "
-        "against the student as given"
-    )
-    if not alone:
-        delta = together.delta
-        reason += (
-            f", and {delta.estimate:+.3f} [{delta.low:+.3f}, {delta.high:+.3f}] together with the "
-            f"{len(val[as_given.id].answers)} validation examples"
+        if not alone:
+            reason += (
+                f", and {_signed(together.delta)} together with the "
+                f"{len(val[self.as_given.id].answers)} validation examples"
+            )
+        return Verdict(
+            chosen=chosen, evaluations=self.evaluations, delta=paired.delta, reason=reason
         )
-    return Selection(ranked[best], evaluations, paired.delta, reason)
+
+    def _shorter(self, short: int) -> Verdict:
+        """Return the verdict for a finalist that is shorter than the best one."""
+        evaluator = self.context.evaluator
+        baseline, *results = self.evaluations
+        delta = evaluator.compare(baseline, results[short]).delta
+        lost = evaluator.compare(results[self.best], results[short]).delta
+        reason = (
+            f"shortest of {len(self.ranked)} finalists within noise of the best on "
+            f"{len(baseline.answers)} selection examples: {evaluator.metric_name} "
+            f"{_signed(lost)} against the best, at {results[short].prompt_tokens:.0f} instead of "
+            f"{results[self.best].prompt_tokens:.0f} tokens a call"
+        )
+        return Verdict(
+            chosen=self.ranked[short], evaluations=self.evaluations, delta=delta, reason=reason
+        )
+
+
+def _signed(change: Interval) -> str:
+    return f"{change.estimate:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"
 
 
 def _bare(fitting: Sequence[Candidate], ranked: Sequence[Candidate]) -> list[Candidate]:
@@ -174,22 +239,3 @@ def _shortest(
         if against_given.delta.estimate > 0 and against_given.p_worse <= max_p_worse:
             return i
     return best
-
-
-def _short_one(
-    ranked: Sequence[Candidate],
-    results: Sequence[Evaluation],
-    evaluations: tuple[Evaluation, ...],
-    evaluator: Evaluator,
-    best: int,
-    short: int,
-) -> Selection:
-    delta = evaluator.compare(evaluations[0], results[short]).delta
-    lost = evaluator.compare(results[best], results[short]).delta
-    reason = (
-        f"shortest of {len(ranked)} finalists within noise of the best on "
-        f"{len(evaluations[0].answers)} selection examples: {evaluator.metric_name} "
-        f"{lost.estimate:+.3f} [{lost.low:+.3f}, {lost.high:+.3f}] against the best, at "
-        f"{results[short].prompt_tokens:.0f} instead of {results[best].prompt_tokens:.0f} tokens a call"
-    )
-    return Selection(ranked[short], evaluations, delta, reason)

@@ -253,14 +253,14 @@ def test_seed_decides_the_draw():
 
 def test_same_splits_in_another_process():
     code = (
-        "from test_data import corpus, ids_of; from pld_dspy.data.splits import make_splits;"
+        "from test_splits import corpus, ids_of; from pld_dspy.data.splits import make_splits;"
         "s = make_splits(corpus({'a': 40, 'b': 9}, groups=3), sizes={'train': 10, 'test': 9},"
         " label_key='label', seed=5, by='group'); print(ids_of(s.train) + ids_of(s.test))"
     )
     outputs = {
         subprocess.run(
             [sys.executable, "-c", code],
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join([*sys.path, "tests"])},
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join([*sys.path, "tests/data"])},
             capture_output=True,
             text=True,
             check=True,

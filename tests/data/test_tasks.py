@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from pld_dspy.data import fetch as download
 from pld_dspy.data import sources
 from pld_dspy.data.benchmarks import stereoset
 from pld_dspy.data.splits import clean_examples, example_id
 from pld_dspy.data.tasks import load_task
 from pld_dspy.errors import ConfigError, DataError
-from pld_dspy.models.local import fetch as download
 
 DATA = os.environ.get("PLD_DATA_DIR")
 needs_data = pytest.mark.skipif(not DATA, reason="PLD_DATA_DIR is not set")

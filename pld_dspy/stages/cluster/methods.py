@@ -1,6 +1,7 @@
 """Partitions of points by their cosine distances; the points carry no meaning here."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -8,10 +9,92 @@ from sklearn.cluster import DBSCAN, HDBSCAN, AgglomerativeClustering, KMeans
 from sklearn.metrics import silhouette_samples
 
 from pld_dspy.config.optimizer import ClusterConfig
-from pld_dspy.records import Vectors
+from pld_dspy.errors import ConfigError, DataError, nearest
+from pld_dspy.records import Trace, Vectors
 
 Members = npt.NDArray[np.int64]
 """Cluster number of each point; -1 is noise."""
+
+
+class Clusterer(Protocol):
+    """Groups traces whose rules say much the same.
+
+    It is called once per predictor, or once per gold label with `label_aware = true`. It must be
+    deterministic for the same arguments. What happens to noise is decided by `ClusterConfig.noise`.
+
+    >>> class ByLength:
+    ...     def __call__(
+    ...         self, traces: Sequence[Trace], vectors: Vectors, *, seed: int
+    ...     ) -> list[int]:
+    ...         return [int(len(trace.rule) > 60) for trace in traces]
+    >>> clusterer: Clusterer = ByLength()  # PLD(clusterer=ByLength(), ...)
+    """
+
+    def __call__(self, traces: Sequence[Trace], vectors: Vectors, *, seed: int) -> Sequence[int]:
+        """Return the cluster number of each trace; -1 is noise.
+
+        Args:
+            traces: At least one, with distinct ids.
+            vectors: Embedded rules, shape `(len(traces), dim)`, rows of length 1 or 0.
+            seed: Seed of the optimizer.
+        """
+
+
+METHODS = get_args(ClusterConfig.model_fields["method"].annotation)
+
+
+def resolve_clusterer(
+    given: str | ClusterConfig | Clusterer | None, config: ClusterConfig
+) -> tuple[ClusterConfig, Clusterer | None]:
+    """Return the settings, and the clusterer that takes the place of the built-in methods, if any.
+
+    Args:
+        given: Name of a method, settings, a clusterer, or None for `config` as it is.
+        config: Settings for noise and labels where `given` has none.
+
+    Raises:
+        ConfigError: No method has this name, or `given` cannot be called.
+    """
+    if given is None:
+        return config, None
+    if isinstance(given, ClusterConfig):
+        return given, None
+    if isinstance(given, str):
+        if given not in METHODS:
+            msg = f"no clusterer is called {given!r}{nearest(given, METHODS)}"
+            raise ConfigError(msg)
+        kept: dict[str, Any] = {"label_aware": config.label_aware, "noise": config.noise}
+        return ClusterConfig(method=given, **kept), None  # type: ignore[arg-type]  # checked above
+    if not callable(given):
+        msg = f"clusterer is {given!r}; give the name of a method, a ClusterConfig, or a function (traces, vectors, *, seed)"
+        raise ConfigError(msg)
+    return config, given
+
+
+def clusterer_name(clusterer: Clusterer) -> str:
+    """Return the name of the function or of the class, for reports and messages."""
+    return str(getattr(clusterer, "__name__", type(clusterer).__name__))
+
+
+def run_clusterer(
+    clusterer: Clusterer, traces: Sequence[Trace], vectors: Vectors, *, seed: int
+) -> Members:
+    """Return the checked clusters of a clusterer, numbered from 0; -1 is noise.
+
+    Raises:
+        DataError: It returned another number of clusters than traces, or no whole numbers.
+    """
+    name = clusterer_name(clusterer)
+    found = np.asarray(clusterer(traces, vectors, seed=seed))
+    if found.shape != (len(traces),):
+        msg = f"clusterer {name} returned shape {found.shape} for {len(traces)} traces; return one cluster number per trace"
+        raise DataError(msg)
+    if not np.issubdtype(found.dtype, np.integer) or found.min() < -1:
+        msg = f"clusterer {name} returned {found[:3].tolist()}...; return whole numbers from 0, and -1 for noise"
+        raise DataError(msg)
+    numbers = {old: new for new, old in enumerate(n for n in np.unique(found) if n >= 0)}
+    return np.array([numbers.get(n, -1) for n in found], dtype=np.int64)
+
 
 COLLAPSED = 0.8
 """A largest cluster above this share of the points swallows the others."""

@@ -12,10 +12,13 @@ from pld_dspy.errors import DataError
 from pld_dspy.records import Cluster, Clustering, Diagnosis, Trace, Vectors
 from pld_dspy.stages.cluster.methods import (
     COLLAPSED,
+    Clusterer,
     Members,
+    clusterer_name,
     cosine_distances,
     noise_to_nearest,
     partition,
+    run_clusterer,
     unit_rows,
 )
 
@@ -33,7 +36,12 @@ class _Found:
 
 
 def cluster_traces(
-    traces: Sequence[Trace], vectors: Vectors, config: ClusterConfig, *, seed: int
+    traces: Sequence[Trace],
+    vectors: Vectors,
+    config: ClusterConfig,
+    *,
+    seed: int,
+    clusterer: Clusterer | None = None,
 ) -> Clustering:
     """Return the traces in clusters, largest first, each trace in one cluster or in the noise.
 
@@ -44,10 +52,12 @@ def cluster_traces(
         traces: Traces with distinct ids, at least one.
         vectors: Embedded rules, shape `(len(traces), dim)`, row `i` for trace `i`, all finite.
         config: Method and settings.
-        seed: For k-means; the other methods draw nothing.
+        seed: For k-means and for a clusterer; the other methods draw nothing.
+        clusterer: Takes the place of `config.method`.
 
     Raises:
-        DataError: There is no trace, ids repeat, or the vectors do not fit the traces.
+        DataError: There is no trace, ids repeat, the vectors do not fit the traces, or the
+            clusterer returned something else than one cluster number per trace.
     """
     _check(traces, vectors)
     order = sorted(range(len(traces)), key=lambda i: traces[i].id)
@@ -55,12 +65,13 @@ def cluster_traces(
     units = unit_rows(np.asarray(vectors, dtype=np.float64)[order])
     distances = cosine_distances(units)
 
-    found = _find(ordered, units, distances, config, seed)
+    found = _find(ordered, units, distances, config, seed, clusterer)
     clusters = [_cluster(group, ordered, distances) for group in found.groups]
     clusters.sort(key=lambda c: (-len(c.trace_ids), c.id))
     noise = tuple(ordered[i].id for i in found.noise)
     empty = int((~units.any(axis=1)).sum())
-    diagnosis = _diagnose(ordered, clusters, noise, found, config, empty)
+    name = config.method if clusterer is None else clusterer_name(clusterer)
+    diagnosis = _diagnose(ordered, clusters, noise, found, config, empty, name)
     return Clustering(clusters=tuple(clusters), noise=noise, diagnosis=diagnosis)
 
 
@@ -79,7 +90,12 @@ def _check(traces: Sequence[Trace], vectors: Vectors) -> None:
 
 
 def _find(
-    traces: Sequence[Trace], units: Vectors, distances: Vectors, config: ClusterConfig, seed: int
+    traces: Sequence[Trace],
+    units: Vectors,
+    distances: Vectors,
+    config: ClusterConfig,
+    seed: int,
+    clusterer: Clusterer | None,
 ) -> _Found:
     """Run the method on all the traces, or on those of each label, and settle the noise."""
     labels = sorted({trace.label for trace in traces}) if config.label_aware else [None]
@@ -94,7 +110,11 @@ def _find(
             count = max(1, round(config.n_clusters * len(at) / len(traces)))
         # The whole matrix is not copied: 7,000 traces make 400 MB of it.
         near = distances if len(at) == len(traces) else distances[np.ix_(at, at)]
-        members, words = partition(units[at], near, config, n_clusters=count, seed=seed)
+        if clusterer is not None:
+            own = [traces[i] for i in at]
+            members, words = run_clusterer(clusterer, own, units[at], seed=seed), ""
+        else:
+            members, words = partition(units[at], near, config, n_clusters=count, seed=seed)
         settings[words] = None
         noise_found += int((members < 0).sum())
         members = _settle(members, near, config)
@@ -139,6 +159,7 @@ def _diagnose(
     found: _Found,
     config: ClusterConfig,
     empty: int,
+    name: str,
 ) -> Diagnosis:
     labels = sorted({trace.label for trace in traces})
     covered = {label for cluster in clusters for label in cluster.labels}
@@ -153,7 +174,7 @@ def _diagnose(
         *_data_warnings(len(traces), len(clusters), empty),
     )
     return Diagnosis(
-        method=f"{config.method}({' / '.join(found.settings)}{scope}){fate}",
+        method=f"{name}({' / '.join(found.settings)}{scope}){fate}",
         clusters=len(clusters),
         noise_share=len(noise) / len(traces),
         largest_share=largest,

@@ -1,4 +1,4 @@
-"""The candidates of one predictor with their scores, logged as they come."""
+"""The candidates of one predictor and their scores, logged as they are made."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,23 +11,24 @@ from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.stages.common.problem import Problem
 
 
-class Board:
-    """Every candidate of one predictor with its scores, logged as they come."""
+class Leaderboard:
+    """Every candidate of one predictor with its scores; each score is logged once."""
 
     def __init__(
         self, problem: Problem, evaluator: Evaluator, tracker: Tracker, *, predictor: str = ""
     ) -> None:
-        """Start empty.
+        """Start without candidates.
 
         Args:
-            problem: The predictor under work.
+            problem: Builds the programs, and holds the examples.
             evaluator: Scores candidates.
-            tracker: Where they are logged.
-            predictor: Path of the predictor, where the program has several: it tells apart what they
-                log and draw.
+            tracker: Where scores are logged.
+            predictor: Path of the predictor, in the names of curves and pictures; "" where the
+                program has only one.
         """
-        self.problem = problem
         self.predictor = predictor
+        self._build = problem.build
+        self._examples = {"val": problem.val, "select": problem.select}
         self._curves = re.sub(r"[^\w./-]+", "_", f"{predictor}/") if predictor else ""
         self._evaluator = evaluator
         self._tracker = tracker
@@ -36,13 +37,13 @@ class Board:
         self.scores: dict[str, dict[str, Evaluation]] = {"val": {}, "select": {}}
 
     def run(self, candidate: Candidate, split: Literal["val", "select"]) -> Evaluation:
-        """Return the evaluation on that split, made now unless it is known."""
+        """Return the evaluation of the candidate on the split; it is scored at most once."""
         known = self.scores[split].get(candidate.id)
         if known is not None:
             return known
         evaluation = self._evaluator.run(
-            self.problem.build(candidate),
-            self.problem.val if split == "val" else self.problem.select,
+            self._build(candidate),
+            self._examples[split],
             candidate_id=candidate.id,
             split=split,
         )
@@ -50,7 +51,7 @@ class Board:
         return evaluation
 
     def add(self, candidate: Candidate, evaluation: Evaluation) -> None:
-        """Note an evaluation that was made elsewhere."""
+        """Add an evaluation that was made elsewhere; a second one of the same split is ignored."""
         self.candidates.setdefault(candidate.id, candidate)
         if candidate.id in self.scores[evaluation.split]:
             return
@@ -67,14 +68,16 @@ class Board:
         )
 
     def keep(self, path: Path) -> None:
-        """Keep a file among the artifacts of the tracked run."""
+        """Log a file as an artifact of the run."""
         self._tracker.file(path)
 
-    def ranked(self, pools: Mapping[str, Sequence[Rule]]) -> dict[str, Sequence[Rule]]:
-        """Return the pools, those whose whole list scored best on validation first."""
+    def ranked(
+        self, pools: Mapping[str, Sequence[Rule]], problem: Problem
+    ) -> dict[str, Sequence[Rule]]:
+        """Return the pools by the validation score of the whole pool as one list, best first."""
 
         def score(rules: Sequence[Rule]) -> float:
-            whole = self.problem.candidate(rules, origin="search")
+            whole = problem.candidate(rules, origin="search")
             known = self.scores["val"].get(whole.id)
             return known.score if known is not None else float("-inf")
 
@@ -84,3 +87,8 @@ class Board:
         """Return the best candidate on validation; ties go to the shorter prompt."""
         pool = [c for c in self.candidates.values() if c.rules or not with_rules]
         return min(pool, key=lambda c: (-self.scores["val"][c.id].score, len(c.prompt), c.id))
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """Every rule of the candidates, each once, in order of creation."""
+        return tuple({rule.id: rule for c in self.candidates.values() for rule in c.rules}.values())

@@ -105,7 +105,7 @@ def _merge(
         STAGE,
         [
             Request(
-                module=Merge(),
+                module=Merge(teacher.prompts.merge),
                 inputs=_inputs(group.label, lines, task, labels),
                 draw=group.draw,
             )
@@ -137,7 +137,7 @@ def _reduce(
         STAGE,
         [
             Request(
-                module=Merge(),
+                module=Merge(teacher.prompts.merge),
                 inputs=_inputs(groups[place].label, chunk, task, labels),
                 draw=groups[place].draw,
             )

@@ -63,7 +63,7 @@ def contrast(
         STAGE,
         [
             Request(
-                module=Contrast(),
+                module=Contrast(teacher.prompts.contrast),
                 inputs={
                     "task": task,
                     "possible_answers": ", ".join(labels),

@@ -1,9 +1,9 @@
-"""Phase 3: the student's mistakes go back to the teacher, which edits the rules one by one."""
+"""Phase 3: the teacher edits single rules from the errors of the student."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Protocol
 
 import dspy
 import numpy as np
@@ -15,7 +15,7 @@ from pld_dspy.records import Answer, Candidate, Edit, Evaluation, Trace
 from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.stages.common.problem import Problem
 from pld_dspy.stages.common.prompt import render_example
-from pld_dspy.stages.refine.edits import apply_edit, parse_edits
+from pld_dspy.stages.refine.edits import ParsedEdits, apply_edit, parse_edits
 
 logger = logging.getLogger(__name__)
 
@@ -24,91 +24,131 @@ _ROUNDING = 1e-9
 
 
 class Refinement(NamedTuple):
-    """What the loop made."""
+    """The refined list, and everything that was tried on the way to it."""
 
     best: Candidate
-    candidates: tuple[Candidate, ...]
-    evaluations: tuple[Evaluation, ...]
-    edits: tuple[Edit, ...]
-    unreadable: int
+    candidates: tuple[Candidate, ...] = ()
+    """The lists that were scored on validation, in order."""
+    evaluations: tuple[Evaluation, ...] = ()
+    """Their evaluations, in the same order."""
+    edits: tuple[Edit, ...] = ()
+    """The edit that made each of these lists, in the same order."""
+    unreadable: int = 0
     """Edit lines that could not be read."""
 
 
-def refine(
-    start: Candidate,
-    score: Evaluation,
-    problem: Problem,
-    *,
-    evaluator: Evaluator,
-    teacher: Teacher,
-    traces: Sequence[Trace],
-    config: RefineConfig,
-) -> Refinement:
-    """Return the list after conflict resolution (PLD phase 3), never worse on validation than `start`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefineContext:
+    """What a refiner works with. Fields may be added; none goes without a major version."""
 
-    The paper rewrites the whole prompt and keeps the last state; here each edit names the rules that
-    it changes and is kept only if a paired comparison on validation does not get worse. One that
-    leaves the score as it was must be good for something else: it makes the prompt shorter, or
-    raises the mean probability of the gold labels, where the student's endpoint tells it.
+    start: Candidate
+    """The list to improve; it has at least one rule."""
+    score: Evaluation
+    """Evaluation of `start` on the validation examples."""
+    problem: Problem
+    evaluator: Evaluator
+    """Scores programs of the student; answers that are stored are not paid for again."""
+    teacher: Teacher
+    traces: Sequence[Trace]
+    """Explanations of training examples, the evidence for new rules."""
 
-    Args:
-        start: The list to improve.
-        score: Its evaluation on the validation examples.
-        problem: The predictor under work.
-        evaluator: Scores candidates.
-        teacher: Proposes the edits; sees training examples only.
-        traces: Evidence for new rules, by training example.
-        config: Limits of the loop.
 
-    Raises:
-        ModelError: An endpoint cannot be reached.
+class Refiner(Protocol):
+    """Improves a rule list from the errors of the student (PLD phase 3).
+
+    It is called once per predictor, after merging and before the search. It may score lists on
+    `context.problem.train` and `.val`; `.select` is kept for the final selection. Every list that it
+    scored on validation belongs into the result, so that the search and the selection see it. An
+    exception ends the compile; what was answered is kept.
+
+    >>> class KeepAsIs:
+    ...     def __call__(self, context: RefineContext) -> Refinement:
+    ...         return Refinement(best=context.start)
+    >>> refiner: Refiner = KeepAsIs()  # PLD(refiner=KeepAsIs(), ...)
     """
-    best, best_score = start, score
-    candidates: list[Candidate] = []
-    evaluations: list[Evaluation] = []
-    edits: list[Edit] = []
-    unreadable, idle = 0, 0
-    by_example: dict[str, list[Trace]] = {}
-    for trace in traces:
-        by_example.setdefault(trace.example_id, []).append(trace)
-    for turn in range(config.rounds):
-        # A worked example in the prompt is copied from there, and says nothing about the rules.
-        unseen = [e for e in problem.train if example_id(e) not in problem.demos]
-        feedback = _sample(unseen, config.feedback, seed=problem.seed + turn)
-        if not feedback:
-            break
-        shown = evaluator.run(problem.build(best), feedback, candidate_id=best.id, split="train")
-        wrong = [a for a in shown.answers if a.error is None and a.answer != a.gold]
-        if not wrong:
-            break
-        proposed, missed = _propose(best, shown, feedback, problem, teacher, by_example, config)
-        unreadable += missed
-        accepted = False
-        for edit in proposed:
-            rules = apply_edit(best.rules, edit)
-            if rules is None:
-                continue
-            candidate = problem.candidate(
-                rules, origin="refine", note=f"round {turn + 1}, {edit.action}"
-            )
-            result = evaluator.run(
-                problem.build(candidate), problem.val, candidate_id=candidate.id, split="val"
-            )
-            paired = evaluator.compare(best_score, result)
-            keep = paired.p_worse <= config.max_p_worse and _better(
-                paired.delta.estimate, (best, best_score), (candidate, result)
-            )
-            edits.append(
-                replace(edit, accepted=keep, delta=paired.delta.estimate, p_worse=paired.p_worse)
-            )
-            candidates.append(candidate)
-            evaluations.append(result)
-            if keep:
-                best, best_score, accepted = candidate, result, True
-        idle = 0 if accepted else idle + 1
-        if idle >= config.patience:
-            break
+
+    def __call__(self, context: RefineContext) -> Refinement:
+        """Return a list that is no worse than `context.start` on the validation examples."""
+
+
+@dataclass(frozen=True, slots=True)
+class EditRules:
+    """The built-in refiner: the teacher edits single rules, and an edit is kept only if it pays."""
+
+    config: RefineConfig = field(default_factory=RefineConfig)
+
+    def __call__(self, context: RefineContext) -> Refinement:
+        """Return the list after conflict resolution, never worse on validation than the start.
+
+        The paper rewrites the whole prompt and keeps the last state; here each edit names the rules
+        that it changes and is kept only if a paired comparison on validation does not get worse.
+        One that leaves the score as it was must pay in another way: a shorter prompt, or a higher
+        mean probability of the gold labels, where the endpoint returns it.
+
+        Raises:
+            ModelError: An endpoint cannot be reached.
+        """
+        found = Refinement(context.start)
+        score, idle = context.score, 0
+        for turn in range(self.config.rounds):
+            tried = _round(replace(context, start=found.best, score=score), self.config, turn)
+            if tried is None:
+                break
+            kept = [
+                e for edit, e in zip(tried.edits, tried.evaluations, strict=True) if edit.accepted
+            ]
+            found, score = _joined(found, tried), kept[-1] if kept else score
+            idle = 0 if kept else idle + 1
+            if idle >= self.config.patience:
+                break
+        return found
+
+
+def _round(context: RefineContext, config: RefineConfig, turn: int) -> Refinement | None:
+    """Return what one round of edits made of the list; None if there is nothing to learn from."""
+    problem, evaluator = context.problem, context.evaluator
+    best, score = context.start, context.score
+    # A worked example in the prompt is copied from there, and says nothing about the rules.
+    unseen = [e for e in problem.train if example_id(e) not in problem.demos]
+    feedback = _sample(unseen, config.feedback, seed=problem.seed + turn)
+    if not feedback:
+        return None
+    shown = evaluator.run(problem.build(best), feedback, candidate_id=best.id, split="train")
+    if all(a.error is not None or a.answer == a.gold for a in shown.answers):
+        return None
+    proposed, unreadable = _propose(context, shown, feedback, config)
+    candidates, evaluations, edits = [], [], []
+    for edit in proposed:
+        rules = apply_edit(best.rules, edit)
+        if rules is None:
+            continue
+        note = f"round {turn + 1}, {edit.action}"
+        candidate = problem.candidate(rules, origin="refine", note=note)
+        result = evaluator.run(
+            problem.build(candidate), problem.val, candidate_id=candidate.id, split="val"
+        )
+        paired = evaluator.compare(score, result)
+        keep = paired.p_worse <= config.max_p_worse and _better(
+            paired.delta.estimate, (best, score), (candidate, result)
+        )
+        edits.append(
+            replace(edit, accepted=keep, delta=paired.delta.estimate, p_worse=paired.p_worse)
+        )
+        candidates.append(candidate)
+        evaluations.append(result)
+        if keep:
+            best, score = candidate, result
     return Refinement(best, tuple(candidates), tuple(evaluations), tuple(edits), unreadable)
+
+
+def _joined(first: Refinement, then: Refinement) -> Refinement:
+    return Refinement(
+        then.best,
+        first.candidates + then.candidates,
+        first.evaluations + then.evaluations,
+        first.edits + then.edits,
+        first.unreadable + then.unreadable,
+    )
 
 
 def _better(
@@ -127,14 +167,13 @@ def _better(
 
 
 def _propose(
-    best: Candidate,
+    context: RefineContext,
     shown: Evaluation,
     feedback: Sequence[dspy.Example],
-    problem: Problem,
-    teacher: Teacher,
-    by_example: Mapping[str, Sequence[Trace]],
     config: RefineConfig,
-) -> tuple[tuple[Edit, ...], int]:
+) -> ParsedEdits:
+    """Return the edits that the teacher proposes after it saw wrong and right answers."""
+    best, problem, teacher = context.start, context.problem, context.teacher
     answered = [answer for answer in shown.answers if answer.error is None]
     wrong = [answer for answer in answered if answer.answer != answer.gold]
     right = [answer for answer in answered if answer.answer == answer.gold]
@@ -145,7 +184,7 @@ def _propose(
         STAGE,
         [
             Request(
-                module=Resolve(),
+                module=Resolve(teacher.prompts.resolve),
                 inputs={
                     "task": problem.task,
                     "possible_answers": ", ".join(problem.labels),
@@ -157,13 +196,17 @@ def _propose(
         ],
     )
     if output is None:
-        return (), 1
+        return ParsedEdits((), 1)
     # The evidence of a new rule is the failures that it answers; each has a trace a draw, or none.
-    evidence = [trace for a in failures for trace in by_example.get(a.example_id, ())]
+    failed: dict[str, list[Trace]] = {answer.example_id: [] for answer in failures}
+    for trace in context.traces:
+        if trace.example_id in failed:
+            failed[trace.example_id].append(trace)
+    evidence = [trace for traces in failed.values() for trace in traces]
     return parse_edits(
         output["edits"],
         best.rules,
-        evidence=evidence or next(iter(by_example.values()), [])[:1],
+        evidence=evidence or context.traces[:1],
         labels=problem.labels,
         reason=output["cause"],
         limit=config.edits,

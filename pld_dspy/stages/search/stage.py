@@ -15,7 +15,7 @@ from pld_dspy.errors import StorageError
 from pld_dspy.ledger.store import key_of
 from pld_dspy.records import Answer, Candidate, Evaluation, Rule, SearchRecord, TriedList
 from pld_dspy.scoring.evaluator import Evaluator
-from pld_dspy.stages.common.candidates import Board
+from pld_dspy.stages.common.candidates import Leaderboard
 from pld_dspy.stages.common.problem import Problem
 from pld_dspy.stages.common.prompt import HEADER
 from pld_dspy.stages.search.contest import Contest
@@ -39,7 +39,8 @@ _SPEC = "spec"
 
 
 def search_lists(
-    board: Board,
+    board: Leaderboard,
+    problem: Problem,
     groups: Mapping[str, Sequence[Rule]],
     *,
     evaluator: Evaluator,
@@ -54,6 +55,7 @@ def search_lists(
 
     Args:
         board: Candidates that were scored before; the new ones are added.
+        problem: Examples and worked examples of every list.
         groups: Rules by name, the most promising group first.
         evaluator: Asks the student.
         config: Size of the search, and where the study is kept.
@@ -66,10 +68,10 @@ def search_lists(
     """
     space = make_space(groups, max_rules=config.max_rules)
     contest = make_contest(
-        space, board.problem, evaluator, known=_known(board, space), config=config, seed=seed
+        space, problem, evaluator, known=_known(board, problem, space), config=config, seed=seed
     )
     storage = open_storage(config.storage, evaluator.store.folder)
-    study = open_study(storage, contest, evaluator, board.problem)
+    study = open_study(storage, contest, evaluator, problem)
     if spec is not None:
         _leave_spec(study, contest, spec)
         where = config.storage or f"journal:{evaluator.store.folder}/{JOURNAL}"
@@ -80,8 +82,8 @@ def search_lists(
         )
     searched = search(contest, study)
     for tried in searched.tried:
-        candidate = candidate_of(board.problem, space, tried)
-        _adopt(evaluator, board.problem, candidate, tried)
+        candidate = candidate_of(problem, space, tried)
+        _adopt(evaluator, problem, candidate, tried)
         if not tried.stopped:
             board.add(candidate, _evaluation(evaluator, candidate, tried))
     if evaluator.store.folder is not None:
@@ -90,16 +92,16 @@ def search_lists(
             study, evaluator.store.folder, metric=metric, predictor=board.predictor
         ):
             board.keep(path)
-    record = _record(study.study_name, board.problem, contest, searched)
-    return replace(record, forecasts=_forecasts(board, space, contest.known, searched))
+    record = _record(study.study_name, problem, contest, searched)
+    return replace(record, forecasts=_forecasts(problem, space, contest.known, searched))
 
 
 def _forecasts(
-    board: Board, space: Space, known: Sequence[Tried], searched: Searched
+    problem: Problem, space: Space, known: Sequence[Tried], searched: Searched
 ) -> dict[str, float]:
     """Return the forecasts by candidate id, those of the lists that were scored before among them."""
     return {
-        candidate_of(board.problem, space, tried).id: searched.forecasts[tried.listing]
+        candidate_of(problem, space, tried).id: searched.forecasts[tried.listing]
         for tried in (*known, *searched.tried)
         if tried.listing in searched.forecasts
     }
@@ -230,13 +232,13 @@ def candidate_of(problem: Problem, space: Space, tried: Tried) -> Candidate:
     )
 
 
-def _known(board: Board, space: Space) -> list[Tried]:
+def _known(board: Leaderboard, problem: Problem, space: Space) -> list[Tried]:
     """Return the board's candidates that the space can express, the one without rules first."""
     places = {rule.text: place for place, rule in enumerate(space.rules)}
     known = []
     for key, evaluation in board.scores["val"].items():
         candidate = board.candidates[key]
-        if candidate.demos != board.problem.demos:
+        if candidate.demos != problem.demos:
             continue
         if all(rule.text in places for rule in candidate.rules):
             listing = RuleList(tuple(places[rule.text] for rule in candidate.rules), HEADER)

@@ -20,7 +20,7 @@ from pld_dspy.stages.common.problem import Problem
 from pld_dspy.stages.common.prompt import make_candidate, with_prompt
 from pld_dspy.stages.common.rule_text import make_rule, make_trace
 from pld_dspy.stages.refine.edits import apply_edit
-from pld_dspy.stages.refine.stage import refine
+from pld_dspy.stages.refine.stage import EditRules, RefineContext
 
 TRACES = [
     make_trace(example_id(e), e.label, "w", keyword_rule("it", e.label)) for e in reversed(TRAIN)
@@ -64,15 +64,15 @@ class Loop:
             split="val",
         )
         self.student.prompts.clear()
-        return refine(
-            self.start,
-            self.score,
-            self.problem,
+        context = RefineContext(
+            start=self.start,
+            score=self.score,
+            problem=self.problem,
             evaluator=self.evaluator,
             teacher=Teacher(lm=fake_lm(self.teacher), store=self.store, progress=silent),
             traces=traces,
-            config=RefineConfig(**settings),
         )
+        return EditRules(RefineConfig(**settings))(context)
 
 
 def edits(*lines):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.simulated import SimulatedStudent
+from experiments.simulation.students import SimulatedStudent
 from pld_dspy.errors import DataError
 from pld_dspy.stages.search import forecast as margins
 from pld_dspy.stages.search.forecast import features, fit_margins

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 import optuna
 import pytest
 
-from experiments.simulated import SimulatedStudent
+from experiments.simulation.students import SimulatedStudent
 from pld_dspy.errors import ConfigError, DataError
 from pld_dspy.scoring.metrics import macro_f1
 from pld_dspy.stages.common.prompt import HEADER

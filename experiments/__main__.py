@@ -1,0 +1,18 @@
+"""`python -m experiments run|report|simulate`."""
+
+import typer
+
+from experiments.bench.command import run
+from experiments.report.command import report
+from experiments.simulation.command import main as simulate
+
+app = typer.Typer(
+    add_completion=False,
+    help="Compares prompt optimizers on local models, and reports what it found.",
+)
+app.command("run")(run)
+app.command("report")(report)
+app.command("simulate")(simulate)
+
+if __name__ == "__main__":
+    app()

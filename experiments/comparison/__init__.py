@@ -1,1 +1,0 @@
-"""The comparison of prompt optimizers: cells, their meter, their budget, and one line each."""

@@ -1,0 +1,1 @@
+"""The page of an experiment: tables, statistics, pictures, and what does not hold."""

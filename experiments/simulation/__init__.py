@@ -1,0 +1,1 @@
+"""The search for rules on simulated students whose best list is known."""

@@ -1,0 +1,252 @@
+"""The order of the stages: one compile, from labelled examples to the program."""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import dspy
+
+from pld_dspy.config.optimizer import ClusterConfig, PLDConfig
+from pld_dspy.ledger.clock import Clock
+from pld_dspy.ledger.store import StageStore
+from pld_dspy.ledger.tracker import Tracker
+from pld_dspy.ledger.usage import total
+from pld_dspy.ledger.versions import package_versions
+from pld_dspy.models.embedder import embed
+from pld_dspy.models.prompts import Prompts
+from pld_dspy.models.teacher import Teacher
+from pld_dspy.records import Candidate, Embedder, PLDResult, PredictorResult, Progress, Split, Trace
+from pld_dspy.scoring.evaluator import Evaluator, Metric
+from pld_dspy.stages.cluster.methods import Clusterer
+from pld_dspy.stages.cluster.stage import cluster_traces
+from pld_dspy.stages.common.candidates import Leaderboard
+from pld_dspy.stages.common.problem import Problem, Target
+from pld_dspy.stages.common.prompt import with_demos, with_prompt
+from pld_dspy.stages.demos import choose_demos, shown
+from pld_dspy.stages.explain import collect_traces
+from pld_dspy.stages.merge.stage import make_pools
+from pld_dspy.stages.refine.stage import RefineContext, Refinement, Refiner
+from pld_dspy.stages.search.stage import search_lists
+from pld_dspy.stages.select import SelectContext, Selector
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class Pipeline:
+    """One compile: what its stages share, and their order."""
+
+    metric: Metric
+    config: PLDConfig
+    embedder: Embedder
+    clusters: ClusterConfig
+    clusterer: Clusterer | None
+    """In place of the method in `clusters`."""
+    refiner: Refiner
+    selector: Selector
+    tracker: Tracker
+    seed: int
+    given: Path | str | Sequence[Trace] | None
+    """Recorded traces in place of the teacher's."""
+    run_config: Mapping[str, Any] | None
+    """Settings from which a worker elsewhere asks the same student; None lets none join."""
+    progress: Progress
+    prompts: Prompts
+    store: StageStore
+    lm: dspy.BaseLM
+    teacher_lm: dspy.BaseLM
+    data: Mapping[Split, Sequence[dspy.Example]]
+    sizes: Mapping[Split, int]
+    scored: Target
+    """The predictor whose output the metric scores."""
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        """Make what asks the two models."""
+        config = self.config
+        self.clock = Clock(self.store, "compile")
+        progress = self.clock.noting(self.progress)
+        self.teacher = Teacher(
+            lm=self.teacher_lm,
+            store=self.store,
+            threads=config.teacher_threads,
+            progress=progress,
+            prompts=self.prompts,
+        )
+        self.evaluator = Evaluator(
+            lm=self.lm,
+            metric=self.metric,
+            label_key=self.scored.label_key,
+            labels=self.scored.labels,
+            store=self.store,
+            threads=config.threads,
+            progress=progress,
+            seed=self.seed,
+            probabilities=config.search.probabilities,
+        )
+
+    def compile(self, student: dspy.Module, targets: Sequence[Target]) -> dspy.Module:
+        """Return the program after rules were distilled into one predictor after the other."""
+        program = student.deepcopy()
+        results = []
+        for target in targets:
+            result = self.distil(program, target, target.path if len(targets) > 1 else "")
+            program = self.build(program, target, result.chosen)
+            tags = {"candidate": result.chosen_id}
+            self.tracker.prompt(target.path, result.chosen.prompt, tags=tags)
+            results.append(result)
+        self.clock.note()
+        usage = total(self.store.spent())
+        program.pld_result = PLDResult(
+            predictors=tuple(results),
+            usage=usage,
+            dropped=dict(self.dropped),
+            split_sizes={str(k): v for k, v in self.sizes.items()},
+            seed=self.seed,
+            wall_s=self.clock.wall_s,
+            versions=package_versions(),
+        )
+        self.tracker.metrics(
+            {
+                f"usage/{role}_{name}": float(value)
+                for role, spent in usage.items()
+                for name, value in asdict(spent).items()
+                if value is not None
+            }
+        )
+        program._compiled = False
+        return program
+
+    def distil(self, program: dspy.Module, target: Target, name: str) -> PredictorResult:
+        """Return what the stages made for one predictor; this is the method, step by step."""
+        config = self.config
+        problem = self.problem(program, target)
+        board = Leaderboard(problem, self.evaluator, self.tracker, predictor=name)
+
+        # Phase 1: the teacher explains labelled examples.
+        found = collect_traces(
+            self.given,
+            self.teacher,
+            target,
+            problem.train,
+            explain=config.explain,
+            draws=config.draws,
+        )
+        self.dropped.update(found.dropped)
+        traces = found.traces
+
+        # Phase 2: traces that say the same become rules.
+        vectors = embed([trace.rule for trace in traces], self.embedder, self.store)
+        clustering = cluster_traces(
+            traces, vectors, self.clusters, seed=self.seed, clusterer=self.clusterer
+        )
+        for warning in clustering.diagnosis.warnings:
+            logger.warning("clusters: %s", warning)
+        pools, dropped = make_pools(clustering, traces, self.teacher, problem, config.rules)
+        self.dropped.update(dropped)
+
+        # Worked examples, if any help; the rules are made for the student that has them.
+        limit = config.search.max_prompt_tokens
+        demos = choose_demos(
+            target, problem, board, self.evaluator, config.demos, max_prompt_tokens=limit
+        )
+        problem = replace(problem, demos=demos)
+        for pool in pools:
+            if pool.is_candidate:
+                whole = problem.candidate(pool.rules, origin=pool.origin, note=pool.name)
+                board.run(whole, "val")
+
+        # Phase 3, then size and order. Without a rule there is nothing to edit or to order.
+        refined, record = None, None
+        if pools:
+            refined = self.refine(board, problem, target, traces)
+            lists = {pool.name: pool.rules for pool in pools} | {"refined": refined.best.rules}
+            record = search_lists(
+                board,
+                problem,
+                board.ranked(lists, problem),
+                evaluator=self.evaluator,
+                config=config.search,
+                seed=self.seed,
+                spec=self.worker_spec(target, demos),
+            )
+
+        verdict = self.selector(
+            SelectContext(
+                candidates=tuple(board.candidates.values()),
+                val=board.scores["val"],
+                run=lambda candidate: board.run(candidate, "select"),
+                evaluator=self.evaluator,
+                max_prompt_tokens=limit,
+                forecasts={} if record is None else record.forecasts,
+            )
+        )
+        logger.info("%s: %s", target.path, verdict.reason)
+        return PredictorResult(
+            predictor=target.path,
+            traces=traces,
+            clustering=clustering,
+            rules=board.rules,
+            edits=() if refined is None else refined.edits,
+            candidates=tuple(board.candidates.values()),
+            evaluations=tuple(board.evaluations),
+            chosen_id=verdict.chosen.id,
+            select_delta=verdict.delta,
+            reason=verdict.reason,
+            search=record,
+        )
+
+    def problem(self, program: dspy.Module, target: Target) -> Problem:
+        """Return the predictor's task, examples, and how a candidate becomes a program."""
+        return Problem(
+            task=target.signature.instructions,
+            signature=target.signature,
+            labels=target.labels,
+            build=lambda candidate: self.build(program, target, candidate),
+            train=self.data["train"],
+            val=self.data["val"],
+            select=self.data["select"],
+            seed=self.seed,
+        )
+
+    def build(self, program: dspy.Module, target: Target, candidate: Candidate) -> dspy.Module:
+        """Return a copy of the program whose predictor has the candidate's prompt and examples."""
+        changed = with_prompt(program, target.path, candidate.prompt)
+        if not candidate.demos:
+            return changed
+        demos = shown(candidate.demos, self.data["train"], target.signature, target.label_key)
+        return with_demos(changed, target.path, demos)
+
+    def refine(
+        self, board: Leaderboard, problem: Problem, target: Target, traces: Sequence[Trace]
+    ) -> Refinement:
+        """Return the best list after refinement; what was tried is on the leaderboard."""
+        start = board.best(with_rules=True)
+        if target.label_key != self.scored.label_key:
+            # The answers scored are of another output: they do not show this predictor's errors.
+            logger.info("%s: no refinement, its output is not the one scored", target.path)
+            return Refinement(start)
+        refined = self.refiner(
+            RefineContext(
+                start=start,
+                score=board.scores["val"][start.id],
+                problem=problem,
+                evaluator=self.evaluator,
+                teacher=self.teacher,
+                traces=traces,
+            )
+        )
+        self.dropped["edit lines that could not be read"] += refined.unreadable
+        for candidate, evaluation in zip(refined.candidates, refined.evaluations, strict=True):
+            board.add(candidate, evaluation)
+        return refined
+
+    def worker_spec(self, target: Target, demos: Sequence[str]) -> dict[str, Any] | None:
+        """Return what a worker needs to ask the same student; None if none may join."""
+        config = self.run_config
+        if config is None:
+            return None
+        return {"config": config, "predictor": target.path, "demos": list(demos)}
