@@ -56,7 +56,7 @@ ROWS = {
         "task.max_premise_chars": 900,
     },
     "task.table.name": {"task.table.name": "colours"},
-    "task.table.path": {"task.table.path": f"{FOLDER}/test.csv"},
+    "task.table.path": {"task.table.path": f"{FOLDER}/another.csv"},
     "task.table.train": FILES,
     "task.table.val": {**FILES, "task.table.val": f"{FOLDER}/val.csv"},
     "task.table.select": {
@@ -196,12 +196,20 @@ def folder(tmp_path, monkeypatch):
         [text, label, f"topic{n // 2}", f"key{n}", label]
         for n, (text, label) in enumerate(TASK.rows)
     ]
-    parts = {"table": rows[:60], "test": rows[54:], "val": rows[60:70], "select": rows[70:80]}
-    parts["test"] = rows[80:] if "table" not in parts else rows[40:]
+    parts = {
+        "table": rows[:50],
+        "test": rows[50:60],
+        "val": rows[60:76],
+        "select": rows[76:],
+        "another": rows[40:],
+    }
     for name, part in parts.items():
         with (tmp_path / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([["text", "label", "topic", "key", "colour"], *part])
-    recorded = [{"id": f"table.csv:{n}", "rule": rule} for n, rule in recorded_rules(rows)]
+    recorded = [
+        {"id": f"table.csv:{n}", "rule": f"If the text is like no{n}, answer {label}."}
+        for n, (_, label) in enumerate(TASK.rows[:20])
+    ]
     lines = "".join(f"{json.dumps(line)}\n" for line in recorded)
     (tmp_path / "recorded.jsonl").write_text(lines, encoding="utf-8")
 
@@ -211,10 +219,6 @@ def folder(tmp_path, monkeypatch):
 
     monkeypatch.setattr("pld_dspy.runs.setup.load_task", load_task)
     return tmp_path
-
-
-def recorded_rules(rows):
-    return [(n, f"If the text is like no{n}, answer {row[1]}.") for n, row in enumerate(rows[:20])]
 
 
 def toml(value):
