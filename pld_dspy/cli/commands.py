@@ -100,7 +100,7 @@ def search_worker(
         str, typer.Option(help="Name of the study, from the log of `pld distill -v`.")
     ],
     api_base: Annotated[
-        str | None, typer.Option(help="The student's endpoint as seen from here.")
+        str | None, typer.Option(help="The student's endpoint as this machine reaches it.")
     ] = None,
     verbose: Verbose = False,
 ) -> None:
@@ -207,13 +207,13 @@ def ui(
 @models_app.command("list")
 @guarded
 def list_models(*, verbose: Verbose = False) -> None:
-    """List the local models, and which of them are here already."""
+    """List the local models, and which are downloaded."""
     from rich.table import Column, Table
 
     from pld_dspy.models.local.catalogue import CATALOGUE
     from pld_dspy.models.local.fetch import model_path
 
-    table = Table(Column("model", no_wrap=True), "MB", "here", "licence", "notes")
+    table = Table(Column("model", no_wrap=True), "MB", "downloaded", "licence", "notes")
     for name, model in CATALOGUE.items():
         here = "yes" if model_path(model).exists() else "no"
         size = f"{model.bytes / 1e6:.0f}"

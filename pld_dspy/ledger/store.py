@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,13 +103,6 @@ class StageStore:
             records[key] = stored
             self._used.add((stage, key))
             return stored
-
-    def used(self, stage: str) -> Iterator[Record]:
-        """Yield the records of `stage` that this run read or wrote, in order of their keys."""
-        with self._lock:
-            keys = sorted(key for name, key in self._used if name == stage)
-            records = [self._stages[stage][key] for key in keys]
-        yield from records
 
     def all(self, stage: str) -> list[Record]:
         """Return every record of `stage`, whichever run wrote it."""

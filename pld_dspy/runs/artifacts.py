@@ -1,4 +1,4 @@
-"""The files that a finished run leaves for people: prompt, rules with evidence, program, pictures."""
+"""Files of a finished run: prompt, rules with their evidence, program, pictures."""
 
 import json
 import logging
@@ -210,7 +210,7 @@ def _cluster_picture(part: PredictorResult, pictures: Pictures) -> "dict[str, Fi
 def _demos(
     ids: Sequence[str], predictor: dspy.Predict, sources: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Return the worked examples with their ids; they come after those that the student had."""
+    """Return the worked examples with their ids; they come after the student's own."""
     label_key = next(reversed(predictor.signature.output_fields))
     return [
         {

@@ -1,4 +1,4 @@
-"""What a run would take, before anything is paid for: calls, tokens, money and downloads."""
+"""Estimates the calls, tokens, price and downloads of a run before it starts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -49,12 +49,12 @@ class PlannedStage:
     events: str
     """Stage of the progress events that its calls send."""
     item: str = ""
-    """Item of these events, where it tells two stages apart."""
+    """Item of these events, where two stages send the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A run that was not made. Calls that a run folder already holds are not taken off."""
+    """Estimate of a run from its start; calls that a run folder already holds are not subtracted."""
 
     task: str
     task_notes: str
@@ -87,7 +87,7 @@ class Plan:
 
 
 def plan(config: RunConfig, loaded: Loaded | None = None) -> Plan:
-    """Return what the run would take; no model is called, loaded or downloaded.
+    """Return the estimate; no model is called, loaded or downloaded.
 
     Args:
         config: The settings.

@@ -1,4 +1,4 @@
-"""A finished run in words: its verdict, the rows of its tables, and the Markdown page."""
+"""Text of a finished run: its verdict, the rows of its tables, and the Markdown page."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

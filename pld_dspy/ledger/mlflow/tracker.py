@@ -56,7 +56,7 @@ class MlflowTracker:
         Args:
             experiment: Name of the MLflow experiment; made if it is not there.
             tracking_uri: Store; by default MLflow's own setting, and `sqlite:///mlflow.db` in the
-                working folder where there is none. Artifacts of a new SQLite experiment lie in
+                working folder where there is none. Artifacts of a new SQLite experiment are in
                 `mlartifacts` beside the database.
             run_name: Name of the run, in place of the one that the optimizer gives.
             register_prompt: Name in the prompt registry under which final prompts get a version;
@@ -185,12 +185,12 @@ class MlflowTracker:
             try:
                 action(run)
                 run.strikes = 0
-            except Exception as error:  # noqa: BLE001 - whatever tracking raises, the run goes on
+            except Exception as error:  # noqa: BLE001 - tracking never stops a run
                 run.strikes += 1
                 if not run.warned:
                     run.warned = True
                     logger.warning(
-                        "MLflow did not take %s (%s); the run goes on, later failures are not shown",
+                        "MLflow did not take %s (%s); the run continues, later failures are not shown",
                         what,
                         one_line(error),
                     )

@@ -38,7 +38,7 @@ def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def plain(value: object, key: str = "") -> Any:
-    """Return JSON types only; whatever stands under a name like `api_key` is masked."""
+    """Return JSON types only; the value of a name like `api_key` is masked."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if _SECRET_KEY.search(key):
