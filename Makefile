@@ -6,6 +6,8 @@ MAKEFLAGS += --no-builtin-rules
 
 PYTHON ?= python3
 VENV ?= .venv
+# Holds the lowest versions, for `make test-lowest`.
+LOWEST ?= .venv-lowest
 CONFIG ?= experiments/configs/demo.toml
 # Passed on to pytest, for instance: make test ARGS="tests/test_data.py -x"
 ARGS ?=
@@ -19,16 +21,25 @@ NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help demo test check notebooks live simulations rivals fmt lock clean
+.PHONY: help demo test test-lowest check notebooks docs live simulations rivals fmt lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: $(INSTALLED) ## Distil a small local model (CONFIG=experiments/configs/demo.toml)
 	$(VENV)/bin/pld distill $(CONFIG)
 
 test: $(INSTALLED) ## Run the tests: no model, no network (ARGS=... goes to pytest)
 	$(PY) -m pytest $(ARGS)
+
+# Deprecations that old versions of others warn of are not ours.
+test-lowest: $(INSTALLED) ## Run the fast tests on the lowest versions that pyproject.toml allows
+	@$(PIP) install uv
+	@echo "Installing the lowest versions into $(LOWEST)"
+	@$(VENV)/bin/uv venv --quiet --allow-existing --python $(PY) $(LOWEST)
+	@$(VENV)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct \
+		-e '.[local,postgres]' --group dev
+	$(LOWEST)/bin/python -m pytest -m "not live and not long and not slow" -W ignore::DeprecationWarning $(ARGS)
 
 check: $(INSTALLED) ## Lint, formatting, types, and the layers of the package
 	$(PY) -m ruff check
@@ -42,6 +53,9 @@ ifeq ($(NOTEBOOKS),)
 else
 	$(PY) -m pytest --nbmake --nbmake-timeout=300 $(NOTEBOOKS)
 endif
+
+docs: $(INSTALLED) ## Build the documentation into site/; a warning is an error
+	$(PY) -m zensical build --clean --strict
 
 live: $(INSTALLED) ## Run the pipeline on real local models (downloads them once)
 	$(PY) -m pytest -m live $(ARGS)
@@ -61,7 +75,7 @@ lock: $(INSTALLED) ## Write requirements.lock from pyproject.toml (ARGS=--upgrad
 	@echo "Locking all platforms and Python versions in requirements.lock"
 	@$(PIP) install uv
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/uv pip compile pyproject.toml \
-		--extra local --extra postgres --group dev --universal --python-version 3.11 --generate-hashes \
+		--extra local --extra postgres --group dev --group docs --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-annotate --quiet $(ARGS) -o requirements.lock
 	@echo "Locking what the extra compare adds to them in experiments/requirements.lock"
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/uv pip compile pyproject.toml \
@@ -70,7 +84,7 @@ lock: $(INSTALLED) ## Write requirements.lock from pyproject.toml (ARGS=--upgrad
 		--no-emit-index-url --no-emit-find-links --no-annotate --quiet $(ARGS) -o experiments/requirements.lock
 
 clean: ## Remove the virtual environment and the tools' caches; runs/ stays
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage dist
+	rm -rf $(VENV) $(LOWEST) site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage dist
 	find pld_dspy experiments tests -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # The stamp is written last, so that an interrupted installation is taken up again. The lock is

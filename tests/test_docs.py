@@ -1,0 +1,354 @@
+"""Each command and code block of the README and of docs/ does what the page says."""
+
+import contextlib
+import csv
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import dspy
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import pld_dspy
+from fakes import FakeEngine, follow, keyword_rule
+from pld_dspy.cli.commands import app
+from pld_dspy.config.run import RunConfig, read_config
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+MESSAGES = ROOT / "notebooks" / "data"
+TEAMS = {"parcel": "blue", "invoice": "green", "refund": "red", "password": "yellow"}
+DESKS = ("billing", "delivery", "returns", "account")
+RUNNABLE = {"python", "toml", "sh", "json", "bibtex", ""}
+
+
+class Block(NamedTuple):
+    """A code block of a page."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+
+    @property
+    def id(self):
+        return f"{self.page.name}:{self.line}"
+
+
+def blocks(*languages):
+    """Every code block of the pages, in order; of these languages, if any are given."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for found in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+            line = text.count("\n", 0, found.start()) + 1
+            if not languages or found[1] in languages:
+                yield Block(page, line, found[1], found[2])
+
+
+def commands():
+    """Every shell command of the pages: blocks line by line, and spans that begin with a program."""
+    for block in blocks("sh"):
+        for offset, line in enumerate(block.text.splitlines()):
+            words = shlex.split(line, comments=True)
+            if words:
+                yield f"{block.page.name}:{block.line + 1 + offset}", words
+    for page in PAGES:
+        for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+            for span in re.findall(r"`([^`]+)`", line):
+                if re.match(r"(pld|python -m|pip) ", span):
+                    yield f"{page.name}:{number}", shlex.split(span.replace("[key=value ...]", ""))
+
+
+def by_program(*programs):
+    """The commands of these programs, as test parameters; a path before the program is left out."""
+    return [
+        pytest.param(words, id=f"{place} {' '.join(words)}")
+        for place, words in commands()
+        if Path(words[0]).name in programs
+    ]
+
+
+def engine(prompt):
+    """Answer as a student that obeys keyword rules, or as a teacher that makes one of a message."""
+    sections = re.findall(r"^([A-Z][\w ]*): <", prompt.user, re.MULTILINE)
+    if not sections:
+        allowed = re.search(r"answer with one of: ([^)]*)\)", prompt.user)
+        return follow(prompt.system, prompt.user, allowed[1].split(", ")[0] if allowed else "")
+    notes = re.findall(r"^(?:Notes: )?- (.*)$", prompt.user, re.MULTILINE)
+    gold = re.search(r"^Correct answer: (\w+)", prompt.user, re.MULTILINE)
+    shown = [word for word, team in TEAMS.items() if gold and gold[1] == team]
+    rule = keyword_rule(shown[0], gold[1]) if shown else next(iter(notes), "none")
+    said = {"Exception": "none", "Edits": "none", "Rule": rule}
+    return "\n".join(f"{title}: {said.get(title, 'because')}" for title in sections)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty working folder with the files that the pages take for granted."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(MESSAGES, tmp_path / "notebooks" / "data", ignore=lambda *_: ["tour_run"])
+    with (tmp_path / "messages.csv").open("w", encoding="utf-8", newline="") as file:
+        rows = [
+            (f"t{i}", f"c{i // 2}", f"message number {i}", DESKS[i % len(DESKS)])
+            for i in range(700)
+        ]
+        csv.writer(file).writerows([("ticket", "customer", "message", "desk"), *rows])
+    for block in blocks("json"):
+        (tmp_path / "traces.jsonl").write_text(block.text, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.fixture
+def models(monkeypatch, folder):
+    """Replace every model by a fake, with messages that it can answer by its rules.
+
+    What a page configures is kept to its own test.
+    """
+    rows = [(f"about my {w}, case {i}", team) for i in range(20) for w, team in TEAMS.items()]
+    with (folder / "notebooks/data/messages.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("message", "team"), *rows])
+    made, real = [], dspy.LM
+
+    def make(name, **settings):
+        made.append(name)
+        return real(name, engine=FakeEngine(engine), cache=False, num_retries=0)
+
+    with contextlib.ExitStack() as stack:
+        monkeypatch.setattr(dspy, "LM", make)
+        monkeypatch.setattr(pld_dspy, "make_lm", make)
+        monkeypatch.setattr(
+            dspy, "configure", lambda **given: stack.enter_context(dspy.context(**given))
+        )
+        yield made
+
+
+def python_pages():
+    return [page for page in PAGES if any(b.page == page for b in blocks("python"))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", python_pages(), ids=lambda page: page.name)
+def test_the_python_of_a_page_runs_from_top_to_bottom(page, folder, models, capsys):
+    namespace = {"__name__": "page"}
+    for block in blocks("python"):
+        if block.page == page:
+            # Blank lines in front, so that a traceback has the line of the page.
+            code = compile("\n" * block.line + block.text, str(page), "exec")
+            exec(code, namespace)
+
+    assert models
+    if "optimizer" in namespace:
+        assert isinstance(namespace["optimizer"], pld_dspy.PLD)
+    if "compiled" in namespace:
+        assert (folder / "runs" / "teams" / "program.json").is_file()
+        assert namespace["compiled"].pld_result.rules
+        assert "If the text mentions" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("block", list(blocks("toml")), ids=lambda block: block.id)
+def test_the_toml_of_a_page_is_a_run_that_could_start(block, folder):
+    config = folder / "page.toml"
+    config.write_text(block.text, encoding="utf-8")
+    done = CliRunner().invoke(app, ["distill", str(config), "--dry-run"])
+
+    assert done.exit_code == 0, done.output
+    assert "student" in done.output
+    assert not (folder / "runs").exists()
+
+
+def test_no_block_is_left_out():
+    """A language that is not known here would be a block that no test reads."""
+    assert {block.language for block in blocks()} <= RUNNABLE
+
+
+@cache
+def pld_commands():
+    """The options of each command of `pld`, by its words."""
+    found = {}
+
+    def walk(command, words):
+        for name, inner in command.commands.items():
+            if hasattr(inner, "commands"):
+                walk(inner, (*words, name))
+            else:
+                found[*words, name] = inner
+
+    walk(typer.main.get_command(app), ())
+    return found
+
+
+def written_by_pages():
+    """Files that a page tells its reader to write, or that a command before has made."""
+    return {"teams.toml", "more.csv", "runs/teams", "RUN_DIR", "CONFIG"}
+
+
+@pytest.mark.parametrize("words", by_program("pld"))
+def test_a_pld_command_is_known_with_its_options_and_files(words):
+    known = pld_commands()
+    name = next((tuple(words[1 : 1 + n]) for n in (2, 1) if tuple(words[1 : 1 + n]) in known), None)
+    if words[1:] in ([], ["COMMAND", "--help"]):
+        return
+    assert name is not None, f"no command {' '.join(words)}"
+    rest = words[1 + len(name) :]
+    options = {o: p for p in known[name].params for o in p.opts if o.startswith("-")}
+    assert [word for word in rest if word.startswith("-") and word not in options] == []
+    values = {
+        rest[i + 1] for i, w in enumerate(rest[:-1]) if w in options and not options[w].is_flag
+    }
+    files = [w for w in rest if not w.startswith("-") and w not in values and "=" not in w]
+    for file in files:
+        if name[0] in {"distill", "evaluate", "show", "ui"}:
+            assert file in written_by_pages() or (ROOT / file).exists(), file
+    if name == ("models", "fetch") and files != ["NAME"]:
+        from pld_dspy.models.local.catalogue import catalogue_model
+
+        assert catalogue_model(files[0]).name
+
+
+@pytest.mark.parametrize(
+    "words", [p for p in by_program("pld") if any("=" in w for w in p.values[0])]
+)
+def test_a_setting_on_the_command_line_is_known(words, folder):
+    toml = next(b for b in blocks("toml") if b.page.name == "data.md")
+    (folder / "page.toml").write_text(toml.text, encoding="utf-8")
+    changes = [word for word in words if re.match(r"[a-z.]+=", word)]
+
+    assert isinstance(read_config(folder / "page.toml", changes), RunConfig)
+
+
+@pytest.mark.parametrize("words", by_program("python"))
+def test_a_python_command_has_its_module_its_options_and_its_files(words):
+    assert words[1] == "-m"
+    module, *rest = words[2:]
+    file = ROOT / f"{module.replace('.', '/')}.py"
+    assert file.is_file() or (file.with_suffix("") / "__main__.py").is_file()
+    for word in rest:
+        if word.startswith("-"):
+            assert word in python_help(module)
+        elif "/" in word:
+            assert (ROOT / word).is_file()
+
+
+@cache
+def python_help(module):
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--help"],
+        cwd=ROOT, capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    return done.stdout
+
+
+@pytest.mark.parametrize("words", by_program("pip"))
+def test_a_pip_command_installs_this_package_with_extras_that_it_has(words):
+    assert words[:2] == ["pip", "install"]
+    extras = re.fullmatch(r"\.(?:\[(\w+)\])?", words[-1])[1]
+    assert extras is None or extras in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_every_command_of_a_block_is_of_a_kind_that_is_checked():
+    programs = {Path(words[0]).name for _, words in commands()}
+
+    # `make` is checked in test_project.py.
+    assert programs <= {"pld", "python", "make", "pip"}
+
+
+def test_cheap_commands_run():
+    done = CliRunner().invoke(app, ["models", "list"])
+
+    assert done.exit_code == 0
+    assert "local/qwen2.5-coder-1.5b" in done.output
+
+
+def test_the_readme_is_short_and_its_lines_fit_a_screen():
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+
+    assert len(lines) <= 150
+    assert [line for line in lines if len(line) > 120] == []
+
+
+def test_every_public_name_is_in_the_reference():
+    shown = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^::: pld_dspy\.(\w+)$", shown, re.MULTILINE))
+
+    assert named == set(pld_dspy.__all__) - {"__version__"}
+
+
+def results(name):
+    path = ROOT / "experiments" / "results" / name
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def cell(score, ci95):
+    return f"{score:.3f} [{ci95[0]:.3f}, {ci95[1]:.3f}]"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_the_results_table_has_the_figures_of_the_result_files(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    rows = [
+        row for row in text.splitlines() if re.match(r"\| (StereoSet|ContractNLI|LogiQA), ", row)
+    ]
+    runs = {
+        (line["task"], line["split_by"]): line
+        for line in results("first.jsonl")
+        if (line["student"], line["traces"], line["seed"]) == ("qwen2.5-coder-1.5b", "teacher", 0)
+    }
+    words = {(w["task"], w["split_by"], w["seed"]): w for w in results("bag_of_words.jsonl")}
+    names = [
+        ("stereoset", "item"),
+        ("stereoset", "group"),
+        ("contract_nli", "item"),
+        ("logiqa", "item"),
+    ]
+
+    assert len(rows) == len(names)
+    for row, (task, split) in zip(rows, names, strict=True):
+        run, bag = runs[task, split], words[task, split, 0]
+        cells = [c.strip() for c in row.split("|")[2:-1]]
+        assert f", {run['test_n']} " in row
+        assert (run["test_n"], run["metric"]) == (bag["test_n"], bag["metric"])
+        assert cells[0] == cell(run["baseline_score"], run["earlier"]["baseline_ci95"])
+        assert cells[-2] == cell(run["score"], run["ci95"])
+        assert cells[-1] == cell(bag["score"], bag["ci95"])
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md", "docs/limits.md"])
+def test_the_other_wording_has_the_figures_of_its_file(page):
+    [line] = [
+        w
+        for w in results("wording.jsonl")
+        if (w["student"], w["seed"], w["earlier"]["wording"])
+        == ("qwen2.5-coder-1.5b", 0, "sentence")
+    ]
+
+    assert cell(line["score"], line["ci95"]) in (ROOT / page).read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_pages_build_without_a_warning(tmp_path):
+    """As `make docs` does, into a folder of its own."""
+    pytest.importorskip("zensical")
+    settings = (ROOT / "zensical.toml").read_text(encoding="utf-8")
+    assert "[project]" in settings
+    for name in ("docs", "pld_dspy"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "zensical.toml").write_text(settings, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "zensical", "build", "--strict"],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = (tmp_path / "site" / "api.html").read_text(encoding="utf-8")
+    assert all(
+        f'id="pld_dspy.{name}"' in page for name in pld_dspy.__all__ if name != "__version__"
+    )
+    assert 'src="images/first.png"' in (tmp_path / "site" / "results.html").read_text("utf-8")
