@@ -1,4 +1,4 @@
-"""What a run starts from: the task with its splits, and the models, all checked before anything is paid for."""
+"""Loads the task with its splits, and the models, each of which has answered one tiny call."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -50,7 +50,7 @@ def load(config: RunConfig) -> Loaded:
 
     Raises:
         ConfigError: The task, one of its options, the metric or the embedder is unknown.
-        DataError: The data cannot be had, or is too small.
+        DataError: The data is not available, or too small.
         LeakageError: An example is in two splits.
     """
     recorded = config.traces.path
@@ -99,7 +99,7 @@ def make_student(config: RunConfig, *, progress: Progress = silent) -> dspy.LM:
     """Return the student's model, which has answered one tiny call.
 
     Raises:
-        ModelError: It cannot be had, loaded or reached.
+        ModelError: It is not available, or does not load or answer.
     """
     student = _make(config.student, progress)
     check_lm(student)
@@ -113,7 +113,7 @@ def make_models(config: RunConfig, *, progress: Progress = silent) -> Models:
     from elsewhere has no tokens to report.
 
     Raises:
-        ModelError: A model cannot be had, loaded or reached.
+        ModelError: A model is not available, or does not load or answer.
         StorageError: There is no room for a download.
     """
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
@@ -150,7 +150,7 @@ def make_evaluator(
 
 
 def _make(model: ModelConfig, progress: Progress) -> dspy.LM:
-    # Parts of a download have names of their own, and are one stage here.
+    # Parts of a download have names of their own, and are shown as one.
     def show(event: Event) -> None:
         progress(replace(event, item=model.model))
 

@@ -44,7 +44,6 @@ class Evaluator:
     threads: int = 1
     progress: Progress = silent
     seed: int = 0
-    max_answer_tokens: int | None = None
     probabilities: bool = False
     """Ask for log-probabilities too, so that answers have `p_gold`. Only where the label set is closed
     and the program is one predictor with one output; an endpoint that gives none is asked without."""

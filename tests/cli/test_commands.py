@@ -90,7 +90,7 @@ def test_a_dry_run_calls_nothing_and_writes_nothing(config, models):
 def test_the_run_folder_can_be_given_as_an_option(config, models, monkeypatch, tmp_path):
     seen = []
 
-    def run(settings, progress):
+    def run(settings, loaded, progress):
         seen.append(settings.run_dir)
         raise ModelError("enough")
 
@@ -137,7 +137,7 @@ def test_an_endpoint_that_is_away_ends_with_one_line(config):
 
 
 @pytest.mark.slow
-def test_ctrl_c_says_how_to_go_on(config, monkeypatch):
+def test_ctrl_c_says_how_to_resume(config, monkeypatch):
     class Impatient(RuleFollower):
         def answer(self, prompt, call):
             if call == 30:
@@ -149,7 +149,7 @@ def test_ctrl_c_says_how_to_go_on(config, monkeypatch):
 
     assert result.exit_code == 130
     last = result.stderr.strip().splitlines()[-1]
-    assert last.endswith(f"go on with: pld distill {config} seed=3")
+    assert last.endswith(f"resume with: pld distill {config} seed=3")
     assert (config.parent / "run" / "answers.jsonl").is_file()
 
 

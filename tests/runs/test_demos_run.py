@@ -6,10 +6,11 @@ import pytest
 from rich.console import Console
 
 from fakes import FakeEngine
-from pld_dspy.cli.show import show_rules, verdict, write_markdown
+from pld_dspy.cli.show import show_rules
 from pld_dspy.config.run import read_config
 from pld_dspy.errors import StorageError
 from pld_dspy.runs.estimate import plan
+from pld_dspy.runs.page import verdict, write_markdown
 from pld_dspy.runs.run import run_distill
 from pld_dspy.runs.search_worker import join_search
 from small_runs import TASK, Models, right_answer, write_config

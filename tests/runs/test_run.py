@@ -1,6 +1,7 @@
 import itertools
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,7 @@ from fakes import FakeTeacher, RuleFollower
 from pld_dspy.config.run import read_config
 from pld_dspy.data.splits import example_id
 from pld_dspy.errors import DataError, ModelError, StorageError
+from pld_dspy.ledger.mlflow import tracker as mlflow_tracker
 from pld_dspy.runs import run as distill_module
 from pld_dspy.runs.estimate import plan
 from pld_dspy.runs.report import Report
@@ -206,9 +208,16 @@ def explain(text):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
-def test_the_run_is_tracked_with_its_scores_files_and_pictures(config, models, tmp_path):
+def test_the_run_is_tracked_with_its_scores_files_and_pictures(
+    config, models, tmp_path, monkeypatch
+):
     import mlflow
 
+    opened = []
+    real = mlflow_tracker.open_run
+    monkeypatch.setattr(
+        mlflow_tracker, "open_run", lambda *args: opened.append(args) or real(*args)
+    )
     uri = f"sqlite:///{tmp_path}/m.db"
     mlflow_settings = config.mlflow.model_copy(update={"enabled": True, "tracking_uri": uri})
     report = run_distill(config.model_copy(update={"mlflow": mlflow_settings}))
@@ -216,7 +225,14 @@ def test_the_run_is_tracked_with_its_scores_files_and_pictures(config, models, t
     client = mlflow.MlflowClient(tracking_uri=uri)
     run = client.get_run(run_id)
 
+    assert len(opened) == 1
     assert run.info.status == "FINISHED"
+    settings = json.loads(
+        Path(client.download_artifacts(run_id, "params.json")).read_text(encoding="utf-8")
+    )
+    assert {"run", "versions", "embedder"} <= settings.keys()
+    assert run.data.params["student"] == "fake/student"
+    assert run.data.tags["optimizer"] == "PLD"
     assert run.data.metrics["test.compiled"] == report.compiled
     assert run.data.params["run.split.test"] == "24"
     assert run.data.tags["pld.data.test"] == report.split["digests"]["test"]
