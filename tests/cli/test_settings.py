@@ -12,6 +12,7 @@ from fakes import FakeTeacher, RuleFollower, fake_lm
 from pld_dspy.cli.commands import app
 from pld_dspy.config.run import RunConfig
 from pld_dspy.config.table import TableConfig
+from pld_dspy.data.files import read_rows
 from pld_dspy.data.tasks import task_from_table
 from small_runs import TASK, explain_in_sections
 
@@ -44,16 +45,21 @@ FILES = {
     "task.table.test": f"{FOLDER}/test.csv",
 }
 
+HUB = {
+    "task.table.path": None,
+    "task.table.hub": "owner/name",
+    "task.table.split": "train",
+}
+
 ROWS = {
     "run_dir": {"run_dir": f"{FOLDER}/another"},
     "seed": {"seed": 1},
     "embedder": {"embedder": "tfidf:4"},
     "task.name": {**NO_TABLE, "task.name": "logiqa"},
-    "task.form": {**NO_TABLE, "task.name": "contract_nli", "task.form": "pairs"},
-    "task.max_premise_chars": {
+    "task.options": {
         **NO_TABLE,
         "task.name": "contract_nli",
-        "task.max_premise_chars": 900,
+        "task.options": {"form": "pairs", "max_premise_chars": 900},
     },
     "task.table.name": {"task.table.name": "colours"},
     "task.table.path": {"task.table.path": f"{FOLDER}/another.csv"},
@@ -65,7 +71,13 @@ ROWS = {
         "task.table.select": f"{FOLDER}/select.csv",
     },
     "task.table.test": FILES,
+    "task.table.hub": HUB,
+    "task.table.subset": {**HUB, "task.table.subset": "en"},
+    "task.table.split": {**HUB, "task.table.split": {"train": "train", "test": "test"}},
+    "task.table.revision": {**HUB, "task.table.revision": "main"},
     "task.table.format": {"task.table.format": "csv"},
+    "task.table.delimiter": {"task.table.delimiter": ","},
+    "task.table.encoding": {"task.table.encoding": "utf-8"},
     "task.table.inputs": {"task.table.inputs": ["text", "topic"]},
     "task.table.label": {"task.table.label": "colour"},
     "task.table.labels": {"task.table.labels": ["red", "grey", "green", "blue"]},
@@ -217,11 +229,18 @@ def folder(tmp_path, monkeypatch):
         table = {"path": tmp_path / "table.csv", "inputs": ("text",), "label": "label"}
         return task_from_table(TableConfig(name=f"{name} {options}", **table))
 
+    def hub_rows(name, subset, split, *, revision):
+        file = {"train": "table.csv", "test": "test.csv"}[split]
+        return list(read_rows(tmp_path / file).values)
+
     monkeypatch.setattr("pld_dspy.runs.setup.load_task", load_task)
+    monkeypatch.setattr("pld_dspy.data.sources.hub_rows", hub_rows)
     return tmp_path
 
 
 def toml(value):
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {toml(inner)}" for key, inner in value.items()) + "}"
     return json.dumps(value)  # strings, numbers, booleans and lists are written alike
 
 
@@ -244,6 +263,6 @@ def test_a_run_with_the_setting_ends_well(key, folder, asked):
     assert "student as given" in result.output or "rules" in result.output
     run_dir = folder / ("another" if key == "run_dir" else "run")
     config = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
-    expected = json.loads(toml(ROWS[key][key]).replace(FOLDER, str(folder)))
+    expected = json.loads(json.dumps(ROWS[key][key]).replace(FOLDER, str(folder)))
     assert saved(config, key) == expected
     assert json.loads((run_dir / "report.json").read_text(encoding="utf-8"))["test_n"] > 0
