@@ -23,7 +23,7 @@ from pld_dspy.records import Evaluation
 from pld_dspy.runs.report import commit, interval
 from pld_dspy.runs.setup import Loaded, Models, load, make_models
 from pld_dspy.scoring.evaluator import Evaluator
-from pld_dspy.scoring.metrics import CorpusMetric, accuracy, macro_f1, metric_by_name
+from pld_dspy.scoring.metrics import CorpusMetric, accuracy, corpus_metric_by_name, macro_f1
 from pld_dspy.stages.common.targets import in_turn
 
 PACKAGES = ("gepa", "textgrad", "xllamacpp")
@@ -84,7 +84,7 @@ class _Run:
         _check_module(self.optimizer)
         self.settings = run_config(cell, plan)
         self.loaded = self._load()
-        self.metric: CorpusMetric = metric_by_name(self.loaded.task.metric)
+        self.metric: CorpusMetric = corpus_metric_by_name(self.loaded.task.metric)
         splits = self.loaded.splits
         facts["metric"] = self.metric.name
         facts["test_n"] = len(splits.test)

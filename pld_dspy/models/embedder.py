@@ -1,6 +1,7 @@
 """Vectors of texts: TF-IDF without a model, any embedding model of LiteLLM, or a function."""
 
 import difflib
+import inspect
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -10,6 +11,7 @@ import numpy as np
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from pld_dspy.config.plugins import EMBEDDERS, find, is_added, names, owner
 from pld_dspy.errors import ConfigError, DataError, ModelError, nearest
 from pld_dspy.ledger.store import Spent, StageStore, key_of
 from pld_dspy.records import Embedder, Vectors
@@ -141,26 +143,68 @@ def make_embedder(spec: str | Embedder) -> Embedder:
     """Return the embedder that `spec` names.
 
     Args:
-        spec: `tfidf`, `tfidf:128` (most dimensions), a LiteLLM model name, or an embedder.
+        spec: `tfidf`, `tfidf:128` (most dimensions), an entry point of the group
+            `pld_dspy.embedders` (an embedder, or a class or function without arguments that makes
+            one), a LiteLLM model name, or an embedder.
 
     Raises:
-        ConfigError: `spec` is empty, looks like a misspelt `tfidf`, or has no whole number of
-            dimensions.
+        ConfigError: `spec` is empty, looks like a misspelt `tfidf` or entry point, has no whole
+            number of dimensions, or the entry point is no embedder.
     """
     if not isinstance(spec, str):
         return spec
     kind, _, dim = spec.strip().partition(":")
     if kind == "tfidf":
+        find(EMBEDDERS, kind, {kind: TfidfEmbedder})
         if not dim:
             return TfidfEmbedder()
         if not dim.isdecimal():
             msg = f"embedder {spec!r}: dimensions are no whole number; write tfidf:128"
             raise ConfigError(msg)
         return TfidfEmbedder(dim=int(dim))
-    if not kind or difflib.get_close_matches(kind.lower(), ["tfidf"]):
-        msg = f"unknown embedder {spec!r}{nearest(kind.lower(), ['tfidf', 'a LiteLLM model name'])}"
+    if is_added(EMBEDDERS, spec.strip()):
+        return _added(spec.strip())
+    close = difflib.get_close_matches(kind.lower(), ["tfidf"])
+    added = difflib.get_close_matches(spec, names(EMBEDDERS, {}), cutoff=0.85)
+    if not kind or close or added:
+        known = [*names(EMBEDDERS, {"tfidf": None}), "a LiteLLM model name"]
+        msg = f"unknown embedder {spec!r}{nearest(kind.lower(), known)}"
         raise ConfigError(msg)
     return LitellmEmbedder(spec.strip())
+
+
+def _added(name: str) -> Embedder:
+    """Return the embedder of another package, made if the entry point is a class or a factory."""
+    who = owner(EMBEDDERS, name)
+    found = find(EMBEDDERS, name, {}, expected="an embedder, or a function that makes one")
+    if not _takes_texts(found) or isinstance(found, type):
+        try:
+            found = found()
+        except Exception as error:  # whatever the other package does
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            msg = f"{who} cannot be made without arguments ({said}); an embedder takes a list of texts, and its maker no argument"
+            raise ConfigError(msg) from error
+    if not _takes_texts(found):
+        msg = f"{who} is of type {type(found).__name__}, should be an embedder: a callable of a list of texts"
+        raise ConfigError(msg)
+    embedder: Embedder = found
+    return embedder
+
+
+def _takes_texts(value: Any) -> bool:
+    """Return whether the value can be called with one argument, and not without."""
+    if not callable(value):
+        return False
+    try:
+        signature = inspect.signature(value)
+        signature.bind("texts")
+    except (TypeError, ValueError):
+        return False
+    try:
+        signature.bind()
+    except TypeError:
+        return True
+    return False
 
 
 def embedder_name(embedder: Embedder) -> str:

@@ -13,8 +13,13 @@ from pld_dspy.models.lm import model_name
 from pld_dspy.records import Evaluation, Interval, PLDResult, PredictorResult, Usage
 from pld_dspy.runs.setup import Loaded, Models
 from pld_dspy.scoring.evaluator import as_accuracy
-from pld_dspy.scoring.metrics import CorpusMetric, macro_f1, metric_by_name
-from pld_dspy.scoring.statistics import bootstrap_interval, mcnemar, paired_bootstrap
+from pld_dspy.scoring.metrics import CorpusMetric, Metric, macro_f1, metric_by_name
+from pld_dspy.scoring.statistics import (
+    bootstrap_interval,
+    mcnemar,
+    paired_bootstrap,
+    paired_bootstrap_scores,
+)
 
 REPORT_FILE = "report.json"
 
@@ -205,20 +210,22 @@ def make_report(
     )
 
 
-def scores(
-    metric: CorpusMetric, before: Evaluation, after: Evaluation, *, seed: int
-) -> dict[str, Any]:
+def scores(metric: Metric, before: Evaluation, after: Evaluation, *, seed: int) -> dict[str, Any]:
     """Return the fields of a report that compare two evaluations of the same examples."""
     first = {a.example_id: a for a in before.answers if a.error is None}
     second = {a.example_id: a for a in after.answers if a.error is None}
     both = [i for i in first if i in second]
     gold = [first[i].gold for i in both]
     said = [first[i].answer for i in both], [second[i].answer for i in both]
-    paired = paired_bootstrap(metric, gold, *said, seed=seed)
+    if isinstance(metric, CorpusMetric):
+        paired = paired_bootstrap(metric, gold, *said, seed=seed)
+    else:
+        values = [first[i].score for i in both], [second[i].score for i in both]
+        paired = paired_bootstrap_scores(*values, seed=seed)
     ranges = {name: interval(metric, e, seed=seed) for name, e in _named(before, after).items()}
     return {
         "test_n": len(before.answers),
-        "metric": metric.name,
+        "metric": before.metric,
         "baseline": before.score,
         "compiled": after.score,
         **{f"{name}_ci95": (found.low, found.high) for name, found in ranges.items()},
@@ -253,8 +260,11 @@ def search_numbers(part: PredictorResult) -> dict[str, Any]:
     }
 
 
-def interval(metric: CorpusMetric, evaluation: Evaluation, *, seed: int) -> Interval:
+def interval(metric: Metric, evaluation: Evaluation, *, seed: int) -> Interval:
     """Return the score with its 95% bootstrap interval, over the answers without an error."""
+    if not isinstance(metric, CorpusMetric):
+        values = [answer.score for answer in evaluation.answers if answer.error is None]
+        return paired_bootstrap_scores([0.0] * len(values), values, seed=seed).delta
     return bootstrap_interval(metric, *_answers(evaluation), seed=seed)
 
 

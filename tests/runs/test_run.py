@@ -14,6 +14,7 @@ from pld_dspy.runs import run as distill_module
 from pld_dspy.runs.estimate import plan
 from pld_dspy.runs.report import Report
 from pld_dspy.runs.run import load, run_distill
+from pld_dspy.runs.setup import load_table
 from small_runs import TASK, Models, explain_in_sections, write_config
 
 
@@ -304,3 +305,26 @@ def test_a_longer_prompt_is_planned_for_students_with_rules(config):
     ]
 
     assert per_call[1] > per_call[0]
+
+
+def test_traces_with_a_byte_order_mark_and_line_separators_choose_the_training_examples(config):
+    ids = [f"table.csv:{n}" for n in range(3)]
+    lines = [json.dumps({"id": i, "rule": "If\u2028x"}, ensure_ascii=False) for i in ids]
+    file = config.run_dir.parent / "traces.jsonl"
+    file.write_text("\ufeff" + "\n".join(lines), encoding="utf-8")
+    traces = config.traces.model_copy(update={"file": str(file)})
+
+    train = load(config.model_copy(update={"traces": traces})).splits.train
+    assert set(ids) <= {example.pld_source for example in train}
+
+
+def test_another_table_is_read_with_the_settings_of_the_own_one(config, tmp_path):
+    own = config.task.table.model_copy(update={"delimiter": "^", "encoding": "cp1252"})
+    settings = config.model_copy(update={"task": config.task.model_copy(update={"table": own})})
+    task = load(config).task
+    odd, plain = tmp_path / "more.csv", tmp_path / "more.tsv"
+    odd.write_bytes("text^label\n\u00e4^red\nx^green\n".encode("cp1252"))
+    plain.write_text("text\tlabel\n\u00e4\tred\nx\tgreen\n", encoding="utf-8")
+
+    for path in (odd, plain):
+        assert [e.text for e in load_table(settings, task, path)] == ["\u00e4", "x"]
