@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline, make_union
 from experiments.bench.cells import Cell
 from experiments.bench.configs import cells_of, read_bench
 from experiments.bench.plan import Plan, run_config
-from pld_dspy.runs.report import commit
+from pld_dspy.ledger.versions import commit
 from pld_dspy.runs.setup import load
 from pld_dspy.scoring.metrics import corpus_metric_by_name
 from pld_dspy.scoring.statistics import bootstrap_interval

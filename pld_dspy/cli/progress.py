@@ -27,6 +27,7 @@ _BEFORE, _AFTER = 0, 5
 """Phases of the two scores on test."""
 _TITLES = {
     "traces": "teacher explains",
+    "clusters": "rules embedded",
     "rules": "teacher merges rules",
     "refine": "teacher edits rules",
     "train": "student answers train",

@@ -14,7 +14,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from pld_dspy.config.plugins import EMBEDDERS, find, is_added, names, owner
 from pld_dspy.errors import ConfigError, DataError, ModelError, nearest
 from pld_dspy.ledger.store import Spent, StageStore, key_of
-from pld_dspy.records import Embedder, Vectors
+from pld_dspy.records import Embedder, Event, Progress, Vectors, silent
 
 STAGE = "embeddings"
 
@@ -213,7 +213,13 @@ def embedder_name(embedder: Embedder) -> str:
     return str(getattr(embedder, "name", fallback))
 
 
-def embed(texts: Sequence[str], embedder: Embedder, store: StageStore | None = None) -> Vectors:
+def embed(
+    texts: Sequence[str],
+    embedder: Embedder,
+    store: StageStore | None = None,
+    *,
+    progress: Progress = silent,
+) -> Vectors:
     """Return the checked vectors of the texts, float64 of shape `(len(texts), dim)`.
 
     Args:
@@ -221,6 +227,7 @@ def embed(texts: Sequence[str], embedder: Embedder, store: StageStore | None = N
         embedder: TF-IDF, an embedding model, or a function.
         store: Keeps the vectors of an embedder that has a name, and the usage of an embedding model,
             so that no text is paid for twice. TF-IDF is computed again.
+        progress: Called after each request to an embedding model.
 
     Raises:
         ModelError: The embedding model cannot be reached or refuses; what it gave before is kept.
@@ -233,7 +240,11 @@ def embed(texts: Sequence[str], embedder: Embedder, store: StageStore | None = N
     if store is None or isinstance(embedder, TfidfEmbedder) or not hasattr(embedder, "name"):
         return _checked(texts, name, lambda: embedder(texts))
     if isinstance(embedder, LitellmEmbedder):
-        return np.concatenate([_paid(batch, embedder, store) for batch in embedder.batches(texts)])
+        batches, rows = list(embedder.batches(texts)), []
+        for done, batch in enumerate(batches, 1):
+            rows.append(_paid(batch, embedder, store))
+            progress(Event("clusters", "embedder", done, len(batches)))
+        return np.concatenate(rows)
     record = store.get(STAGE, key := key_of(name, list(texts)))
     if record is None:
         vectors = _checked(texts, name, lambda: embedder(texts))

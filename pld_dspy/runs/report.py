@@ -1,6 +1,5 @@
 """The numbers of a finished run: the record that becomes `report.json`."""
 
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -9,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pld_dspy.config.run import RunConfig
 from pld_dspy.errors import StorageError
+from pld_dspy.ledger.versions import commit
 from pld_dspy.models.lm import model_name
 from pld_dspy.records import Evaluation, Interval, PLDResult, PredictorResult, Usage
 from pld_dspy.runs.setup import Loaded, Models
@@ -266,27 +266,6 @@ def interval(metric: Metric, evaluation: Evaluation, *, seed: int) -> Interval:
         values = [answer.score for answer in evaluation.answers if answer.error is None]
         return paired_bootstrap_scores([0.0] * len(values), values, seed=seed).delta
     return bootstrap_interval(metric, *_answers(evaluation), seed=seed)
-
-
-def commit() -> str | None:
-    """Return the commit of this package's checkout, with `-dirty` if tracked files are changed."""
-    here = Path(__file__)
-    try:
-        # An installation inside another project's checkout is not tracked there.
-        _git(here.parent, "ls-files", "--error-unmatch", here.name)
-        head = _git(here.parent, "rev-parse", "HEAD")
-        # Results are added while other runs of the same code go on.
-        code = (":/", ":(top,exclude)experiments/results")
-        changed = _git(here.parent, "status", "--porcelain", "--untracked-files=no", "--", *code)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return f"{head}-dirty" if changed else head
-
-
-def _git(folder: Path, *words: str) -> str:
-    command = ["git", "-C", str(folder), *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
-    return done.stdout.strip()
 
 
 def _usage(result: PLDResult, role: str) -> dict[str, Any]:

@@ -139,7 +139,12 @@ class Pipeline:
         traces = found.traces
 
         # Phase 2: traces that say the same become rules.
-        vectors = embed([trace.rule for trace in traces], self.embedder, self.store)
+        vectors = embed(
+            [trace.rule for trace in traces],
+            self.embedder,
+            self.store,
+            progress=self.evaluator.progress,
+        )
         clustering = cluster_traces(
             traces, vectors, self.clusters, seed=self.seed, clusterer=self.clusterer
         )

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from fakes import RuleFollower
 from pld_dspy.cli.commands import app
+from pld_dspy.data.tasks import task_from_table
 from pld_dspy.errors import ModelError
 from small_runs import TASK, Models, write_config
 
@@ -163,6 +164,23 @@ def test_a_defect_is_one_line_without_v_and_a_traceback_with_it(config, models, 
     assert line.startswith("error: unexpected ZeroDivisionError: nothing there; ")
     with pytest.raises(ZeroDivisionError, match="nothing there"):
         pld("distill", config, "-v")
+
+
+def test_the_data_is_loaded_once_for_a_run(config, monkeypatch):
+    loaded = []
+
+    def load(table):
+        loaded.append(table)
+        return task_from_table(table)
+
+    def refuse(name, **settings):
+        raise ModelError("no model today")
+
+    monkeypatch.setattr("pld_dspy.runs.setup.task_from_table", load)
+    monkeypatch.setattr("pld_dspy.runs.setup.make_lm", refuse)
+
+    assert error_of("distill", config) == "error: no model today"
+    assert len(loaded) == 1
 
 
 def test_unknown_options_and_commands_get_the_nearest_name(config):

@@ -16,6 +16,7 @@ from pld_dspy.models.embedder import (
     embedder_name,
     make_embedder,
 )
+from pld_dspy.records import Event
 
 TEXTS = [
     "If a person is named by a job, answer profession.",
@@ -97,10 +98,12 @@ def test_no_text_is_paid_for_twice_and_each_store_counts_what_it_used(monkeypatc
     embedder, texts = LitellmEmbedder("gemini/x", batch_size=2), ["a", "bb", "ccc"]
     store = StageStore(tmp_path)
 
-    first = embed(texts, embedder, store)
+    events = []
+    first = embed(texts, embedder, store, progress=events.append)
     again = embed(texts, LitellmEmbedder("gemini/x", batch_size=2, api_key="other"), store)
     resumed = StageStore(tmp_path)
 
+    assert events == [Event("clusters", "embedder", done, 2) for done in (1, 2)]
     assert np.array_equal(first, again)
     assert np.array_equal(first, embed(texts, embedder, resumed))
     assert len(fake.requests) == 2

@@ -63,7 +63,7 @@ def test_confusion_shows_counts_row_shares_and_missing_answers():
     assert written(axes) == ["2\n50%", "1\n25%", "1\n25%", "1\n50%", "1\n50%"]
     assert [t.get_text() for t in axes.get_xticklabels()] == ["a", "b", "no answer"]
     assert [t.get_text() for t in axes.get_yticklabels()] == ["a (4)", "b (2)"]
-    assert axes.get_title() == "As given: 0.50, 3 of 6 wrong"
+    assert axes.get_title(loc="left") == "As given: 0.50, 3 of 6 wrong"
 
 
 def test_confusion_loses_no_label_that_was_not_announced():
