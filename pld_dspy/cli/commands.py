@@ -149,7 +149,7 @@ def evaluate(
         store = StageStore(None if fresh else run_dir)
         evaluator = make_evaluator(settings, task, lm, store, progress)
         result = evaluator.run(program, examples, candidate_id="program", split=chosen)
-    show_score(result, name, Console(), seed=settings.seed)
+    show_score(evaluator.metric, result, name, Console(), seed=settings.seed)
 
 
 @app.command()

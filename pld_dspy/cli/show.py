@@ -24,7 +24,7 @@ from pld_dspy.runs.page import (
     verdict,
 )
 from pld_dspy.runs.report import Report, interval
-from pld_dspy.scoring.metrics import metric_by_name
+from pld_dspy.scoring.metrics import Metric
 
 
 def show_report(report: Report, rules: Rules, run_dir: Path, console: Console) -> None:
@@ -46,16 +46,19 @@ def show_report(report: Report, rules: Rules, run_dir: Path, console: Console) -
         console.print(f"  {escape(command)}   [dim]# {what}[/dim]", highlight=False, soft_wrap=True)
 
 
-def show_score(evaluation: Evaluation, name: str, console: Console, *, seed: int) -> None:
+def show_score(
+    metric: Metric, evaluation: Evaluation, name: str, console: Console, *, seed: int
+) -> None:
     """Print a score with its interval, and how many answers could not be read.
 
     Args:
-        evaluation: By a corpus metric.
+        metric: Metric of the evaluation.
+        evaluation: Answers and score.
         name: What was scored.
         console: Where to print.
         seed: Of the bootstrap.
     """
-    found = interval(metric_by_name(evaluation.metric), evaluation, seed=seed)
+    found = interval(metric, evaluation, seed=seed)
     console.print(
         f"{evaluation.metric} on {name}, {len(evaluation.answers)} examples: "
         f"{evaluation.score:.3f} [{found.low:.3f}, {found.high:.3f}]",

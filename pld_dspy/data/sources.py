@@ -114,6 +114,11 @@ def hub_rows(
 
     folder = Path(repository).expanduser()
     if folder.is_dir():
+        if revision is not None:
+            msg = (
+                f"{repository} is a folder, which has no revision {revision!r}; leave revision out"
+            )
+            raise DataError(msg)
         return _folder_rows(folder, config, split)
     answers = _hub_answers()
     pinned = {} if revision is None else {"revision": revision}

@@ -4,7 +4,6 @@ import csv
 import json
 from typing import get_args
 
-import datasets
 import pytest
 from pydantic import BaseModel
 from typer.testing import CliRunner
@@ -13,10 +12,10 @@ from fakes import FakeTeacher, RuleFollower, fake_lm
 from pld_dspy.cli.commands import app
 from pld_dspy.config.run import RunConfig
 from pld_dspy.config.table import TableConfig
+from pld_dspy.data.files import read_rows
 from pld_dspy.data.tasks import task_from_table
 from small_runs import TASK, explain_in_sections
 
-COLUMNS = ["text", "label", "topic", "key", "colour"]
 FOLDER = "FOLDER"
 """Stands for the test's own folder in a value."""
 
@@ -45,9 +44,10 @@ FILES = {
     "task.table.train": f"{FOLDER}/table.csv",
     "task.table.test": f"{FOLDER}/test.csv",
 }
+
 HUB = {
     "task.table.path": None,
-    "task.table.hub": "owner/colours",
+    "task.table.hub": "owner/name",
     "task.table.split": "train",
 }
 
@@ -56,7 +56,11 @@ ROWS = {
     "seed": {"seed": 1},
     "embedder": {"embedder": "tfidf:4"},
     "task.name": {**NO_TABLE, "task.name": "logiqa"},
-    "task.options": {**NO_TABLE, "task.name": "contract_nli", "task.options": {"form": "pairs"}},
+    "task.options": {
+        **NO_TABLE,
+        "task.name": "contract_nli",
+        "task.options": {"form": "pairs", "max_premise_chars": 900},
+    },
     "task.table.name": {"task.table.name": "colours"},
     "task.table.path": {"task.table.path": f"{FOLDER}/another.csv"},
     "task.table.train": FILES,
@@ -68,12 +72,12 @@ ROWS = {
     },
     "task.table.test": FILES,
     "task.table.hub": HUB,
-    "task.table.subset": {**HUB, "task.table.subset": "small"},
+    "task.table.subset": {**HUB, "task.table.subset": "en"},
     "task.table.split": {**HUB, "task.table.split": {"train": "train", "test": "test"}},
-    "task.table.revision": {**HUB, "task.table.revision": "abc"},
+    "task.table.revision": {**HUB, "task.table.revision": "main"},
     "task.table.format": {"task.table.format": "csv"},
     "task.table.delimiter": {"task.table.delimiter": ","},
-    "task.table.encoding": {"task.table.encoding": "cp1252"},
+    "task.table.encoding": {"task.table.encoding": "utf-8"},
     "task.table.inputs": {"task.table.inputs": ["text", "topic"]},
     "task.table.label": {"task.table.label": "colour"},
     "task.table.labels": {"task.table.labels": ["red", "grey", "green", "blue"]},
@@ -199,7 +203,7 @@ def asked(monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder with tables and recorded traces; known tasks and the hub have the same rows."""
+    """A folder with tables, recorded traces, and known tasks that are the same table."""
     rows = [
         [text, label, f"topic{n // 2}", f"key{n}", label]
         for n, (text, label) in enumerate(TASK.rows)
@@ -213,7 +217,7 @@ def folder(tmp_path, monkeypatch):
     }
     for name, part in parts.items():
         with (tmp_path / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([COLUMNS, *part])
+            csv.writer(file).writerows([["text", "label", "topic", "key", "colour"], *part])
     recorded = [
         {"id": f"table.csv:{n}", "rule": f"If the text is like no{n}, answer {label}."}
         for n, (_, label) in enumerate(TASK.rows[:20])
@@ -225,19 +229,18 @@ def folder(tmp_path, monkeypatch):
         table = {"path": tmp_path / "table.csv", "inputs": ("text",), "label": "label"}
         return task_from_table(TableConfig(name=f"{name} {options}", **table))
 
-    def load_dataset(name, subset, *, split, **options):
-        part = parts["table"] if split == "train" else parts["test"]
-        return datasets.Dataset.from_dict(dict(zip(COLUMNS, zip(*part, strict=True), strict=True)))
+    def hub_rows(name, subset, split, *, revision):
+        file = {"train": "table.csv", "test": "test.csv"}[split]
+        return list(read_rows(tmp_path / file).values)
 
     monkeypatch.setattr("pld_dspy.runs.setup.load_task", load_task)
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    monkeypatch.setattr("pld_dspy.data.sources._hub_answers", lambda: True)
+    monkeypatch.setattr("pld_dspy.data.sources.hub_rows", hub_rows)
     return tmp_path
 
 
 def toml(value):
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {toml(part)}" for key, part in value.items()) + "}"
+        return "{" + ", ".join(f"{key} = {toml(inner)}" for key, inner in value.items()) + "}"
     return json.dumps(value)  # strings, numbers, booleans and lists are written alike
 
 

@@ -83,6 +83,8 @@ def test_a_saved_folder_is_read(tmp_path, whole):
 
     task = task_from_table(config(tmp_path / "d", "train"))
     assert [(e.text, e.kind) for e in task.examples] == [("x", "bad"), ("y", "good"), ("z", "bad")]
+    with pytest.raises(DataError, match="is a folder, which has no revision 'abc'"):
+        task_from_table(config(tmp_path / "d", "train", revision="abc"))
     if whole:
         with pytest.raises(DataError, match="has no split 'trian'; did you mean 'train'"):
             task_from_table(config(tmp_path / "d", "trian"))
