@@ -89,7 +89,7 @@ def test_a_worker_elsewhere_asks_the_student_with_the_examples(run, monkeypatch)
     assert models.teacher.calls == 0
 
 
-def test_a_worker_without_the_examples_is_told(run, monkeypatch, tmp_path):
+def test_a_worker_without_the_examples_is_refused(run, monkeypatch, tmp_path):
     config, _, _, _ = run
     Models(monkeypatch, student=Imitator())
     table = config.run_dir.parent / "table.csv"
@@ -97,7 +97,7 @@ def test_a_worker_without_the_examples_is_told(run, monkeypatch, tmp_path):
     lines = kept.splitlines()
     try:
         table.write_text("\n".join([lines[0], *(f"new {line}" for line in lines[1:])]), "utf-8")
-        with pytest.raises(StorageError, match=r"worked example .* is not found here"):
+        with pytest.raises(StorageError, match=r"worked example .* is not on this machine"):
             join_search(config.pld.search.storage, "shared")
     finally:
         table.write_text(kept, encoding="utf-8")
