@@ -17,7 +17,7 @@ class TriedList:
     rule_ids: tuple[str, ...]
     """In the order of the list."""
     proposed_by: str
-    """`anchor`, `probe`, `greedy`, `neighbour` or `sampler`."""
+    """`start`, `sampler`, `forecast` or `drawn forecast`."""
     score: float
     """Metric over the examples that were asked."""
     asked: int

@@ -1,9 +1,8 @@
 """Joins a running search from another process or another machine."""
 
 import logging
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from pld_dspy.config.optimizer import SearchConfig
 from pld_dspy.config.run import RunConfig
 from pld_dspy.errors import StorageError
 from pld_dspy.ledger.store import StageStore
@@ -13,7 +12,8 @@ from pld_dspy.stages.common.problem import Problem
 from pld_dspy.stages.common.prompt import with_demos, with_prompt
 from pld_dspy.stages.demos import shown
 from pld_dspy.stages.search.loop import search
-from pld_dspy.stages.search.stage import make_contest, mark_of, read_spec
+from pld_dspy.stages.search.spec import SearchSpec
+from pld_dspy.stages.search.stage import make_contest, mark_of
 from pld_dspy.stages.search.study import FINGERPRINT, find_study, open_storage
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def join_search(
         PLDError: The data or the model is not available on this machine.
     """
     study = find_study(open_storage(storage), study_name)
-    spec, space, known = read_spec(study)
+    spec = SearchSpec.read(study)
     config = _config(spec, api_base)
     loaded = load(config)
     lm = make_student(config, progress=progress)
@@ -62,15 +62,14 @@ def join_search(
         progress,
         probabilities=config.pld.search.probabilities,
     )
-    demos = tuple(spec.get("demos", ()))
-    problem = _problem(config, loaded, str(spec["predictor"]), demos)
+    problem = _problem(config, loaded, spec.predictor, spec.demos)
     contest = make_contest(
-        space,
+        spec.space,
         problem,
         evaluator,
-        known=known,
-        config=SearchConfig(**spec["search"]),
-        seed=int(spec["seed"]),
+        known=spec.tried,
+        config=spec.search,
+        seed=spec.seed,
     )
     if mark_of(contest, evaluator, problem) != study.user_attrs.get(FINGERPRINT):
         msg = f"the study {study_name!r} was made with other examples or another model than this machine has; check PLD_DATA_DIR and the packages' versions"
@@ -80,8 +79,8 @@ def join_search(
     return Joined(study_name, asked, len(found.tried))
 
 
-def _config(spec: dict[str, Any], api_base: str | None) -> RunConfig:
-    config = RunConfig(**spec["config"])
+def _config(spec: SearchSpec, api_base: str | None) -> RunConfig:
+    config = RunConfig(**spec.config)
     if api_base is None:
         return config
     student = config.student.model_copy(update={"api_base": api_base})

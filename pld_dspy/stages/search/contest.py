@@ -10,7 +10,7 @@ from pld_dspy.errors import ConfigError, DataError
 from pld_dspy.records import Answer
 from pld_dspy.scoring.evaluator import Metric
 from pld_dspy.stages.common.prompt import HEADER
-from pld_dspy.stages.search.forecast import Margins, fit_margins
+from pld_dspy.stages.search.forecast import Forecast, fit_forecast
 from pld_dspy.stages.search.space import RuleList, Space
 from pld_dspy.stages.search.trials import Tried
 
@@ -49,18 +49,21 @@ def best_of(contest: Contest, tried: Sequence[Tried]) -> Tried:
     return max(full, key=lambda t: (t.value(contest.metric), -t.tokens, -len(t.listing.rules)))
 
 
-def margins_of(contest: Contest, tried: Sequence[Tried]) -> Margins | None:
-    """Return the regression of all gold probabilities; None where an answer came without one."""
+def forecast_of(contest: Contest, tried: Sequence[Tried]) -> Forecast | None:
+    """Return the regression of all gold probabilities; None before the first answer.
+
+    Where an answer came without one, right counts as 0.9 and wrong as 0.1 in every answer: that
+    found lists as good as a regression of list scores did.
+    """
     answers = [a for t in tried for a in t.answers.values() if a.error is None]
-    if any(a.p_gold is None for a in answers if a.answer is not None):
-        return None
+    soft = all(a.p_gold is not None for a in answers if a.answer is not None)
     kept = [[(at, a) for at, a in t.answers.items() if a.error is None] for t in tried]
     if not any(kept):
         return None
-    return fit_margins(
+    return fit_forecast(
         [t.listing.rules for t in tried],
-        [{at: a.p_gold or 0.0 for at, a in row} for row in kept],
-        [{at: float(a.answer == a.gold) for at, a in row} for row in kept],
+        [{at: (a.p_gold or 0.0) if soft else 0.1 + 0.8 * a.score for at, a in row} for row in kept],
+        [{at: a.score for at, a in row} for row in kept],
         contest.gold,
         len(contest.space.rules),
         weights=contest.weights,

@@ -6,7 +6,7 @@ answers, not of list means.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +24,6 @@ _SCALES = {"inside": 0.4, "label": 0.4, "place": 0.2, "first": 0.1, "both": 0.15
 """Prior standard deviations of the effects of a rule being in, of that on one gold label, of its
 place, of which of two rules comes first, and of two rules being in together; in units of the
 standard deviation of the log-odds."""
-_OWN = 0.15
-"""The same of what no feature says about a list, as a whole and on one label."""
 _LEVEL = 1.5
 """The same of an example's own level."""
 _ROUNDS = 2
@@ -33,8 +31,8 @@ _ROUNDS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Margins:
-    """A regression of log-odds that predicts untried lists; made by `fit_margins`."""
+class Forecast:
+    """A regression of log-odds that predicts untried lists; made by `fit_forecast`."""
 
     n_rules: int
     labels: Ints
@@ -45,77 +43,45 @@ class Margins:
     """Log-odds of each example without rules."""
     unsure: Floats
     """Standard deviation of these levels."""
-    mean: Floats
+    effects: Floats
     """Effects: those of all features, then those of `inside` by label."""
     root: Floats
-    """Lower Cholesky factor of the effects' covariance."""
+    """Lower Cholesky factor of the covariance of the effects."""
     noise: float
-    """Standard deviation of what the regression leaves of a log-odds."""
-    unit: float
-    """Standard deviation of the log-odds that were seen."""
-    bar: float
+    """Standard deviation of the residuals."""
+    threshold: float
     """Log-odds above which an answer is right as often as not."""
 
-    def draw(self, rng: np.random.Generator, count: int = 1) -> Floats:
-        """Return draws of the effects from what is known about them, shape `(count, effects)`."""
-        return self.mean + rng.standard_normal((count, len(self.mean))) @ self.root.T
+    def expected(self, lists: Sequence[tuple[int, ...]]) -> Floats:
+        """Return the share of right answers expected of each list, in [0, 1], shape `(lists,)`.
 
-    def forecast(self, lists: Sequence[tuple[int, ...]], effects: Floats | None = None) -> Floats:
-        """Return the share of right answers expected of each list, the labels weighted as in the fit.
-
-        With `effects` from `draw`, it is what that draw expects (Thompson 1933): the same draw for
-        all the lists that are compared, so that lists of which little is known come first now and
-        then.
+        Examples are weighted as in the fit.
         """
-        chosen = self.mean if effects is None else effects
-        sure = self.levels + self._shifts(lists, chosen[None])[0][:, self.labels] - self.bar
-        return np.asarray(ndtr(sure / np.hypot(self.noise, self.unsure)) @ self.weights)
+        return np.asarray(self.by_example(lists) @ self.weights)
 
-    def rights(
-        self,
-        rules: tuple[int, ...],
-        seen: Mapping[int, float],
-        *,
-        draws: int,
-        rng: np.random.Generator,
-    ) -> npt.NDArray[np.bool_]:
-        """Return draws of which examples the list gets right, shape `(draws, examples)`.
+    def by_example(self, lists: Sequence[tuple[int, ...]]) -> Floats:
+        """Return the probability of a right answer, shape `(lists, examples)`, in [0, 1]."""
+        log_odds = self.levels + self._shifts(lists)[:, self.labels] - self.threshold
+        return np.asarray(ndtr(log_odds / np.hypot(self.noise, self.unsure)))
 
-        What the regression leaves of the answers so far moves the unseen ones along: as a whole,
-        and by label.
+    def drawn(self, rng: np.random.Generator) -> "Forecast":
+        """Return the forecast with effects drawn from what is known of them (Thompson 1933).
 
-        Args:
-            rules: The list.
-            seen: Probability of the gold label by example number, in [0, 1].
-            draws: Number of draws.
-            rng: Source of the draws.
+        By the same draw for all lists that are compared, lists of which little is known come first
+        now and then.
         """
-        shifts = self._shifts([rules], self.draw(rng, draws))[:, 0]
-        expected = self.levels + shifts[:, self.labels]
-        at = np.array(sorted(seen), dtype=np.int64)
-        told = _log_odds(np.array([seen[place] for place in at]))
-        labels = np.arange(shifts.shape[1])
-        member = self.labels[at][None] == labels[:, None]
-        left = told - expected[:, at]
-        spread = self.noise**2 + self.unsure[at] ** 2
-        whole = _drawn(left, spread, np.ones((1, len(at)), dtype=bool), self.unit * _OWN, rng)
-        own = _drawn(left - whole, spread, member, self.unit * _OWN, rng)
-        sure = expected + whole + own[:, self.labels] - self.bar
-        scale = np.hypot(self.noise, self.unsure)
-        return np.asarray(sure + scale * rng.standard_normal(sure.shape) > 0)
+        effects = self.effects + self.root @ rng.standard_normal(len(self.effects))
+        return replace(self, effects=effects)
 
-    def _shifts(self, lists: Sequence[tuple[int, ...]], effects: Floats) -> Floats:
-        """Return what each list does to the log-odds of each label, shape `(draws, lists, labels)`."""
+    def _shifts(self, lists: Sequence[tuple[int, ...]]) -> Floats:
+        """Return what each list does to the log-odds of each label, shape `(lists, labels)`."""
         rows = features(lists, self.n_rules)
-        own = effects[:, rows.shape[1] :].reshape(len(effects), -1, self.n_rules)
+        label_effect = self.effects[rows.shape[1] :].reshape(-1, self.n_rules)
         inside = rows[:, : self.n_rules]
-        return np.asarray(
-            (effects[:, : rows.shape[1]] @ rows.T)[:, :, None]
-            + np.einsum("lr,dkr->dlk", inside, own)
-        )
+        return np.asarray((rows @ self.effects[: rows.shape[1]])[:, None] + inside @ label_effect.T)
 
 
-def fit_margins(
+def fit_forecast(
     lists: Sequence[tuple[int, ...]],
     odds: Sequence[Mapping[int, float]],
     right: Sequence[Mapping[int, float]],
@@ -123,11 +89,11 @@ def fit_margins(
     n_rules: int,
     *,
     weights: Sequence[float],
-) -> Margins:
+) -> Forecast:
     """Return a Bayesian linear regression of the log-odds of the gold label.
 
     `log-odds = level of the example + effects of the list + effects of its rules on the label`, with
-    normal priors around 0. The bar is set so that as many answers are right as were seen.
+    normal priors around 0. The threshold is set so that as many answers are right as were seen.
 
     Args:
         lists: Tried lists: rule numbers in order.
@@ -151,13 +117,15 @@ def fit_margins(
     row, example = np.array(at).T
     seen = np.array([odds[r][e] for r, e in at])
     hits = np.array([right[r][e] for r, e in at])
-    told = _log_odds(seen)
-    unit = max(float(told.std()), 0.1)
+    log_odds = _log_odds(seen)
+    unit = max(float(log_odds.std()), 0.1)
     design, scales = _design(features(lists, n_rules)[row], labels[example], n_rules, len(names))
     precision = (scales * unit) ** -2.0
-    level, effects, inverse, noise = _solve(design, told, example, len(gold), precision, unit)
+    level, effects, covariance, noise = _solve(
+        design, log_odds, example, len(gold), precision, unit
+    )
     fitted = level[example] + design @ effects
-    return Margins(
+    return Forecast(
         n_rules=n_rules,
         labels=labels,
         weights=np.asarray(weights) / np.sum(weights),
@@ -165,33 +133,16 @@ def fit_margins(
         unsure=np.sqrt(
             noise**2 / (np.bincount(example, minlength=len(gold)) + (noise / (_LEVEL * unit)) ** 2)
         ),
-        unit=unit,
-        mean=effects,
-        root=np.asarray(np.linalg.cholesky(inverse + 1e-10 * np.eye(len(inverse))), np.float64),
+        effects=effects,
+        root=np.asarray(np.linalg.cholesky(covariance + 1e-10 * np.eye(len(covariance)))),
         noise=noise,
-        bar=_bar(fitted, hits, noise),
+        threshold=_threshold(fitted, hits, noise),
     )
 
 
 def _log_odds(p: Floats) -> Floats:
     odds = np.log(np.maximum(p, 1e-9)) - np.log(np.maximum(1 - p, 1e-9))
     return np.asarray(np.clip(odds, -_FAR, _FAR))
-
-
-def _drawn(
-    left: Floats,
-    spread: Floats,
-    member: npt.NDArray[np.bool_],
-    scale: float,
-    rng: np.random.Generator,
-) -> Floats:
-    """Return draws of the mean of each group's leftovers, shape `(draws, groups)`; prior sd `scale`."""
-    share = member / spread
-    precision = share.sum(1) + scale**-2.0
-    return np.asarray(
-        (left @ share.T) / precision
-        + rng.standard_normal((len(left), len(member))) / np.sqrt(precision)
-    )
 
 
 def features(lists: Sequence[tuple[int, ...]], n_rules: int) -> Floats:
@@ -223,45 +174,47 @@ def _design(rows: Floats, labels: Ints, n_rules: int, n_labels: int) -> tuple[Fl
 
 
 def _solve(
-    design: Floats, told: Floats, example: Ints, n: int, precision: Floats, unit: float
+    design: Floats, log_odds: Floats, example: Ints, n: int, precision: Floats, unit: float
 ) -> tuple[Floats, Floats, Floats, float]:
-    """Return the examples' levels, the effects and their covariance, and the noise.
+    """Return the examples' levels, the effects and their covariance, and the noise's deviation.
 
     The levels are solved for by themselves: there is one for each example, and no two meet.
     """
     counts = np.bincount(example, minlength=n).astype(np.float64)
     sums = np.zeros((n, design.shape[1]))
     np.add.at(sums, example, design)
-    told_sums = np.bincount(example, weights=told, minlength=n)
-    square, side, total = design.T @ design, design.T @ told, design.sum(0)
-    middle = float(told.mean())
+    log_odds_sums = np.bincount(example, weights=log_odds, minlength=n)
+    square, side, total = design.T @ design, design.T @ log_odds, design.sum(0)
+    mean = float(log_odds.mean())
 
     def solved(noise: float) -> tuple[Floats, Floats, Floats]:
         share = 1 / (counts + noise / (_LEVEL * unit) ** 2)
         gram = square - sums.T @ (share[:, None] * sums) + noise * np.diag(precision)
-        wanted = side - sums.T @ (share * told_sums)
+        wanted = side - sums.T @ (share * log_odds_sums)
         # The prior of the levels is around the mean log-odds, which moves both sides alike.
-        wanted = wanted - middle * (total - sums.T @ (share * counts))
+        wanted = wanted - mean * (total - sums.T @ (share * counts))
         inverse = np.asarray(np.linalg.inv(gram), dtype=np.float64)
         effects = inverse @ wanted
-        return middle + share * (told_sums - counts * middle - sums @ effects), effects, inverse
+        return mean + share * (log_odds_sums - counts * mean - sums @ effects), effects, inverse
 
     noise = 0.3 * unit**2
-    spare = max(len(told) - float((counts > 0).sum()) - 0.5 * design.shape[1], 0.2 * len(told))
+    dof = max(
+        len(log_odds) - float((counts > 0).sum()) - 0.5 * design.shape[1], 0.2 * len(log_odds)
+    )
     level, effects, inverse = solved(noise)
     for _ in range(_ROUNDS):
-        left = told - level[example] - design @ effects
-        noise = max(float(left @ left) / spare, 1e-3 * unit**2)
+        left = log_odds - level[example] - design @ effects
+        noise = max(float(left @ left) / dof, 1e-3 * unit**2)
         level, effects, inverse = solved(noise)
     return level, effects, noise * inverse, float(np.sqrt(noise))
 
 
-def _bar(fitted: Floats, hits: Floats, noise: float) -> float:
+def _threshold(fitted: Floats, hits: Floats, noise: float) -> float:
     """Return where to cut so that the fit calls as many answers right as were."""
     share = float(np.clip(hits.mean(), 0.02, 0.98))
 
-    def surplus(bar: float) -> float:
-        return float(ndtr((fitted - bar) / noise).mean()) - share
+    def surplus(threshold: float) -> float:
+        return float(ndtr((fitted - threshold) / noise).mean()) - share
 
     far = float(np.abs(fitted).max()) + 5 * noise
     return float(brentq(surplus, -far, far))

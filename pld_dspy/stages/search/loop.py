@@ -1,4 +1,4 @@
-"""Size, order and choice of the rules, searched with Optuna on the validation examples."""
+"""Searches size and order of the rule list with Optuna, on the validation examples."""
 
 import logging
 import math
@@ -22,21 +22,15 @@ from pld_dspy.stages.search.contest import (
     best_of,
     check_budget,
     check_examples,
-    margins_of,
+    forecast_of,
     within_limit,
 )
-from pld_dspy.stages.search.forecast import Margins
 from pld_dspy.stages.search.gains import marginal_gains
 from pld_dspy.stages.search.orders import weakness
-from pld_dspy.stages.search.propose import Proposal, anchors, climbed, guided, probes
-from pld_dspy.stages.search.race import (
-    chance_to_win,
-    chance_to_win_scores,
-    race,
-    stratified_blocks,
-)
+from pld_dspy.stages.search.propose import SCHEDULE, Proposal, climb, starts
+from pld_dspy.stages.search.race import chance_to_win, race, stratified_blocks
 from pld_dspy.stages.search.space import Hints, RuleList, Space
-from pld_dspy.stages.search.study import REPEAT, Repeat, Worker, others
+from pld_dspy.stages.search.study import FINISHED
 from pld_dspy.stages.search.trials import (
     Tried,
     listing_of,
@@ -45,12 +39,9 @@ from pld_dspy.stages.search.trials import (
     observations,
     tried_of,
 )
+from pld_dspy.stages.search.workers import REPEAT, Outcome, Worker, others, run_alone
 
 logger = logging.getLogger(__name__)
-
-
-_EXPLORED = 0.85
-"""Share of the trials after which none is spent on what is merely little known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,17 +62,17 @@ class Searched:
     where answers came without gold probabilities."""
 
 
-def search(contest: Contest, study: optuna.Study) -> Searched:
+def search(contest: Contest, study: optuna.Study, *, shared: bool = True) -> Searched:
     """Return every list that the study tried; it has `config.trials` of them, or all there are.
 
-    The paper leaves size and order open. Lists come from fixed starts, from designed subsets that
-    measure each rule's gain, from a regression of the scores so far, and from the sampler. Each is
-    raced against the best one known: it stops once it can hardly win. No list is asked twice. A
-    study that was begun goes on, and several processes may work on one.
+    The paper leaves size and order open. Fixed starts come first, then Optuna's sampler and a climb by
+    the forecast take turns. Each list is raced against the incumbent: it stops once it can hardly
+    win. No list is asked twice. A study that was stopped resumes.
 
     Args:
         contest: The space, the examples, and the student.
         study: Made by `open_study` or loaded by a worker.
+        shared: Whether other processes may work on the study, too.
 
     Raises:
         ConfigError: The sampler is not installed, or the token limit is below every list.
@@ -93,18 +84,8 @@ def search(contest: Contest, study: optuna.Study) -> Searched:
         check_sampler(config.sampler)
         check_examples(contest.gold)
         check_budget(contest)
-        Worker(
-            study=study,
-            trials=config.trials,
-            prepare=partial(_prepare, contest),
-            run=partial(_run, contest, study),
-            requeue=partial(_params_of, space),
-            doubled=partial(_doubled, study),
-            grace_s=config.grace_s,
-            done=contest.done,
-        ).work()
+        _run_trials(contest, study, shared=shared)
     tried = _tried(contest, study)
-    calls = sum(len(t.answers) for t in tried)
     everything = (*contest.known, *tried)
     gains = marginal_gains(
         observations(everything),
@@ -115,24 +96,52 @@ def search(contest: Contest, study: optuna.Study) -> Searched:
     return Searched(
         tried=tried,
         gains=dict(enumerate(gains)),
-        calls=calls,
+        calls=sum(len(t.answers) for t in tried),
         full_calls=len(tried) * len(contest.gold),
         metric=contest.metric,
         forecasts=_forecasts(contest, everything),
     )
 
 
+def _run_trials(contest: Contest, study: optuna.Study, *, shared: bool) -> None:
+    prepare = partial(_prepare, contest)
+    run = partial(_run, contest, study)
+    requeue = partial(_params_of, contest.space)
+    if not shared:
+        run_alone(
+            study,
+            contest.config.trials,
+            prepare=prepare,
+            run=run,
+            requeue=requeue,
+            done=contest.done,
+        )
+        return
+    Worker(
+        study=study,
+        trials=contest.config.trials,
+        prepare=prepare,
+        run=run,
+        requeue=requeue,
+        doubled=partial(_doubled, study),
+        grace_s=contest.config.grace_s,
+        done=contest.done,
+    ).work()
+
+
 def _forecasts(contest: Contest, tried: Sequence[Tried]) -> dict[RuleList, float]:
-    margins = margins_of(contest, tried)
-    if margins is None or not isinstance(contest.metric, CorpusMetric):
+    """Return the expected score of each list, where the metric counts right answers."""
+    soft = any(a.p_gold is not None for t in tried for a in t.answers.values())
+    forecast = forecast_of(contest, tried) if soft else None
+    if forecast is None or not isinstance(contest.metric, CorpusMetric):
         return {}  # what another metric counts as good is not in the gold probability
-    expected = margins.forecast([t.listing.rules for t in tried])
+    expected = forecast.expected([t.listing.rules for t in tried])
     return {t.listing: float(share) for t, share in zip(tried, expected, strict=True)}
 
 
 def _prepare(contest: Contest, study: optuna.Study, count: int) -> None:
     trials = study.get_trials(deepcopy=False)
-    # Seeded anew for every trial, so that a study that was interrupted goes on as it would have.
+    # Seeded anew for every trial, so that a study that was interrupted resumes as it would have.
     repeats = sum(t.user_attrs.get(REPEAT, False) for t in trials)
     study.sampler = _sampler(contest.config, contest.seed * 10_007 + count + repeats)
     if not any(t.state == TrialState.WAITING for t in trials):
@@ -141,38 +150,26 @@ def _prepare(contest: Contest, study: optuna.Study, count: int) -> None:
 
 def _propose(contest: Contest, study: optuna.Study, count: int) -> None:
     """Enqueue the list to try next, or nothing if it is the sampler's turn."""
-    config, space = contest.config, contest.space
-    starts = anchors(space, config.trials)
-    subsets = probes(space, config.trials, seed=contest.seed) if config.guided else []
-    for planned in (starts, subsets):
-        # A list that was lost with its worker is queued again, under the same part.
-        begun = {part for kind, part in _parts(study) if planned and kind == planned[0].kind}
-        part = next((n for n in range(len(planned)) if n not in begun), None)
-        if part is not None:
-            _enqueue(study, planned[part], part)
+    first = starts(contest.space)[: contest.config.trials]
+    begun = {part for kind, part in _parts(study) if kind == "start"}
+    for part, start in enumerate(first):
+        if part not in begun:  # a start that was lost with its worker keeps its part
+            _enqueue(study, start, part)
             return
-    if not config.guided:
+    turn = SCHEDULE[(count - len(first)) % len(SCHEDULE)]
+    if not contest.config.guided or turn == "sampler":
         return
     tried = (*contest.known, *_tried(contest, study))
-    margins = margins_of(contest, tried)
-    if margins is None:
-        if count % 3 == 2:
-            return
-        leader = best_of(contest, tried)
-        proposal = guided(space, tried, leader, contest.weights, bold=count % 3 == 1)
-    elif count % 6 == 2:  # drawn effects explore better than the sampler does
-        return
-    else:
-        # What little is known of is worth a try only while there are trials left to use it.
-        explore = count % 2 == 1 and count < _EXPLORED * config.trials
-        bold = np.random.default_rng((contest.seed, count)) if explore else None
-        proposal = climbed(space, tried, margins, bold=bold)
+    forecast = forecast_of(contest, tried)
+    if forecast is not None and turn == "drawn forecast":
+        forecast = forecast.drawn(np.random.default_rng((contest.seed, len(tried))))
+    proposal = None if forecast is None else climb(contest.space, tried, forecast, turn)
     if proposal is not None:
         _enqueue(study, proposal, count)
 
 
 def _enqueue(study: optuna.Study, proposal: Proposal, part: int) -> None:
-    study.enqueue_trial(proposal.params, user_attrs={"kind": proposal.kind, "part": part})
+    study.enqueue_trial(proposal.params, user_attrs={"kind": proposal.proposer, "part": part})
 
 
 def _parts(study: optuna.Study) -> list[tuple[str, int]]:
@@ -180,26 +177,31 @@ def _parts(study: optuna.Study) -> list[tuple[str, int]]:
     return [(t.user_attrs["kind"], t.user_attrs["part"]) for t in trials if "part" in t.user_attrs]
 
 
-def _run(contest: Contest, study: optuna.Study, trial: optuna.Trial) -> float | None:
-    """Return the value of the trial's list, or None if it was stopped before the last example."""
-    space, config, metric = contest.space, contest.config, contest.metric
+def _run(contest: Contest, study: optuna.Study, trial: optuna.Trial) -> Outcome:
+    """Return the value of the trial's list, or why it has none."""
     tried = (*contest.known, *_tried(contest, study))
-    leader = best_of(contest, tried)
-    listing = within_limit(
-        contest, space.decode(space.suggest(trial), _hints(contest, tried, leader))
-    )
-    kind = str(trial.user_attrs.get("kind", "sampler"))
+    hints = _hints(contest, tried, best_of(contest, tried))
+    listing = within_limit(contest, contest.space.decode(contest.space.suggest(trial), hints))
     note(trial, listing)
     if listing in {t.listing for t in contest.known} or _doubled(study, trial):
-        raise Repeat
-    margins = margins_of(contest, tried)
-    blocks = stratified_blocks(contest.gold, config.race.block, seed=contest.seed)
-    if kind == "probe" and config.race.enabled:
-        # A part of the examples, other ones for each subset: gains need many lists more than many
-        # answers to each, and a subset that is not asked in full never wins by chance.
-        part = int(trial.user_attrs["part"])
-        every = 2 if margins is None else 3
-        blocks = tuple(b for i, b in enumerate(blocks) if (i + part) % every == 0)
+        return "repeated"
+    found, stopped = _raced(contest, trial, listing, tried)
+    trial.set_user_attr("tokens", found.tokens)
+    trial.set_user_attr("score", found.score(contest.metric))
+    if contest.config.max_prompt_tokens is not None:
+        trial.set_constraint("tokens", found.tokens - contest.config.max_prompt_tokens)
+    value = found.value(contest.metric)
+    if stopped:
+        trial.report(value, step=len(found.answers))
+        return "stopped"
+    return value
+
+
+def _raced(
+    contest: Contest, trial: optuna.Trial, listing: RuleList, tried: Sequence[Tried]
+) -> tuple[Tried, bool]:
+    """Return the answers of the list, and whether it was stopped before the last example."""
+    incumbent = best_of(contest, tried)
     answers: dict[int, Answer] = {}
 
     def ask(places: tuple[int, ...]) -> Sequence[Answer]:
@@ -208,61 +210,26 @@ def _run(contest: Contest, study: optuna.Study, trial: optuna.Trial) -> float | 
         trial.set_user_attr("answers", note_answers(answers))
         return got
 
-    chance = _even if kind == "probe" else partial(_chance, contest, leader, listing, margins)
-    raced = race(ask, chance, blocks=blocks, config=config.race)
+    best = [incumbent.answers[at].score for at in range(len(contest.gold))]
+    forecast = forecast_of(contest, tried)
+    expected = best if forecast is None else forecast.by_example([listing.rules])[0].tolist()
+
+    def chance(got: Sequence[Answer], seen: Sequence[int]) -> float:
+        scores = [answer.score for answer in got]
+        return chance_to_win(best, scores, seen, expected=expected, weights=contest.weights)
+
+    config = contest.config.race
+    blocks = stratified_blocks(contest.gold, config.block, seed=contest.seed)
+    raced = race(ask, chance, blocks=blocks, config=config)
+    kind = str(trial.user_attrs.get("kind", "sampler"))
     found = Tried(listing=listing, answers=answers, number=trial.number, kind=kind)
-    trial.set_user_attr("tokens", found.tokens)
-    trial.set_user_attr("score", found.score(metric))
-    if config.max_prompt_tokens is not None:
-        trial.set_constraint("tokens", found.tokens - config.max_prompt_tokens)
-    value = found.value(metric)
-    if raced.stopped or len(answers) < len(contest.gold):
-        trial.report(value, step=len(answers))
-        return None
-    return value
+    return found, raced.stopped
 
 
 def _doubled(study: optuna.Study, trial: optuna.Trial) -> bool:
     """Return whether another trial has the list: a finished one, or a running one of a lower number."""
     mine = listing_of(study.get_trials(deepcopy=False)[trial.number])
     return mine in {listing_of(other) for other in others(study, trial.number)}
-
-
-def _even(said: Sequence[Answer], seen: Sequence[int]) -> float:
-    """Stop nobody."""
-    return 0.5
-
-
-def _chance(
-    contest: Contest,
-    leader: Tried,
-    listing: RuleList,
-    margins: Margins | None,
-    said: Sequence[Answer],
-    seen: Sequence[int],
-) -> float:
-    metric, size = contest.metric, len(contest.gold)
-    if isinstance(metric, CorpusMetric):
-        forecast = None
-        if margins is not None:
-            odds = {at: a.p_gold or 0.0 for at, a in zip(seen, said, strict=True)}
-            fit, rules = margins, listing.rules
-            forecast = lambda draws, rng: fit.rights(rules, odds, draws=draws, rng=rng)  # noqa: E731
-        return chance_to_win(
-            contest.gold,
-            [leader.answers[at].answer for at in range(size)],
-            [answer.answer for answer in said],
-            seen,
-            metric=metric,
-            seed=contest.seed,
-            forecast=forecast,
-        )
-    return chance_to_win_scores(
-        [leader.answers[at].score for at in range(size)],
-        [answer.score for answer in said],
-        seen,
-        seed=contest.seed,
-    )
 
 
 def _hints(contest: Contest, tried: Sequence[Tried], leader: Tried) -> Hints:
@@ -284,8 +251,7 @@ def _hints(contest: Contest, tried: Sequence[Tried], leader: Tried) -> Hints:
 
 
 def _tried(contest: Contest, study: optuna.Study) -> tuple[Tried, ...]:
-    states = (TrialState.COMPLETE, TrialState.PRUNED)
-    trials = study.get_trials(deepcopy=False, states=states)
+    trials = study.get_trials(deepcopy=False, states=FINISHED)
     found = (
         # Counted without the failed ones, so that an interrupted study tells the same in the end.
         tried_of(trial, contest.ids, contest.gold, number=place)

@@ -1,9 +1,8 @@
-"""Brings the search to one predictor: its rules become a space, its answers trials, its lists candidates."""
+"""The search stage of one predictor: rules become a space, and tried lists become candidates."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -23,6 +22,7 @@ from pld_dspy.stages.search.figures import save_study_figures
 from pld_dspy.stages.search.list_gains import list_gains
 from pld_dspy.stages.search.loop import Searched, search
 from pld_dspy.stages.search.space import RuleList, Space, make_space
+from pld_dspy.stages.search.spec import SearchSpec
 from pld_dspy.stages.search.study import (
     FINGERPRINT,
     JOURNAL,
@@ -34,8 +34,6 @@ from pld_dspy.stages.search.study import (
 from pld_dspy.stages.search.trials import Tried
 
 logger = logging.getLogger(__name__)
-
-_SPEC = "spec"
 
 
 def search_lists(
@@ -73,14 +71,14 @@ def search_lists(
     storage = open_storage(config.storage, evaluator.store.folder)
     study = open_study(storage, contest, evaluator, problem)
     if spec is not None:
-        _leave_spec(study, contest, spec)
+        SearchSpec.of(contest, spec).write(study)
         where = config.storage or f"journal:{evaluator.store.folder}/{JOURNAL}"
         logger.info(
             "others join with: pld search-worker --storage %s --study %s",
             without_password(where),
             study.study_name,
         )
-    searched = search(contest, study)
+    searched = search(contest, study, shared=spec is not None)
     for tried in searched.tried:
         candidate = candidate_of(problem, space, tried)
         _adopt(evaluator, problem, candidate, tried)
@@ -262,69 +260,3 @@ def _evaluation(evaluator: Evaluator, candidate: Candidate, tried: Tried) -> Eva
         score=evaluator.score(answers),
         answers=answers,
     )
-
-
-def _leave_spec(study: optuna.Study, contest: Contest, spec: Mapping[str, Any]) -> None:
-    """Write into the study what a worker needs; the student's address and weights are in `spec`."""
-    if _SPEC in study.user_attrs:
-        return
-    space = contest.space
-    for number, tried in enumerate(contest.known):
-        record = {
-            "rules": list(tried.listing.rules),
-            "header": tried.listing.header,
-            "answers": [asdict(tried.answers[place]) for place in sorted(tried.answers)],
-        }
-        study.set_user_attr(f"known {number}", record)
-    for number, rule in enumerate(space.rules):
-        study.set_user_attr(f"rule {number}", {**asdict(rule), "labels": dict(rule.labels)})
-    study.set_user_attr(
-        _SPEC,
-        json.loads(
-            json.dumps(
-                {
-                    **spec,
-                    "groups": space.groups,
-                    "headers": space.headers,
-                    "most": space.most,
-                    "known": len(contest.known),
-                    "rules": len(space.rules),
-                    "search": contest.config.model_dump(mode="json"),
-                    "seed": contest.seed,
-                }
-            )
-        ),
-    )
-
-
-def read_spec(study: optuna.Study) -> tuple[dict[str, Any], Space, tuple[Tried, ...]]:
-    """Return what a worker needs: the spec, the space, and the lists scored before.
-
-    Raises:
-        StorageError: The study holds none: it is not of this program, or its student cannot be
-            asked from elsewhere.
-    """
-    attrs = study.user_attrs
-    if _SPEC not in attrs:
-        msg = f"the study {study.study_name!r} does not say how to ask its student; start the search with `pld distill` first"
-        raise StorageError(msg)
-    spec = dict(attrs[_SPEC])
-    rules = [attrs[f"rule {number}"] for number in range(spec["rules"])]
-    space = Space(
-        rules=tuple(
-            Rule(**{**r, "trace_ids": tuple(r["trace_ids"]), "parents": tuple(r["parents"])})
-            for r in rules
-        ),
-        groups={name: tuple(places) for name, places in spec["groups"].items()},
-        headers=tuple(spec["headers"]),
-        most=spec["most"],
-    )
-    known = [attrs[f"known {number}"] for number in range(spec["known"])]
-    tried = tuple(
-        Tried(
-            listing=RuleList(tuple(k["rules"]), k["header"]),
-            answers={place: Answer(**answer) for place, answer in enumerate(k["answers"])},
-        )
-        for k in known
-    )
-    return spec, space, tried

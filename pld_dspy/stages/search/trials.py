@@ -26,9 +26,9 @@ class Tried:
     number: int | None = None
     """Place among the trials that count; None for a list that was scored before the search."""
     kind: str = "known"
-    """`anchor`, `probe`, `greedy`, `neighbour`, `sampler` or `known`: who proposed it."""
+    """`start`, `sampler`, `forecast`, `drawn forecast` or `known`: who proposed it."""
     stopped: bool = False
-    """Whether it left the race, or was only asked for a part of the examples."""
+    """Whether it was stopped before the last example."""
 
     def score(self, metric: Metric) -> float:
         """Return the metric over the examples that were answered."""

@@ -1,4 +1,4 @@
-"""The regression of log-odds: it solves what it says, forecasts untried lists, and draws honest answers."""
+"""The regression of log-odds: it solves what it says, and forecasts untried lists."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from experiments.simulation.students import SimulatedStudent
 from pld_dspy.errors import DataError
-from pld_dspy.stages.search import forecast as margins
-from pld_dspy.stages.search.forecast import features, fit_margins
+from pld_dspy.stages.search import forecast
+from pld_dspy.stages.search.forecast import features, fit_forecast
 from pld_dspy.stages.search.space import RuleList
 
 LABELS = ("red", "green", "blue", "grey")
@@ -53,7 +53,7 @@ class Additive:
     def fit(self, lists):
         asked = [self.ask(rules) for rules in lists]
         odds, right = [list(column) for column in zip(*asked, strict=True)]
-        return fit_margins(lists, odds, right, self.gold, RULES, weights=[1.0] * EXAMPLES)
+        return fit_forecast(lists, odds, right, self.gold, RULES, weights=[1.0] * EXAMPLES)
 
 
 def test_features_are_what_is_in_where_and_before_what():
@@ -67,12 +67,12 @@ def test_features_are_what_is_in_where_and_before_what():
 
 
 def test_the_fit_is_the_ridge_regression_that_it_says(monkeypatch):
-    monkeypatch.setattr(margins, "_ROUNDS", 0)
+    monkeypatch.setattr(forecast, "_ROUNDS", 0)
     student, rng = Additive(1), np.random.default_rng(2)
     lists = random_lists(12, rng)
     asked = [student.ask(rules, rng.permutation(EXAMPLES)[:30].tolist()) for rules in lists]
     odds, right = [list(column) for column in zip(*asked, strict=True)]
-    fit = fit_margins(lists, odds, right, student.gold, RULES, weights=[1.0] * EXAMPLES)
+    fit = fit_forecast(lists, odds, right, student.gold, RULES, weights=[1.0] * EXAMPLES)
 
     at = [(row, example) for row, seen in enumerate(odds) for example in seen]
     p = np.array([odds[row][example] for row, example in at])
@@ -86,13 +86,13 @@ def test_the_fit_is_the_ridge_regression_that_it_says(monkeypatch):
         start = EXAMPLES + of_list.shape[1] + (example % 4) * RULES
         design[k, start : start + RULES] = of_list[row, :RULES]
     pairs = RULES * (RULES - 1) // 2
-    scale = [margins._LEVEL] * EXAMPLES
+    scale = [forecast._LEVEL] * EXAMPLES
     for name, size in zip(
         ("inside", "place", "first", "both", "label"),
         (RULES, RULES, pairs, pairs, 4 * RULES),
         strict=True,
     ):
-        scale += [margins._SCALES[name]] * size
+        scale += [forecast._SCALES[name]] * size
     prior_mean = np.concatenate([np.full(EXAMPLES, middle), np.zeros(design.shape[1] - EXAMPLES)])
     noise = 0.3 * unit**2
     gram = design.T @ design + noise * np.diag((np.array(scale) * unit) ** -2.0)
@@ -101,7 +101,7 @@ def test_the_fit_is_the_ridge_regression_that_it_says(monkeypatch):
     order = [LABELS.index(label) for label in dict.fromkeys(student.gold)]
     assert order == [0, 1, 2, 3]
     np.testing.assert_allclose(fit.levels, naive[:EXAMPLES], atol=1e-8)
-    np.testing.assert_allclose(fit.mean, naive[EXAMPLES:], atol=1e-8)
+    np.testing.assert_allclose(fit.effects, naive[EXAMPLES:], atol=1e-8)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -109,7 +109,7 @@ def test_forecasts_of_untried_lists_are_near_the_truth(seed):
     student, rng = Additive(seed), np.random.default_rng(seed)
     fit = student.fit(random_lists(25, rng))
     fresh = random_lists(60, rng)
-    told = fit.forecast(fresh)
+    told = fit.expected(fresh)
     true = np.array([student.share(rules) for rules in fresh])
     assert ((told >= 0) & (told <= 1)).all()
     assert np.corrcoef(told, true)[0, 1] > 0.85
@@ -124,7 +124,7 @@ def test_forecasts_rank_better_than_single_scores(seed):
     lists = list(dict.fromkeys(random_lists(30, rng, rules=12)))
     contest, _ = student.contest(60, seed=seed)
     asked = [contest.ask(RuleList(rules), range(60)) for rules in lists]
-    fit = fit_margins(
+    fit = fit_forecast(
         lists,
         [{i: a.p_gold for i, a in enumerate(row)} for row in asked],
         [{i: a.score for i, a in enumerate(row)} for row in asked],
@@ -134,48 +134,7 @@ def test_forecasts_rank_better_than_single_scores(seed):
     )
     scores = [np.mean([a.score for a in row]) for row in asked]
     true = [student.true_score(rules) for rules in lists]
-    assert np.corrcoef(fit.forecast(lists), true)[0, 1] > np.corrcoef(scores, true)[0, 1]
-
-
-def test_drawn_answers_are_right_as_often_as_the_student_is():
-    rng = np.random.default_rng(5)
-    ahead, expected = [], []
-    for seed in range(6):
-        student = Additive(seed)
-        fit = student.fit(random_lists(20, rng))
-        for rules in random_lists(10, rng):
-            odds, right = student.ask(rules)
-            seen = {i: odds[i] for i in range(0, EXAMPLES, 4)}
-            drawn = fit.rights(rules, seen, draws=200, rng=rng)
-            assert drawn.shape == (200, EXAMPLES)
-            unseen = [i for i in range(EXAMPLES) if i not in seen]
-            totals, true = drawn[:, unseen].sum(1), sum(right[i] for i in unseen)
-            ahead.append(np.mean(totals < true) + 0.5 * np.mean(totals == true))
-            expected.append(totals.mean() - true)
-    # The truth falls anywhere among the draws: not always in the middle, not always outside.
-    inside = np.mean([0.05 < share < 0.95 for share in ahead])
-    assert 0.8 < inside <= 1.0
-    assert abs(np.mean(expected)) < 1.5
-
-
-def test_what_a_list_shows_moves_its_unseen_examples():
-    student, rng = Additive(3), np.random.default_rng(0)
-    fit = student.fit(random_lists(20, rng))
-    seen = range(0, EXAMPLES, 2)
-    low = fit.rights((0, 1), dict.fromkeys(seen, 0.02), draws=200, rng=np.random.default_rng(1))
-    high = fit.rights((0, 1), dict.fromkeys(seen, 0.98), draws=200, rng=np.random.default_rng(1))
-    assert high[:, 1::2].mean() > low[:, 1::2].mean() + 0.02
-
-
-def test_one_draw_of_the_effects_is_the_same_for_all_lists():
-    student, rng = Additive(4), np.random.default_rng(0)
-    fit = student.fit(random_lists(15, rng))
-    lists = random_lists(10, rng)
-    (effects,) = fit.draw(np.random.default_rng(7))
-    together = fit.forecast(lists, effects)
-    alone = [fit.forecast([rules], effects)[0] for rules in lists]
-    np.testing.assert_allclose(together, alone)
-    assert not np.allclose(together, fit.forecast(lists))
+    assert np.corrcoef(fit.expected(lists), true)[0, 1] > np.corrcoef(scores, true)[0, 1]
 
 
 @given(st.integers(0, 1000))
@@ -186,7 +145,7 @@ def test_the_order_of_the_tried_lists_does_not_matter(seed):
     order = rng.permutation(len(lists))
 
     def fit(rows):
-        return fit_margins(
+        return fit_forecast(
             [lists[i] for i in rows],
             [asked[i][0] for i in rows],
             [asked[i][1] for i in rows],
@@ -197,13 +156,13 @@ def test_the_order_of_the_tried_lists_does_not_matter(seed):
 
     fresh = random_lists(5, rng)
     np.testing.assert_allclose(
-        fit(range(len(lists))).forecast(fresh), fit(order).forecast(fresh), atol=1e-6
+        fit(range(len(lists))).expected(fresh), fit(order).expected(fresh), atol=1e-6
     )
 
 
 def test_certain_and_equal_probabilities_are_no_trouble():
     for p in (0.0, 1.0, 0.5):
-        fit = fit_margins(
+        fit = fit_forecast(
             [(), (0,)],
             [dict.fromkeys(range(4), p)] * 2,
             [dict.fromkeys(range(4), float(p > 0.4))] * 2,
@@ -211,13 +170,33 @@ def test_certain_and_equal_probabilities_are_no_trouble():
             1,
             weights=[1.0] * 4,
         )
-        told = fit.forecast([(), (0,)])
+        told = fit.expected([(), (0,)])
         assert np.isfinite(told).all()
-        assert fit.rights((0,), {}, draws=3, rng=np.random.default_rng(0)).shape == (3, 4)
 
 
 def test_no_probability_and_unequal_lengths_are_refused():
     with pytest.raises(DataError, match="0 probabilities; score at least one list"):
-        fit_margins([()], [{}], [{}], ["a"], 1, weights=[1.0])
+        fit_forecast([()], [{}], [{}], ["a"], 1, weights=[1.0])
     with pytest.raises(DataError, match="1 lists"):
-        fit_margins([()], [{0: 0.5}, {0: 0.5}], [{0: 1.0}], ["a"], 1, weights=[1.0])
+        fit_forecast([()], [{0: 0.5}, {0: 0.5}], [{0: 1.0}], ["a"], 1, weights=[1.0])
+
+
+def test_a_drawn_forecast_is_near_the_mean_one_and_the_same_for_the_same_draw():
+    student, rng = Additive(4), np.random.default_rng(0)
+    fit = student.fit(random_lists(15, rng))
+    lists = random_lists(10, rng)
+    drawn = fit.drawn(np.random.default_rng(7))
+    np.testing.assert_array_equal(
+        drawn.expected(lists), fit.drawn(np.random.default_rng(7)).expected(lists)
+    )
+    assert not np.allclose(drawn.expected(lists), fit.expected(lists))
+    many = [fit.drawn(rng).expected(lists) for _ in range(300)]
+    np.testing.assert_allclose(np.mean(many, axis=0), fit.expected(lists), atol=0.05)
+
+
+def test_the_expected_share_is_the_weighted_mean_over_the_examples():
+    student = Additive(2)
+    fit = student.fit(random_lists(12, np.random.default_rng(1)))
+    by_example = fit.by_example([(0, 1), ()])
+    assert by_example.shape == (2, EXAMPLES)
+    np.testing.assert_allclose(by_example.mean(1), fit.expected([(0, 1), ()]))

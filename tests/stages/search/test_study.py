@@ -205,7 +205,7 @@ def test_a_worker_that_stands_still_loses_its_trial(tmp_path):
 
 
 def test_a_worker_that_lives_keeps_its_trial():
-    from pld_dspy.stages.search.study import Worker
+    from pld_dspy.stages.search.workers import Worker
 
     with quiet():
         study = optuna.create_study(direction="maximize")
