@@ -12,15 +12,15 @@ from typing import Any, NamedTuple, Self
 import dspy
 from dspy.utils import exceptions as lm_errors
 
-from pld_dspy.models.labels import read_label
+from pld_dspy.models.label_prefix import Prefixes, text_of
+from pld_dspy.models.labels import LEAD_IN, read_label
 
 logger = logging.getLogger(__name__)
 
 TOP = 20
 """Alternatives asked for at each token; the most that OpenAI's own endpoint gives."""
 
-_MARKUP = "*_`#\"'()[]{}<>.,;:!- \t\r\n"
-_LEAD_IN = re.compile(
+_HEADING = re.compile(
     r"\W*(?:\[\[ ## \w+ ## \]\]|[^:\n]{1,60}:|(?:the\s+)?(?:\w+\s+)?"
     r"(?:answer|label|option|choice|category|domain|class)\s+is\b)",
     re.IGNORECASE,
@@ -71,13 +71,14 @@ def label_probabilities(
     >>> {label: round(p, 3) for label, p in found.items()}
     {'gender': 0.378, 'race': 0.622}
     """
-    text = _text(b"".join(token.text for token in tokens))
-    said = read_label(text, labels) if answer is None else answer
-    forms = _Forms.of(labels)
+    whole = b"".join(token.text for token in tokens)
+    said = read_label(text_of(whole), labels) if answer is None else answer
+    forms = Prefixes.of(labels)
     if said is None or forms is None:
         return {}
-    lead_in = _LEAD_IN.match(text)
-    for lead in ("", lead_in.group() if lead_in else ""):
+    text = forms.text(whole)
+    leads = (match.group() for match in (_HEADING.match(text), LEAD_IN.match(text)) if match)
+    for lead in ("", *leads):
         if said not in forms.reached(text.removeprefix(lead)):
             continue
         mass = _walk(tokens, forms, lead, said)
@@ -186,61 +187,7 @@ def _with_logprobs(lm: dspy.BaseLM) -> dspy.BaseLM:
     return copied
 
 
-class _Reading(NamedTuple):
-    """What a lenient reader leaves out of account."""
-
-    folds_case: bool
-    gaps: str
-    """Characters that may stand or be left out between any two of a label."""
-
-    def fold(self, text: str) -> str:
-        return text.casefold() if self.folds_case else text
-
-    def form(self, text: str) -> str:
-        return self.fold(text).translate(dict.fromkeys(map(ord, self.gaps)))
-
-    def starts(self, text: str, form: str) -> bool:
-        """Return whether `text` starts with the whole label and not with a longer word."""
-        gap = f"[{re.escape(self.gaps)}]*" if self.gaps else ""
-        pattern = gap.join(map(re.escape, form)) + r"(?![^\W_])"
-        return re.match(pattern, self.fold(text)) is not None
-
-
-_READINGS = (_Reading(True, " \t_-"), _Reading(True, " \t"), _Reading(False, ""))
-
-
-class _Forms(NamedTuple):
-    reading: _Reading
-    by_label: dict[str, str]
-
-    @classmethod
-    def of(cls, labels: Sequence[str]) -> Self | None:
-        """Return the labels in the most lenient reading that keeps them apart; None if none does."""
-        for reading in _READINGS:
-            forms = {label: reading.form(label) for label in labels}
-            if len(set(forms.values())) == len(forms) and all(forms.values()):
-                return cls(reading, forms)
-        return None
-
-    def reached(self, text: str) -> list[str]:
-        """Return the labels that `text` may still become, or the one that it starts with."""
-        for start in (text.lstrip(), text.lstrip(_MARKUP)):
-            typed = self.reading.form(start)
-            growing = [name for name, form in self.by_label.items() if form.startswith(typed)]
-            if growing:
-                return growing
-            whole = [n for n, form in self.by_label.items() if self.reading.starts(start, form)]
-            if whole:
-                return [max(whole, key=lambda name: len(self.by_label[name]))]
-        return []
-
-    def ended(self, text: str) -> list[str]:
-        """Return the labels that `text` is, now that nothing follows."""
-        typed = {self.reading.form(text.lstrip()), self.reading.form(text.lstrip(_MARKUP))}
-        return [label for label, form in self.by_label.items() if form in typed]
-
-
-def _walk(tokens: Sequence[Token], forms: _Forms, lead: str, said: str) -> dict[str, float]:
+def _walk(tokens: Sequence[Token], forms: Prefixes, lead: str, said: str) -> dict[str, float]:
     """Return the mass of each label, or {} if the tokens do not lead to `said`."""
     mass = dict.fromkeys(forms.by_label, 0.0)
     path, probability = b"", 1.0
@@ -249,21 +196,21 @@ def _walk(tokens: Sequence[Token], forms: _Forms, lead: str, said: str) -> dict[
     for token in tokens:
         for text, share in _others(token):
             compared = True
-            other = _text(path + text).removeprefix(lead)
+            other = forms.text(path + text).removeprefix(lead)
             # Some endpoints write the end of the answer as a token without text.
             labels = forms.reached(other) if text else forms.ended(other)
             for label in labels if len(labels) < len(mass) else ():
                 mass[label] += probability * share / len(labels)
         path += token.text
         probability *= math.exp(min(token.logprob, 0.0))
-        whole = _text(path)
+        whole = forms.text(path)
         if lead and not whole.startswith(lead):
             continue
         found = forms.reached(whole.removeprefix(lead))
         if len(found) < 2:  # decided, or lost
             break
     if len(found) > 1:
-        found = forms.ended(_text(path).removeprefix(lead))
+        found = forms.ended(forms.text(path).removeprefix(lead))
     if found != [said] or not compared:
         return {}
     mass[said] += probability
@@ -277,11 +224,6 @@ def _others(token: Token) -> Iterator[tuple[bytes, float]]:
     if own is not None:
         rest.remove(own)
     yield from ((text, math.exp(min(logprob, 0.0))) for text, logprob in rest)
-
-
-def _text(data: bytes) -> str:
-    # A character whose last bytes are still to come counts as not there.
-    return data.decode("utf-8", errors="ignore")
 
 
 def _pair(entry: Any) -> tuple[bytes, float] | None:
