@@ -39,6 +39,13 @@ _TOO_LONG = (
 )
 
 
+_FILTERED = (
+    *("content_filter", "content filter", "content_policy", "content policy", "responsibleai"),
+    *("content management policy", "data_inspection_failed", "moderation", "safety system"),
+    *("flagged", "inappropriate content"),
+)
+
+
 def context_too_long(error: BaseException) -> bool:
     """Return whether `error` says that the prompt does not fit into the model's context.
 
@@ -49,6 +56,14 @@ def context_too_long(error: BaseException) -> bool:
     return isinstance(error, LMInvalidRequestError) and any(
         words in str(error).lower() for words in _TOO_LONG
     )
+
+
+def content_filtered(error: BaseException) -> bool:
+    """Return whether `error` says that a content filter stopped this one request."""
+    if not isinstance(error, LMInvalidRequestError):
+        return False
+    said = f"{error.provider_code or ''} {error}".lower()
+    return any(words in said for words in _FILTERED)
 
 
 def explain(lm: dspy.BaseLM, error: LMError) -> str:
@@ -66,6 +81,8 @@ def _remedy(lm: dspy.BaseLM, error: LMError) -> str:
         return f"set {' or '.join(keys)} to a valid key, or pass api_key="
     if context_too_long(error):
         return "shorten the prompt, or take a model or a server with a longer context"
+    if content_filtered(error):
+        return "leave the example out, or take an endpoint without that filter"
     if isinstance(error, LMServerError | LMInvalidRequestError) and (keys := _missing_keys(lm)):
         # Some of LiteLLM's providers call out without a key, and fail in ways that hide it.
         return f"{' and '.join(keys)} not set; check that, and the model's name"

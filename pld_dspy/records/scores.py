@@ -19,7 +19,7 @@ class Answer:
     score: float = 0.0
     """Per-example score in [0, 1]; 1.0 is right."""
     error: str | None = None
-    """The error that kept the program from answering; such an answer has no score in any metric."""
+    """The error that kept the program from answering; such an answer is wrong, and is counted apart."""
     calls: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
@@ -37,7 +37,7 @@ class Evaluation:
     split: Split
     metric: str
     score: float
-    """Metric value in [0, 1] over the answers without `error` (MCC: [-1, 1])."""
+    """Metric value in [0, 1] (MCC: [-1, 1]); an unreadable or crashed answer is wrong."""
     answers: tuple[Answer, ...]
 
     @property
@@ -53,7 +53,7 @@ class Evaluation:
 
     @property
     def prompt_tokens(self) -> float:
-        """Mean input tokens of one answered example; 0.0 where the endpoint reports none."""
+        """Mean input tokens of one answered example, counted here where the endpoint reports none."""
         counted = [a.input_tokens for a in self.answers if a.input_tokens]
         return sum(counted) / len(counted) if counted else 0.0
 

@@ -54,7 +54,7 @@ def margins_of(contest: Contest, tried: Sequence[Tried]) -> Margins | None:
     answers = [a for t in tried for a in t.answers.values() if a.error is None]
     if any(a.p_gold is None for a in answers if a.answer is not None):
         return None
-    kept = [[(at, a) for at, a in t.answers.items() if a.error is None] for t in tried]
+    kept = [list(t.answers.items()) for t in tried]
     if not any(kept):
         return None
     return fit_margins(
