@@ -270,7 +270,7 @@ def _heading(titles: Iterable[str]) -> str:
 def _before_next_example(
     text: str, signature: type[dspy.Signature], titles: Mapping[str, str]
 ) -> str:
-    """Return the text up to where the model, done with its answer, goes on with an example of its own."""
+    """Return the text up to where the model, done with its answer, continues with an example of its own."""
     seen: set[str] = set()
     inputs = {field_title(name, field).lower() for name, field in signature.input_fields.items()}
     outputs = {title.lower() for title in titles.values()}

@@ -21,7 +21,7 @@ class _Reading(NamedTuple):
 
     folds_case: bool
     gaps: str
-    """Characters that may stand or be left out between any two of a label."""
+    """Characters that may occur or be left out between any two of a label."""
 
     def form(self, text: str) -> str:
         text = text.casefold() if self.folds_case else text

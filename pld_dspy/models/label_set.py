@@ -1,4 +1,4 @@
-"""Where labels stand in a text: normal forms, word borders, and the place of each label."""
+"""Finds labels in a text: normal forms, word borders, and the position of each label."""
 
 import re
 import unicodedata
@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 MARKUP = "*_`#\"'()[]{}<>.,;:!?|~- \t\r\n«»「」『』【】《》、。،؛؟।…"
-"""Characters that stand around an answer; one that a label needs is never taken from it."""
+"""Characters around an answer; one that a label needs is never taken from it."""
 
 STOPS = ".,;:!?、。،؛؟।…"
 """Characters that end a sentence or a part of it."""
@@ -145,7 +145,7 @@ class LabelSet:
         return found[0] if len(found) == 1 else None
 
     def places(self, text: str) -> list[Place]:
-        """Return where labels stand as words of their own, without those inside a longer one."""
+        """Return the positions of labels as words of their own, without those inside a longer one."""
         found = [
             Place(*match.span(), label)
             for label, pattern in self.patterns.items()
@@ -164,7 +164,7 @@ class LabelSet:
         ]
 
     def at(self, text: str, start: int) -> Place | None:
-        """Return the longest label that stands at `start`."""
+        """Return the longest label at `start`."""
         matches = ((label, p.match(text, start)) for label, p in self.patterns.items())
         found = [
             Place(start, match.end(), label)
@@ -210,14 +210,14 @@ def bounded(text: str, start: int, end: int) -> bool:
 
 
 def _joined(left: str, right: str) -> bool:
-    """Return whether two characters stand within one word."""
+    """Return whether two characters are within one word."""
     if not left or not right or not (_in_word(left) and _in_word(right)):
         return False
     return not (is_spaceless(left) or is_spaceless(right))
 
 
 def _repeated(left: str, right: str) -> bool:
-    """Return whether a sign goes on, as that of `+` does in `++`; a full stop may follow another."""
+    """Return whether a sign is repeated, as `+` is in `++`; a full stop may follow another."""
     return bool(left) and left == right and not is_word(left) and left not in STOPS
 
 

@@ -1,4 +1,4 @@
-"""The one reader of labels: in a student's answer, in a teacher's rule, and in tokens."""
+"""Reads a label from a text: a student's answer, a teacher's rule, or tokens."""
 
 import re
 import unicodedata
@@ -82,7 +82,7 @@ def read_label(text: str, labels: Sequence[str]) -> str | None:
 
 
 def occurring(text: str, labels: Sequence[str]) -> tuple[str, ...]:
-    """Return the labels that stand anywhere in the text as words of their own.
+    """Return the labels that occur in the text as words of their own.
 
     >>> occurring("neither C++ nor C", ["C", "C++", "C#"])
     ('C++', 'C')
@@ -106,7 +106,7 @@ def clause(text: str, labels: Sequence[str]) -> str:
 
 
 def _whole(piece: str, known: LabelSet) -> str | None:
-    """Return the label that the piece is, with what stands around it taken off step by step."""
+    """Return the label that the piece is, with what is around it taken off step by step."""
     for form in _unwrapped(piece):
         found = known.same(form)
         if found is not None:

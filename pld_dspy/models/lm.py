@@ -27,7 +27,7 @@ from pld_dspy.models.student import DirectStudent
 
 LOCAL_PREFIX = "local/"
 LOCAL_MAX_TOKENS = 1_024
-"""Longest answer of a local model unless told; without a bound a weak model can talk for minutes."""
+"""Longest answer of a local model by default; without a bound a weak model can talk for minutes."""
 
 
 class _LocalModel(NamedTuple):

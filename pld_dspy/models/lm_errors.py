@@ -27,7 +27,7 @@ REFUSED: tuple[type[LMError], ...] = (LMAuthError, LMBillingError, LMConfigurati
 
 
 RATE_LIMITED: tuple[type[LMError], ...] = (LMRateLimitError,)
-"""Too many calls; `retry_after` of the error is in seconds where the provider told it."""
+"""Too many calls; `retry_after` of the error is in seconds where the provider returns it."""
 
 
 _TOO_LONG = (

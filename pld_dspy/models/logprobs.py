@@ -55,7 +55,7 @@ def label_probabilities(
     is stepped over.
 
     These are the probabilities that the endpoint reports, most often those before temperature and
-    other sampling settings. A label outside the alternatives told has none.
+    other sampling settings. A label outside the alternatives that it returns has none.
 
     Args:
         tokens: The answer, in order.
@@ -113,8 +113,8 @@ def gold_probability(
     return round(found.get(gold, 0.0), 6) if found else None
 
 
-class Without:
-    """Whether an endpoint is asked without log-probabilities, because it once gave none."""
+class LogprobsUnsupported:
+    """Remembers that an endpoint returns no log-probabilities."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -122,49 +122,56 @@ class Without:
     def __bool__(self) -> bool:
         return self._lock.locked()
 
-    def since(self, lm: dspy.BaseLM, reason: str) -> None:
-        """Ask without from now on; the first call says why in a warning."""
+    def note(self, lm: dspy.BaseLM, reason: str) -> None:
+        """Request none from now on; the first call logs the reason as a warning."""
         if self._lock.acquire(blocking=False):
             logger.warning(
-                "%s gives no log-probabilities (%s); it is asked without, and p_gold is not known",
+                "%s gives no log-probabilities (%s); they are not requested again, and p_gold is unknown",
                 lm.model,
                 " ".join(reason.split())[:200],
             )
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
-    """A program that is asked with log-probabilities where that is possible."""
+class LogprobsProgram:
+    """A program whose log-probabilities are requested where that is possible."""
 
     program: dspy.Module
     """The program as it is."""
-    telling: dspy.Module | None
-    """The same, but that its own LM, if it has one, gives log-probabilities; None asks without."""
+    requesting: dspy.Module | None
+    """The same, whose own LM, if it has one, requests log-probabilities; None requests none."""
     lm: dspy.BaseLM
-    """As `lm` of the context, which it replaces; it gives log-probabilities."""
-    without: Without
+    """The `lm` of the context, requesting log-probabilities."""
+    unsupported: LogprobsUnsupported
 
     @classmethod
-    def of(cls, program: dspy.Module, lm: dspy.BaseLM, without: Without, *, wanted: bool) -> Self:
-        """Return how to ask `program`; without, unless its answer is one output of one predictor."""
+    def of(
+        cls,
+        program: dspy.Module,
+        lm: dspy.BaseLM,
+        unsupported: LogprobsUnsupported,
+        *,
+        wanted: bool,
+    ) -> Self:
+        """Return `program` with log-probabilities where its answer is one output of one predictor."""
         predictors = program.predictors()
         one = len(predictors) == 1 and len(predictors[0].signature.output_fields) == 1
         if not wanted or not one:
-            return cls(program, None, lm, without)
-        telling, own = program, predictors[0].lm
+            return cls(program, None, lm, unsupported)
+        requesting, own = program, predictors[0].lm
         if own is not None:
-            telling = program.deepcopy()
-            telling.predictors()[0].lm = _with_logprobs(own)
-        return cls(program, telling, _with_logprobs(lm), without)
+            requesting = program.deepcopy()
+            requesting.predictors()[0].lm = _with_logprobs(own)
+        return cls(program, requesting, _with_logprobs(lm), unsupported)
 
     def __call__(self, inputs: Mapping[str, Any], calls: Callable[[], int]) -> Any:
-        """Return the prediction; `calls` tells how many LM calls were answered so far."""
-        if self.telling is None or self.without:
+        """Return the prediction; `calls` returns the number of LM calls answered so far."""
+        if self.requesting is None or self.unsupported:
             return self.program(**inputs)
         before = calls()
         try:
             with dspy.context(lm=self.lm):
-                prediction = self.telling(**inputs)
+                prediction = self.requesting(**inputs)
         except (lm_errors.LMError, TypeError, ValueError) as failed:
             if calls() > before or isinstance(failed, _NOT_THE_PARAMETER):
                 raise
@@ -173,9 +180,9 @@ class Asking:
             finally:
                 # The parameter was to blame if the same request is answered without it.
                 if calls() > before:
-                    self.without.since(self.lm, str(failed))
+                    self.unsupported.note(self.lm, str(failed))
         if not read_tokens(prediction.get("logprobs", None)):
-            self.without.since(self.lm, "they are not in its answer")
+            self.unsupported.note(self.lm, "they are not in its answer")
         return prediction
 
 

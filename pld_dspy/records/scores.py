@@ -25,8 +25,8 @@ class Answer:
     output_tokens: int = 0
     p_gold: float | None = None
     """Probability that the answer is the gold label, in [0, 1], among the labels of the closed set;
-    0.0 if the alternatives that the endpoint told hold none of it. None where it was not asked for,
-    or the endpoint tells none, or the answer cannot be followed."""
+    0.0 if the alternatives that the endpoint returned hold none of it. None where it was not asked for,
+    or the endpoint returns none, or the answer cannot be followed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from pld_dspy.ledger.usage import Meter, metered
 from pld_dspy.models.labels import read_label
 from pld_dspy.models.lm import count_tokens, model_name
 from pld_dspy.models.lm_errors import RATE_LIMITED, REFUSED, UNREACHABLE, explain
-from pld_dspy.models.logprobs import Asking, Without, gold_probability
+from pld_dspy.models.logprobs import LogprobsProgram, LogprobsUnsupported, gold_probability
 from pld_dspy.models.values import is_missing, label_text
 from pld_dspy.records import Answer, Evaluation, Split
 from pld_dspy.scoring.answers import STAGE, from_record, to_record
@@ -43,7 +43,7 @@ def silent(what: str, done: int, total: int) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluator:
-    """How answers are got and scored; the same for every candidate of a compile."""
+    """Scores programs; the settings are the same for every candidate of a compile."""
 
     lm: dspy.BaseLM
     """The student's model; predictors with one of their own keep it."""
@@ -57,8 +57,10 @@ class Evaluator:
     seed: int = 0
     probabilities: bool = False
     """Ask for log-probabilities too, so that answers have `p_gold`. Only where the label set is closed
-    and the program is one predictor with one output; an endpoint that gives none is asked without."""
-    _without: Without = field(default_factory=Without, init=False, repr=False, compare=False)
+    and the program is one predictor with one output; they are not requested again where the endpoint returns none."""
+    _unsupported: LogprobsUnsupported = field(
+        default_factory=LogprobsUnsupported, init=False, repr=False, compare=False
+    )
     _outage: Outage = field(default_factory=Outage, init=False, repr=False, compare=False)
 
     @property
@@ -100,8 +102,8 @@ class Evaluator:
             else:
                 answers[example_id(example)] = from_record(stored)
                 self._outage.note(answers[example_id(example)], self.lm)
-        tell = partial(progress or self.progress, f"{candidate_id} on {split}")
-        for answer in self._ask(program, list(todo.items()), tell):
+        report = partial(progress or self.progress, f"{candidate_id} on {split}")
+        for answer in self._ask(program, list(todo.items()), report):
             answers[answer.example_id] = answer
         ordered = tuple(answers[example_id(example)] for example in examples)
         if not self._outage.over:
@@ -168,11 +170,11 @@ class Evaluator:
         self,
         program: dspy.Module,
         todo: Sequence[tuple[str, dspy.Example]],
-        tell: Callable[[int, int], None],
+        report: Callable[[int, int], None],
     ) -> list[Answer]:
         done: list[Answer] = []
         wanted = self.probabilities and bool(self.labels and todo)
-        ask = Asking.of(program, self.lm, self._without, wanted=wanted)
+        ask = LogprobsProgram.of(program, self.lm, self._unsupported, wanted=wanted)
         with ThreadPoolExecutor(max_workers=max(1, self.threads)) as pool:
             # DSPy keeps its settings in context variables, which threads do not inherit.
             futures = [
@@ -183,14 +185,14 @@ class Evaluator:
                 for future in as_completed(futures):
                     done.append(future.result())
                     self._outage.note(done[-1], self.lm)
-                    tell(len(done), len(todo))
+                    report(len(done), len(todo))
             except BaseException:
                 for future in futures:
                     future.cancel()
                 raise
         return done
 
-    def _answer(self, ask: Asking, example: dspy.Example, key: str) -> Answer:
+    def _answer(self, ask: LogprobsProgram, example: dspy.Example, key: str) -> Answer:
         gold = self._gold(example)
         answer = Answer(example_id=example_id(example), gold=gold, answer=None)
         with dspy.context(lm=self.lm, trace=[]), metered() as meter:
@@ -219,13 +221,15 @@ class Evaluator:
         )
         return from_record(self.store.put(STAGE, key, to_record(answer, spent)))
 
-    def _read(self, ask: Asking, example: dspy.Example, answer: Answer, meter: Meter) -> Answer:
+    def _read(
+        self, ask: LogprobsProgram, example: dspy.Example, answer: Answer, meter: Meter
+    ) -> Answer:
         prediction = ask(example.inputs(), lambda: meter.calls)
         raw = _said(prediction, self.label_key)
         label = read_label(raw, self.labels) if self.labels else raw
         score = self._score_one(example, prediction, label == answer.gold)
         p_gold = None
-        if ask.telling is not None and meter.calls == 1:
+        if ask.requesting is not None and meter.calls == 1:
             p_gold = gold_probability(prediction, self.labels, label, answer.gold)
         return replace(answer, answer=label, raw=raw, score=score, p_gold=p_gold)
 
