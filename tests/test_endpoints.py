@@ -1,6 +1,7 @@
 """Refusals of real endpoints, over HTTP: what comes out, what was paid, and what is said of it."""
 
 import asyncio
+import threading
 from typing import Literal
 
 import dspy
@@ -153,6 +154,25 @@ def test_a_refused_parameter_is_left_out_once_and_remembered(message, lm_at):
         result = evaluate(lm_at(http, seed=3))
         assert (http.paid, len(http.asked)) == (24, 25)
     assert (result.score, result.failures) == (1.0, 0)
+
+
+@pytest.mark.parametrize("message", ["seed: unknown field", "System role not supported"])
+def test_requests_that_are_refused_at_the_same_time_are_all_sent_again(message, lm_at, caplog):
+    together = threading.Barrier(4, timeout=30)
+    first = iter(range(4))
+
+    def answer(body):
+        if "seed" in body if "seed" in message else system_of(body):
+            if next(first, None) is not None:
+                together.wait()
+            return refused(message)
+        return right(body)
+
+    with serving(answer) as http:
+        result = evaluate(lm_at(http, seed=3), threads=4)
+        assert (http.paid, len(http.asked)) == (24, 28)
+    assert (result.score, result.failures) == (1.0, 0)
+    assert len(caplog.messages) == 1
 
 
 def test_a_refused_parameter_without_which_the_request_is_another_is_not_left_out(lm_at):

@@ -47,13 +47,15 @@ class DirectAdapter(dspy.Adapter):
         inputs: dict[str, Any],
     ) -> list[dict[str, Any]]:
         """Ask `lm` and return what `parse` reads, one record for each answer."""
+        refused = refusals(lm)
         while True:
-            asked, settings = refusals(lm).applied(lm, lm_kwargs)
+            asked, settings = refused.applied(lm, lm_kwargs)
+            sent, system_role = {**asked.kwargs, **settings}, not refused.system_role
             try:
                 with _folding(lm):
                     return list(super().__call__(asked, settings, signature, demos, inputs))
             except LMError as error:
-                if not refusals(lm).learn({**lm.kwargs, **lm_kwargs}, error):
+                if not refused.learn(sent, error, system_role=system_role):
                     raise
 
     async def acall(
@@ -65,13 +67,15 @@ class DirectAdapter(dspy.Adapter):
         inputs: dict[str, Any],
     ) -> list[dict[str, Any]]:
         """Do as `__call__` does, asynchronously."""
+        refused = refusals(lm)
         while True:
-            asked, settings = refusals(lm).applied(lm, lm_kwargs)
+            asked, settings = refused.applied(lm, lm_kwargs)
+            sent, system_role = {**asked.kwargs, **settings}, not refused.system_role
             try:
                 with _folding(lm):
                     return list(await super().acall(asked, settings, signature, demos, inputs))
             except LMError as error:
-                if not refusals(lm).learn({**lm.kwargs, **lm_kwargs}, error):
+                if not refused.learn(sent, error, system_role=system_role):
                     raise
 
     def format(

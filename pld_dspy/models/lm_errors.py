@@ -1,5 +1,6 @@
 """Classes of LM errors, and one line for each that says what to do."""
 
+import re
 from http import HTTPStatus
 
 import dspy
@@ -15,6 +16,7 @@ from dspy.utils.exceptions import (
     LMServerError,
     LMTimeoutError,
     LMTransportError,
+    LMUnsupportedFeatureError,
     LMUnsupportedModelError,
 )
 
@@ -46,6 +48,14 @@ _FILTERED = (
 )
 
 
+_SYSTEM_ROLE = re.compile(
+    r"system (?:role|message|prompt|instruction)s?\b.*(?:\bnot\b|n't|unsupported|unknown|disallowed)"
+    r"|(?:not support|unsupported|unknown|invalid|unexpected)\w*.{0,40}\bsystem\b"
+    r"|(?:system|developer) instructions? (?:is|are) not|roles must alternate",
+    re.DOTALL | re.IGNORECASE,
+)
+
+
 def context_too_long(error: BaseException) -> bool:
     """Return whether `error` says that the prompt does not fit into the model's context.
 
@@ -66,6 +76,12 @@ def content_filtered(error: BaseException) -> bool:
     return any(words in said for words in _FILTERED)
 
 
+def refuses_system_role(error: BaseException) -> bool:
+    """Return whether `error` says that the endpoint takes no system role (Gemma on vLLM, say)."""
+    kinds = (LMInvalidRequestError, LMUnsupportedFeatureError)
+    return isinstance(error, kinds) and _SYSTEM_ROLE.search(str(error)) is not None
+
+
 def explain(lm: dspy.BaseLM, error: LMError) -> str:
     """Return one line for `error`: which model, what it said, and what to do about it."""
     # A missing key has its own remedy, which already quotes what is missing.
@@ -81,6 +97,8 @@ def _remedy(lm: dspy.BaseLM, error: LMError) -> str:
         return f"set {' or '.join(keys)} to a valid key, or pass api_key="
     if context_too_long(error):
         return "shorten the prompt, or take a model or a server with a longer context"
+    if refuses_system_role(error):
+        return "use DirectStudent, which puts the instructions into the user's turn there"
     if content_filtered(error):
         return "leave the example out, or take an endpoint without that filter"
     if isinstance(error, LMServerError | LMInvalidRequestError) and (keys := _missing_keys(lm)):

@@ -9,7 +9,7 @@ from typing import Any
 import dspy
 from dspy.utils.exceptions import LMError, LMInvalidRequestError, LMUnsupportedFeatureError
 
-from pld_dspy.models.lm_errors import content_filtered, context_too_long
+from pld_dspy.models.lm_errors import content_filtered, context_too_long, refuses_system_role
 
 logger = logging.getLogger(__name__)
 
@@ -32,12 +32,6 @@ _KEPT = frozenset(
 _COMPLAINT = re.compile(
     r"support|unknown|unrecogni|permitted|allowed|invalid|deprecated|only|must|unexpected|extra"
 )
-_SYSTEM_ROLE = re.compile(
-    r"system (?:role|message|prompt|instruction)s?\b.*(?:\bnot\b|n't|unsupported|unknown|disallowed)"
-    r"|(?:not support|unsupported|unknown|invalid|unexpected)\w*.{0,40}\bsystem\b"
-    r"|(?:system|developer) instructions? (?:is|are) not|roles must alternate",
-    re.DOTALL,
-)
 
 
 class Refusals:
@@ -49,36 +43,43 @@ class Refusals:
         self.system_role = False
         self._lock = threading.Lock()
 
-    def learn(self, sent: Mapping[str, Any], error: LMError) -> bool:
-        """Return whether the request may be sent again, without what the error says is refused."""
-        if not isinstance(error, LMInvalidRequestError | LMUnsupportedFeatureError):
-            return False
+    def learn(self, sent: Mapping[str, Any], error: LMError, *, system_role: bool = True) -> bool:
+        """Return whether the request may be sent again, without what the error says is refused.
+
+        Args:
+            sent: All parameters of the request.
+            error: What came of it.
+            system_role: Whether its instructions had the system role.
+        """
         if context_too_long(error) or content_filtered(error):
             return False
-        said = str(error).lower()
         with self._lock:
-            if _SYSTEM_ROLE.search(said):
-                return self._without_system_role()
-            return self._without_parameter(sent, said, error)
+            if refuses_system_role(error):
+                return system_role and self._without_system_role()
+            if not isinstance(error, LMInvalidRequestError | LMUnsupportedFeatureError):
+                return False
+            return self._without_parameter(sent, error)
 
     def _without_system_role(self) -> bool:
+        # Requests of several threads may be refused at the same time.
         if not self.system_role:
             logger.warning(
                 "%s takes no system role; the instructions go into the user's turn", self.name
             )
-        # A request of another thread may have been under way.
-        before, self.system_role = self.system_role, True
-        return not before
+        self.system_role = True
+        return True
 
-    def _without_parameter(self, sent: Mapping[str, Any], said: str, error: LMError) -> bool:
+    def _without_parameter(self, sent: Mapping[str, Any], error: LMError) -> bool:
+        said = str(error).lower()
         named = {feature.rsplit(".", 1)[-1] for feature in getattr(error, "features", ())}
         for name, value in sent.items():
-            if name in _KEPT or value is None or name in self.parameters:
+            if name in _KEPT or value is None:
                 continue
             word = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", said)
             if name in named or (word and _COMPLAINT.search(said)):
+                if name not in self.parameters:
+                    logger.warning("%s refuses %s = %r; it is left out", self.name, name, value)
                 self.parameters.add(name)
-                logger.warning("%s refuses %s = %r; it is left out", self.name, name, value)
                 return True
         return False
 
@@ -99,8 +100,11 @@ class Refusals:
         first, *rest = messages
         if not self.system_role or first["role"] != "system" or not rest:
             return list(messages)
-        text = f"{first['content']}\n\n{rest[0]['content']}"
-        return [{**rest[0], "content": text}, *rest[1:]]
+        content = rest[0]["content"]
+        if isinstance(content, str):
+            return [{**rest[0], "content": f"{first['content']}\n\n{content}"}, *rest[1:]]
+        text = {"type": "text", "text": f"{first['content']}\n\n"}
+        return [{**rest[0], "content": [text, *content]}, *rest[1:]]
 
 
 _known: dict[tuple[str, str], Refusals] = {}

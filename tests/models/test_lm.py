@@ -249,6 +249,14 @@ def test_a_content_filter_is_told_apart(error, expected):
     assert content_filtered(error) is expected
 
 
+def test_a_program_with_another_adapter_is_told_what_takes_no_system_role():
+    lm = make_lm("openai/gemma", api_key="k")
+    said = explain(lm, LMInvalidRequestError("System role not supported"))
+    assert said.endswith(
+        "use DirectStudent, which puts the instructions into the user's turn there"
+    )
+
+
 def test_the_groups_of_errors_follow_dspy():
     assert issubclass(LMTransportError, UNREACHABLE)
     assert issubclass(LMAuthError, REFUSED)
