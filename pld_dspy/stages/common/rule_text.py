@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 
 from pld_dspy.models.labels import clause, occurring, read_label
+from pld_dspy.models.thoughts import answer_part
 from pld_dspy.records import Origin, Rule, Trace
 
 _STATED = re.compile(
@@ -63,12 +64,12 @@ def make_trace(
 
 
 def tidy_rule(text: str) -> str:
-    """Return the rule on one line, without numbering, markup or a heading.
+    """Return the rule on one line, without thoughts, numbering, markup or a heading.
 
     >>> tidy_rule("**1. Rule:** If it rains, answer wet")
     'If it rains, answer wet.'
     """
-    line = " ".join(text.replace("**", " ").replace("`", "").split())
+    line = " ".join(answer_part(text).replace("**", " ").replace("`", "").split())
     number = r"\(?\d+[.)](?!\d)"
     line = re.sub(rf"^(?:[-*•.)\s]+|{number}|rule\s*\d*\s*:)+\s*", "", line, flags=re.IGNORECASE)
     line = _unquoted(line.strip())
