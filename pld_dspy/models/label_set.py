@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -71,6 +71,18 @@ def loose_form(text: str) -> str:
     return "".join(kept)
 
 
+def variants(labels: Iterable[str]) -> list[list[str]]:
+    """Return the labels that differ in nothing but case, spaces or the Unicode normal form.
+
+    >>> variants(["red", "blue", "red ", "Red"])
+    [['red', 'red ', 'Red']]
+    """
+    found: dict[str, list[str]] = {}
+    for label in labels:
+        found.setdefault(" ".join(folded(label).split()), []).append(label)
+    return [alike for alike in found.values() if len(alike) > 1]
+
+
 def is_word(character: str) -> bool:
     """Return whether the character is a letter, a digit, or a mark on one."""
     return character.isalnum() or unicodedata.category(character)[0] == "M"
@@ -132,6 +144,8 @@ class LabelSet:
 
     def same(self, text: str) -> str | None:
         """Return the label that the text is, by the strictest comparison that fits one label."""
+        if text in self.forms:
+            return text
         for form, known in self._strictest_first:
             found = known.get(form(text).strip(), ())
             if len(found) == 1:

@@ -190,6 +190,12 @@ def test_a_bare_label_is_always_itself(labels):
         assert read_label(label, labels) == label
 
 
+def test_labels_that_differ_in_a_space_leave_the_others_readable():
+    labels = ("red", "red ", "Red", "blue")
+    assert [read_label(label, labels) for label in labels] == ["red", "red", "Red", "blue"]
+    assert read_label("Answer: **blue**.", labels) == "blue"
+
+
 def test_a_clause_ends_where_no_label_goes_on():
     assert clause("1.5, but not 2.", DECIMALS) == "1.5"
     assert clause("e.g. or U.S.; no", ("e.g.", "U.S.")) == "e.g. or U.S."

@@ -9,6 +9,7 @@ import dspy
 
 from pld_dspy.data.splits import Splits, clean_examples, example_id, make_splits
 from pld_dspy.errors import ConfigError, DataError, nearest
+from pld_dspy.models.label_set import variants
 from pld_dspy.models.values import allows_none, is_missing, label_text
 from pld_dspy.records import Split
 from pld_dspy.stages.common.problem import Target
@@ -201,6 +202,14 @@ def _labels(
     if declared:
         _check(declared, key, examples)
         return declared
+    for alike in variants(sorted(counts)):
+        named = ", ".join(f"{label!r} ({counts[label]})" for label in alike)
+        logger.warning(
+            "the labels %s of %s differ in case or spaces only and count as %d classes; make them one",
+            named,
+            key,
+            len(alike),
+        )
     return tuple(sorted(counts)) if len(counts) <= MAX_LABELS else ()
 
 
