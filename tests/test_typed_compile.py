@@ -7,7 +7,7 @@ from typing import Literal, Optional
 
 import dspy
 import pytest
-from dspy.lm15 import ContextLengthError
+from dspy.lm15 import ContextLengthError, Usage
 
 from fakes import (
     FakeTeacher,
@@ -19,6 +19,7 @@ from fakes import (
 )
 from pld_dspy import PLD, DirectStudent, PLDConfig
 from pld_dspy.config.optimizer import RefineConfig, SearchConfig
+from pld_dspy.errors import ConfigError
 
 SMALL = PLDConfig(search=SearchConfig(trials=2), refine=RefineConfig(rounds=0), finalists=2)
 
@@ -116,3 +117,20 @@ def test_a_student_that_crashes_on_long_prompts_gets_no_list_that_makes_it_crash
         sum(a.answer == a.gold for a in e.answers) / len(e.answers) == e.score for e in crashed
     )
     assert chosen.score >= given.score
+
+
+def test_the_token_limit_holds_where_the_endpoint_reports_no_tokens():
+    known = task_of("numbers")
+    rows = [dspy.Example(text=t, label=g).with_inputs("text") for t, g in known.rows]
+
+    class Bare(RuleFollower):
+        def complete(self, request):
+            return replace(super().complete(request), usage=Usage())
+
+    config = SMALL.model_copy(update={"search": SearchConfig(trials=2, max_prompt_tokens=15)})
+    optimizer = PLD(metric=same, teacher_lm=fake_lm(teacher_of(known)), config=config)
+    with (
+        dspy.context(lm=fake_lm(Bare(known.default), name="fake/student")),
+        pytest.raises(ConfigError, match=r"max_prompt_tokens is 15, and the shortest prompt"),
+    ):
+        optimizer.compile(DirectStudent("text -> label"), trainset=rows[:48])

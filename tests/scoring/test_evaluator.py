@@ -20,12 +20,15 @@ from dspy.lm15 import (
     UnsupportedFeatureError,
     Usage,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fakes import FakeEngine, FakeTeacher, RuleFollower, every, fake_lm, keyword_rule, keyword_task
 from pld_dspy.data.examples import example_id
 from pld_dspy.errors import DataError, ModelError, PLDError
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.models.student import DirectStudent
+from pld_dspy.records import Answer, Evaluation
 from pld_dspy.scoring.evaluator import Evaluator, as_accuracy
 from pld_dspy.scoring.metrics import accuracy, macro_f1, mcc
 
@@ -356,6 +359,37 @@ def test_a_candidate_that_crashes_everywhere_scores_nothing_and_the_run_goes_on(
     assert run(scorer).score == 1.0
     crashed = run(scorer, Crashing(e.text for e in EXAMPLES))
     assert (crashed.score, crashed.failures) == (0.0, 24)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), min_size=2, max_size=24))
+def test_crashing_on_what_was_right_never_helps(rows):
+    """Each row: was the baseline right, was the candidate, and does the candidate crash."""
+    gold = [LABELS[i % 2] for i in range(len(rows))]
+
+    def evaluated(flags, crashes):
+        answers = tuple(
+            Answer(
+                example_id=str(i),
+                gold=gold[i],
+                answer=None if crash else gold[i] if right else "grey",
+                score=float(right and not crash),
+                error="too long" if crash else None,
+            )
+            for i, (right, crash) in enumerate(zip(flags, crashes, strict=True))
+        )
+        score = scorer.score(answers)
+        return Evaluation(candidate_id="c", split="val", metric="m", score=score, answers=answers)
+
+    given, right, crash = zip(*rows, strict=True)
+    for metric in (accuracy, exact):
+        scorer = evaluator(follower(), metric=metric)
+        base = evaluated(given, [False] * len(rows))
+        whole, crashed = (evaluated(right, crashes) for crashes in ([False] * len(rows), crash))
+        assert crashed.score <= whole.score
+        assert crashed.failures == sum(crash)
+        deltas = [scorer.compare(base, e, n=50).delta.estimate for e in (whole, crashed)]
+        assert deltas[1] <= deltas[0]
+        assert deltas[1] == pytest.approx(crashed.score - base.score)
 
 
 def exact(example, prediction, trace=None):
