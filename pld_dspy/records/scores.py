@@ -28,6 +28,11 @@ class Answer:
     0.0 if the alternatives that the endpoint returned hold none of it. None where it was not asked for,
     or the endpoint returns none, or the answer cannot be followed."""
 
+    @property
+    def counted(self) -> str | None:
+        """The answer as metrics count it: None, which is wrong, if it is unreadable or crashed."""
+        return self.answer if self.error is None else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:

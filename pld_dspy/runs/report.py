@@ -136,7 +136,7 @@ def scores(
     second = {a.example_id: a for a in after.answers}
     both = [i for i in first if i in second]
     gold = [first[i].gold for i in both]
-    said = [first[i].answer for i in both], [second[i].answer for i in both]
+    said = [first[i].counted for i in both], [second[i].counted for i in both]
     paired = paired_bootstrap(metric, gold, *said, seed=seed)
     ranges = {name: interval(metric, e, seed=seed) for name, e in _named(before, after).items()}
     return {
@@ -219,7 +219,7 @@ def _named(before: Evaluation, after: Evaluation) -> Mapping[str, Evaluation]:
 
 def _answers(evaluation: Evaluation) -> tuple[list[str], list[str | None]]:
     answers = evaluation.answers
-    return [answer.gold for answer in answers], [answer.answer for answer in answers]
+    return [answer.gold for answer in answers], [answer.counted for answer in answers]
 
 
 def _score(metric: CorpusMetric, evaluation: Evaluation) -> float:

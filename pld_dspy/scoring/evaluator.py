@@ -135,13 +135,13 @@ class Evaluator:
             return paired_bootstrap(
                 self.metric,
                 [a.gold for a, _ in pairs],
-                [a.answer for a, _ in pairs],
-                [b.answer for _, b in pairs],
+                [a.counted for a, _ in pairs],
+                [b.counted for _, b in pairs],
                 n=n,
                 seed=self.seed,
             )
         return paired_bootstrap_scores(
-            [a.score for a, _ in pairs], [b.score for _, b in pairs], n=n, seed=self.seed
+            [_score(a) for a, _ in pairs], [_score(b) for _, b in pairs], n=n, seed=self.seed
         )
 
     def adopt(self, program: dspy.Module, example: dspy.Example, answer: Answer) -> None:
@@ -265,14 +265,18 @@ def score_answers(metric: Metric, answers: Sequence[Answer]) -> float:
     if not answers:
         return 0.0
     if isinstance(metric, CorpusMetric):
-        return metric([a.gold for a in answers], [a.answer for a in answers])
-    return sum(answer.score for answer in answers) / len(answers)
+        return metric([a.gold for a in answers], [a.counted for a in answers])
+    return sum(map(_score, answers)) / len(answers)
+
+
+def _score(answer: Answer) -> float:
+    return answer.score if answer.error is None else 0.0
 
 
 def as_accuracy(evaluation: Evaluation) -> float:
     """Return the share of right answers, whatever the metric; unreadable and crashed ones are wrong."""
     answers = evaluation.answers
-    return accuracy([a.gold for a in answers], [a.answer for a in answers])
+    return accuracy([a.gold for a in answers], [a.counted for a in answers])
 
 
 def _said(prediction: Any, field: str) -> str:
