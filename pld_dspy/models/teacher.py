@@ -134,7 +134,7 @@ class Teacher:
                     self._answered.set()
                     output = {name: str(value) for name, value in prediction.items()}
                     break
-        record = {
+        record: Record = {
             "inputs": dict(request.inputs),
             "output": output,
             "draw": request.draw,
