@@ -178,19 +178,24 @@ class Evaluator:
         with ThreadPoolExecutor(max_workers=max(1, self.threads)) as pool:
             # DSPy keeps its settings in context variables, which threads do not inherit.
             futures = [
-                pool.submit(copy_context().run, self._answer, ask, example, key)
+                pool.submit(copy_context().run, self._noted, ask, example, key)
                 for key, example in todo
             ]
             try:
                 for future in as_completed(futures):
                     done.append(future.result())
-                    self._outage.note(done[-1], self.lm)
                     report(len(done), len(todo))
             except BaseException:
                 for future in futures:
                     future.cancel()
                 raise
         return done
+
+    def _noted(self, ask: LogprobsProgram, example: dspy.Example, key: str) -> Answer:
+        self._outage.check()  # the queue is longer than what was cancelled in time
+        answer = self._answer(ask, example, key)
+        self._outage.note(answer, self.lm)
+        return answer
 
     def _answer(self, ask: LogprobsProgram, example: dspy.Example, key: str) -> Answer:
         gold = self._gold(example)

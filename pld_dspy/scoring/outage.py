@@ -19,7 +19,13 @@ class Outage:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._missed: list[Answer] = []
+        self._given_up: str | None = None
         self.over = False
+
+    def check(self) -> None:
+        """Raise PLDError if the student was given up, so that no further answer is paid for."""
+        if self._given_up is not None:
+            raise PLDError(self._given_up)
 
     def note(self, answer: Answer, lm: dspy.BaseLM) -> None:
         """Take the answer into account.
@@ -34,7 +40,8 @@ class Outage:
             self._missed.append(answer)
             missed = list(self._missed)
         if len(missed) >= ENOUGH:
-            raise PLDError(explanation(missed, lm))
+            self._given_up = explanation(missed, lm)
+            self.check()
 
 
 def explanation(missed: list[Answer], lm: dspy.BaseLM) -> str:

@@ -430,7 +430,7 @@ def test_a_student_that_says_nothing_is_given_up_after_20_answers(threads):
     ) as caught:
         run(scorer)
     assert "\n" not in str(caught.value)
-    assert 20 <= engine.calls < 20 + 2 * threads
+    assert 20 <= engine.calls < 20 + threads
 
 
 def test_a_short_split_without_a_readable_answer_is_warned_of(caplog):
