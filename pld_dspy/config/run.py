@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pld_dspy.config.base import DATA_DIR_VARIABLE, Balance, By, Settings, Wording
 from pld_dspy.config.optimizer import PLDConfig
@@ -87,7 +87,7 @@ class ModelConfig(Settings):
     model: str = Field(min_length=1)
     """`local/...`, or a name that DSPy knows, such as `openai/gpt-4o-mini`."""
     temperature: Annotated[float, Field(ge=0)] | None = 0.0
-    """None leaves it to the endpoint."""
+    """`"default"` or `"none"` (None) leaves it out of the request, and so to the endpoint."""
     max_tokens: Count | None = None
     """Maximum answer tokens; None means the endpoint's default (1024 for local models)."""
     api_base: str | None = None
@@ -96,6 +96,12 @@ class ModelConfig(Settings):
     """Concurrent calls; None means the setting of `[pld]`."""
     server: ServerConfig | None = None
     """For local models only."""
+
+    @field_validator("temperature", mode="before")
+    @classmethod
+    def _left_out(cls, value: object) -> object:
+        word = value.strip().lower() if isinstance(value, str) else value
+        return None if word in {"default", "none"} else value
 
     @property
     def is_local(self) -> bool:

@@ -7,8 +7,11 @@ import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from pld_dspy.errors import StorageError
 
@@ -21,10 +24,25 @@ def key_of(*parts: Any) -> str:
     """Return 16 hex digits that change whenever any part does.
 
     Args:
-        parts: Anything JSON can hold; mappings count the same in any order.
+        parts: Anything; mappings count the same in any order.
     """
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()[:16]
+
+
+def plain(value: Any) -> Any:
+    """Return what JSON can hold of a value that it has no form for.
+
+    A numpy scalar or array is its Python value, an Enum member its value, a set a sorted list;
+    dates, decimals, paths and all else are their text.
+    """
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, set | frozenset):
+        return sorted(map(str, value))
+    return str(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +112,7 @@ class StageStore:
         Raises:
             StorageError: It cannot be written (a full disk, say); nothing written before is lost.
         """
-        line = json.dumps({"key": key, **record}, ensure_ascii=False)
+        line = json.dumps({"key": key, **record}, ensure_ascii=False, default=plain)
         with self._lock:
             records = self._stage(stage)
             if self.folder is not None:

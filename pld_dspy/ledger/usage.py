@@ -21,6 +21,8 @@ class _Tracker(UsageTracker):
         self._outer = outer
         self._lock = threading.Lock()
         self.billed = 0
+        self.reported = 0
+        """Billed calls whose tokens the endpoint told."""
         self.input_tokens = 0
         self.output_tokens = 0
 
@@ -31,7 +33,9 @@ class _Tracker(UsageTracker):
     def add_usage(self, lm: str, usage_entry: dict[str, Any]) -> None:
         with self._lock:
             self.billed += 1
-            self.input_tokens += _tokens(usage_entry, "prompt_tokens", "input_tokens")
+            read = _tokens(usage_entry, "prompt_tokens", "input_tokens")
+            self.reported += read > 0
+            self.input_tokens += read
             self.output_tokens += _tokens(usage_entry, "completion_tokens", "output_tokens")
         if self._outer is not None:
             self._outer.add_usage(lm, usage_entry)
@@ -44,6 +48,15 @@ class Meter(BaseCallback):
         self.tracker = _Tracker(outer)
         self._lock = threading.Lock()
         self.calls = 0
+        self.prompts: list[str] = []
+        """The text of each request."""
+
+    def on_lm_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
+        """Note the text of a request; DSPy calls this before each."""
+        messages = inputs.get("messages") or [{"content": inputs.get("prompt") or ""}]
+        text = "\n".join(str(message.get("content") or "") for message in messages)
+        with self._lock:
+            self.prompts.append(text)
 
     def on_lm_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
         """Count one answered call; DSPy calls this after each."""

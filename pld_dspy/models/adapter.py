@@ -1,15 +1,21 @@
 """A DSPy adapter for small students: instructions verbatim, plain fields, lenient reading."""
 
 import re
-from collections.abc import Mapping
-from typing import Any, Literal, get_args, get_origin
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
 
 import dspy
-from dspy.utils.exceptions import AdapterParseError
+from dspy.adapters.utils import parse_value
+from dspy.utils.exceptions import AdapterParseError, LMError
 from pydantic.fields import FieldInfo
 
 from pld_dspy.config.base import Wording
 from pld_dspy.models.labels import read_label
+from pld_dspy.models.refusals import refusals
+from pld_dspy.models.thoughts import answer_part
+from pld_dspy.models.values import label_text, label_values
 
 
 class DirectAdapter(dspy.Adapter):
@@ -19,7 +25,8 @@ class DirectAdapter(dspy.Adapter):
     output field and its allowed labels, because small models answer best when the labels are the
     last thing they read. A signature with several outputs is asked for as `Name: value` sections in
     order, so a chain of thought works with the same adapter. An output that names no single label
-    raises `AdapterParseError`; no second call is made behind the caller's back.
+    raises `AdapterParseError`; no second call is made behind the caller's back. Only a request that
+    the endpoint refused for a parameter, or for its system role, is sent again without it.
 
     The wording of the request decides much with small students: without rules, a 1.5B model scores
     0.741 macro-F1 [0.680, 0.797] on 200 StereoSet test sentences with `field`, and 0.871
@@ -30,6 +37,81 @@ class DirectAdapter(dspy.Adapter):
         """Ask for the answer in this wording; the rest is as in `dspy.Adapter`."""
         super().__init__(**kwargs)
         self.wording = wording
+
+    def __call__(
+        self,
+        lm: dspy.BaseLM,
+        lm_kwargs: dict[str, Any],
+        signature: type[dspy.Signature],
+        demos: list[dict[str, Any]],
+        inputs: dict[str, Any],
+    ) -> list[dict[str, Any]]:
+        """Ask `lm` and return what `parse` reads, one record for each answer."""
+        refused = refusals(lm)
+        while True:
+            asked, settings = refused.applied(lm, lm_kwargs)
+            sent, system_role = {**asked.kwargs, **settings}, not refused.system_role
+            try:
+                with _folding(lm):
+                    return list(super().__call__(asked, settings, signature, demos, inputs))
+            except LMError as error:
+                if not refused.learn(sent, error, system_role=system_role):
+                    raise
+
+    async def acall(
+        self,
+        lm: dspy.BaseLM,
+        lm_kwargs: dict[str, Any],
+        signature: type[dspy.Signature],
+        demos: list[dict[str, Any]],
+        inputs: dict[str, Any],
+    ) -> list[dict[str, Any]]:
+        """Do as `__call__` does, asynchronously."""
+        refused = refusals(lm)
+        while True:
+            asked, settings = refused.applied(lm, lm_kwargs)
+            sent, system_role = {**asked.kwargs, **settings}, not refused.system_role
+            try:
+                with _folding(lm):
+                    return list(await super().acall(asked, settings, signature, demos, inputs))
+            except LMError as error:
+                if not refused.learn(sent, error, system_role=system_role):
+                    raise
+
+    def format(
+        self,
+        signature: type[dspy.Signature],
+        demos: list[dict[str, Any]],
+        inputs: dict[str, Any],
+    ) -> list[dict[str, Any]]:
+        """Return the messages, without a system role where the endpoint takes none."""
+        messages = super().format(signature, demos, inputs)
+        lm = _asked.get()
+        return messages if lm is None else refusals(lm).messages(messages)
+
+    def _call_postprocess(
+        self,
+        processed_signature: type[dspy.Signature],
+        original_signature: type[dspy.Signature],
+        outputs: Sequence[Any],
+        *args: Any,
+    ) -> list[dict[str, Any]]:
+        for output in outputs:
+            if (
+                isinstance(output, dict)
+                and not output.get("text")
+                and "reasoning_content" in output
+            ):
+                # The base class would put the thoughts in the place of the answer.
+                raise AdapterParseError(
+                    adapter_name=type(self).__name__,
+                    signature=original_signature,
+                    lm_response="",
+                    message="the answer is empty: the model only thought; raise max_tokens",
+                )
+        return list(
+            super()._call_postprocess(processed_signature, original_signature, outputs, *args)
+        )
 
     def format_system_message(self, signature: type[dspy.Signature]) -> str:
         """Return the instructions, unchanged."""
@@ -45,7 +127,7 @@ class DirectAdapter(dspy.Adapter):
     ) -> str:
         """Return the fields, then what to answer and from which labels."""
         lines = [
-            f"{field_title(name, field)}: {inputs[name]}"
+            f"{field_title(name, field)}: {label_text(inputs[name])}"
             for name, field in signature.input_fields.items()
             if name in inputs
         ]
@@ -61,41 +143,63 @@ class DirectAdapter(dspy.Adapter):
         """Return a demonstration's answer in the form that `parse` reads."""
         fields = signature.output_fields
         if len(fields) == 1:
-            return str(outputs.get(next(iter(fields)), missing_field_message))
+            return label_text(outputs.get(next(iter(fields)), missing_field_message))
         return "\n".join(
-            f"{field_title(name, field)}: {outputs.get(name, missing_field_message)}"
+            f"{field_title(name, field)}: {label_text(outputs.get(name, missing_field_message))}"
             for name, field in fields.items()
         )
 
     def parse(self, signature: type[dspy.Signature], completion: str) -> dict[str, Any]:
-        """Return a value for each output field.
+        """Return a value of its own type for each output field.
 
         Raises:
-            AdapterParseError: A closed-set field names no single label, or a section is missing.
+            AdapterParseError: A closed-set field names no single label, a section is missing, or a
+                text is no value of its field's type.
         """
-        fields = signature.output_fields
-        texts = _sections(completion, fields)
+        texts = _sections(completion, signature)
         values: dict[str, Any] = {}
-        for name, field in fields.items():
-            labels = allowed_labels(field)
-            text = texts.get(name)
-            value = read_label(text or "", labels) if labels else text
-            if not value:
+        for name, field in signature.output_fields.items():
+            try:
+                values[name] = _value(texts.get(name) or "", field)
+            except ValueError as error:
                 raise AdapterParseError(
                     adapter_name=type(self).__name__,
                     signature=signature,
                     lm_response=completion,
                     message=f"no {name!r} in the answer {completion[:80]!r}",
-                )
-            values[name] = value
+                ) from error
         return values
 
 
+_asked: ContextVar[dspy.BaseLM | None] = ContextVar("asked", default=None)
+
+
+@contextmanager
+def _folding(lm: dspy.BaseLM) -> Iterator[None]:
+    """Let `format` know which endpoint its messages are for."""
+    token = _asked.set(lm)
+    try:
+        yield
+    finally:
+        _asked.reset(token)
+
+
+def _value(text: str, field: FieldInfo) -> Any:
+    """Return the value that the text is; ValueError if it is none."""
+    labels = label_values(field.annotation)
+    if labels:
+        label = read_label(text, tuple(labels))
+        if label is None:
+            raise ValueError(text)
+        return labels[label]
+    if not text:
+        raise ValueError(text)
+    return text if field.annotation in {str, Any} else parse_value(text, field.annotation)
+
+
 def allowed_labels(field: FieldInfo) -> tuple[str, ...]:
-    """Return the labels of a `Literal` field, or an empty tuple for an open one."""
-    if get_origin(field.annotation) is Literal:
-        return tuple(str(value) for value in get_args(field.annotation))
-    return ()
+    """Return the labels of a field with a closed set as text, or an empty tuple for an open one."""
+    return tuple(label_values(field.annotation))
 
 
 def field_title(name: str, field: FieldInfo) -> str:
@@ -138,20 +242,52 @@ def _description(name: str, field: FieldInfo) -> str:
     return name.replace("_", " ") if text in ("", f"${{{name}}}") else text
 
 
-def _sections(completion: str, fields: Mapping[str, FieldInfo]) -> dict[str, str]:
+def _sections(completion: str, signature: type[dspy.Signature]) -> dict[str, str]:
+    """Return the text under each output's heading; of a repeated one the last, which a draft is not."""
+    fields = signature.output_fields
+    text = answer_part(completion)
     titles = {name: field_title(name, field) for name, field in fields.items()}
-    heading = "|".join(re.escape(title) for title in titles.values())
-    # A model may repeat the request, the labels in brackets included, before it answers.
-    repeated = r"(?:\([^)\n]*\)[\s*_]*)?"
-    start = rf"(?im)^[\s*#>_-]*(?:the\s+)?({heading})(?:\s+is)?[\s*_]*{repeated}:[ \t*_]*"
-    pieces = re.split(start, completion)
+    names = {title.lower(): name for name, title in titles.items()}
+    if len(fields) > 1:
+        text = _before_next_example(text, signature, titles)
+    pieces = re.split(_heading(titles.values()), text)
     found: dict[str, str] = {}
     for title, body in zip(pieces[1::2], pieces[2::2], strict=True):
-        name = next(n for n, t in titles.items() if t.lower() == title.lower())
-        found.setdefault(name, body.strip().strip("*").strip())
+        said = _without_stray_stars(body)
+        if said:
+            found[names[title.lower()]] = said
     if len(fields) == 1 and not found:
-        found[next(iter(fields))] = completion.strip()
+        found[next(iter(fields))] = text if len(pieces) == 1 else ""
     elif len(fields) > 1 and pieces[0].strip():
         # Models often go straight on with the first section and leave its heading out.
         found.setdefault(next(iter(fields)), pieces[0].strip())
     return found
+
+
+def _heading(titles: Iterable[str]) -> str:
+    named = "|".join(re.escape(title) for title in titles)
+    # A model may repeat the request, the labels in brackets included, before it answers.
+    repeated = r"(?:\((?:[^()\n]|\([^()\n]*\))*\)[\s*_]*)?"
+    return rf"(?im)^[\s*#>_-]*(?:the\s+)?({named})(?:\s+is)?[\s*_]*{repeated}[:\uff1a][ \t*_]*"
+
+
+def _before_next_example(
+    text: str, signature: type[dspy.Signature], titles: Mapping[str, str]
+) -> str:
+    """Return the text up to where the model, done with its answer, continues with an example of its own."""
+    seen: set[str] = set()
+    inputs = {field_title(name, field).lower() for name, field in signature.input_fields.items()}
+    outputs = {title.lower() for title in titles.values()}
+    for match in re.finditer(_heading([*titles.values(), *inputs]), text):
+        title = match[1].lower()
+        if title in outputs:
+            seen.add(title)
+        elif seen == outputs:
+            return text[: match.start()]
+    return text
+
+
+def _without_stray_stars(body: str) -> str:
+    """Return the body without the end of bold type that began before the heading."""
+    text = body.strip()
+    return text.removesuffix("**").rstrip() if text.count("**") % 2 else text

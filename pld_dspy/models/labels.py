@@ -1,99 +1,192 @@
-"""Reads a label from a text."""
+"""Reads a label from a text: a student's answer, a teacher's rule, or tokens."""
 
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
 
-_LEAD_IN = re.compile(
-    r"^(?:the\s+)?(?:final\s+|correct\s+|best\s+)*"
-    r"(?:answer|label|option|choice|category|domain|class)(?![^\W_])\s*(?:is\b)?\s*[:=]?\s*",
+from pld_dspy.models.label_set import MARKUP, SHORT, STOPS, LabelSet, Place, label_set
+from pld_dspy.models.thoughts import answer_part
+
+LEAD_IN = re.compile(
+    r"""(?:
+      (?:the\s+)?(?:final\s+|correct\s+|best\s+)*
+        (?:answer|label|option|choice|category|domain|class)(?![^\W_])(?:\s*is\b)?
+    | (?:die\s+)?(?:richtige\s+)?antwort(?![^\W_])(?:\s*(?:ist|lautet)\b)?
+    | (?:la\s+)?(?:bonne\s+)?réponse(?![^\W_])(?:\s*est\b)?
+    | (?:la\s+)?respuesta(?![^\W_])(?:\s+correcta)?(?:\s*es\b)?
+    | (?:la\s+)?risposta(?![^\W_])(?:\s*è\b)?
+    | (?:a\s+)?resposta(?![^\W_])(?:\s*é\b)?
+    | (?:правильный\s+)?ответ(?![^\W_])(?:\s*это\b|\s*[—–])?
+    | (?:الإجابة|الجواب|التصنيف)(?![^\W_])(?:\s+(?:هي|هو)(?![^\W_]))?
+    | (?:最终|最終|正确|正確|最佳)?(?:答案|回答|标签|標籤|类别|類別|分类|選項|选项|情感|答え|正解|ラベル)
+        (?:应该|應該)?(?:是|为|為|は)?
+    | (?:정답|답변|답)(?:은|는)?
+    )[\s*_]*[:=]?\s*""",  # noqa: RUF001 - words of other languages
+    re.IGNORECASE | re.VERBOSE,
+)
+"""Words that announce an answer, in several languages."""
+
+_ANNOUNCED = re.compile(
+    rf"(?:(?<![^\W_])|(?<=[\u3040-\u9fff\uac00-\ud7a3]))(?:{LEAD_IN.pattern})"
+    r"(?:option\b)?[\s\"'`*_(\[]*$",
+    re.IGNORECASE | re.VERBOSE,
+)
+_NEGATED = re.compile(
+    r"(?:\b(?:not|isn't|neither|nor|never|nicht|keine?[nmrs]?|ne|pas|не|ليس|ليست)\s+"
+    r"(?:about\s+|an?\s+|the\s+)?|\bnon-|(?:不是|并非|並非|没有|不|非)\s*)$",
     re.IGNORECASE,
 )
-
-
-_NEGATED = re.compile(r"\b(?:not|isn't|neither|nor)\s+(?:about\s+|an?\s+|the\s+)?$", re.IGNORECASE)
-
-
-_GOES_ON = re.compile(r"[ \t]+(?!(?:because|since|is)\b)\w", re.IGNORECASE)
-
-
-_MARKUP = "*_`#\"'()[]{}<>.,;:!- \t\n"
-
-
-_SHORT = 2
-"""Labels up to this length (the letters of a multiple-choice task) are words of their own too often to be looked for inside a sentence."""
+_CONTINUES = re.compile(r"[ \t]+(?!(?:because|since|is)\b)\w", re.IGNORECASE)
+_PAIRS = (
+    *(("**", "**"), ("__", "__"), ("*", "*"), ("_", "_"), ("`", "`"), ('"', '"'), ("'", "'")),
+    *(("(", ")"), ("[", "]"), ("{", "}"), ("<", ">"), ("«", "»"), ("「", "」"), ("『", "』")),
+    *(("【", "】"), ("《", "》"), ("$", "$")),
+)
+_LEAD_CHARACTERS = 60
+_SPARE_CHARACTERS = 64
+_END = re.compile(r"[,;]|\.(?!\d)")
 
 
 def read_label(text: str, labels: Sequence[str]) -> str | None:
     """Return the one label that `text` names, or None if it names none or cannot be decided.
 
-    Case, quotes, markup, spaces inside a label, a full stop, and a lead-in such as `Answer:` do not
-    matter. A label at the very start wins; otherwise exactly one label must be mentioned. A label
-    after `not` is not mentioned, nor is one that only stands inside a longer one.
+    Case, quotes, markup, the Unicode normal form, spaces inside a label, a full stop, and a lead-in
+    such as `Answer:` do not matter, unless labels differ in nothing else; a sign or a point that a
+    label needs is never taken from it. Thoughts are not read. A label at the very start wins;
+    otherwise exactly one label must be mentioned. A label after `not` is not mentioned, nor is one
+    inside a longer one.
 
     >>> read_label("Answer: **Not mentioned**.", ["Entailment", "NotMentioned"])
     'NotMentioned'
+    >>> read_label("**-1**.", ["-1", "0", "1"])
+    '-1'
     >>> read_label("gender or race", ["gender", "race"]) is None
     True
     """
-    lines = text.strip().splitlines() or [""]
-    for part in (text, lines[0], lines[-1]):
-        stripped = part.strip(_MARKUP)
-        for form in (part.strip(), stripped, _LEAD_IN.sub("", stripped).strip(_MARKUP)):
-            label = _same(form, labels)
-            if label is not None:
-                return label
-    starts = [label for label in labels if _starts_with(text, label)]
-    if starts and len(_mentions(lines[0], labels)) <= 1:
-        return max(starts, key=len)
-    mentioned = _mentions(text, labels)
+    known = label_set(tuple(labels))
+    text = known.normal(answer_part(text)).strip()
+    lines = [line for line in text.splitlines() if line.strip(MARKUP) or known.same(line)] or [""]
+    for piece in dict.fromkeys((text, lines[0], lines[-1])):
+        found = _whole(piece, known)
+        if found is not None:
+            return found
+        for rest in _after_lead_in(piece, known):
+            found = _whole(rest, known)
+            if found is not None:
+                return found
+    first = _first(text, known)
+    if first is not None and len(_mentions(lines[0], known)) <= 1:
+        return first
+    mentioned = _mentions(text, known)
     return mentioned[0] if len(mentioned) == 1 else None
 
 
-def _same(text: str, labels: Sequence[str]) -> str | None:
-    # The strictest comparison that fits one label decides, so that `C` and `C++` stay apart.
-    for normal in (str, str.casefold, _key):
-        same = [label for label in labels if normal(label) == normal(text)]
-        if len(same) == 1:
-            return same[0]
+def occurring(text: str, labels: Sequence[str]) -> tuple[str, ...]:
+    """Return the labels that occur in the text as words of their own.
+
+    >>> occurring("neither C++ nor C", ["C", "C++", "C#"])
+    ('C++', 'C')
+    """
+    known = label_set(tuple(labels))
+    places = sorted(known.places(known.normal(text)))
+    return tuple(dict.fromkeys(place.label for place in places))
+
+
+def clause(text: str, labels: Sequence[str]) -> str:
+    """Return the text up to the first comma, semicolon or full stop that is part of no label.
+
+    >>> clause("1.5, or else 2.", ["1", "1.5", "2"]), clause("a, b.", ["a", "a, b"])
+    ('1.5', 'a, b')
+    """
+    known = label_set(tuple(labels))
+    text = known.normal(text)
+    inside = {at for start, end, _ in known.places(text) for at in range(start, end)}
+    ends = (match.start() for match in _END.finditer(text) if match.start() not in inside)
+    return text[: next(ends, len(text))].strip()
+
+
+def _whole(piece: str, known: LabelSet) -> str | None:
+    """Return the label that the piece is, with what is around it taken off step by step."""
+    for form in _unwrapped(piece):
+        found = known.same(form)
+        if found is not None:
+            return found
+    return _amid_markup(piece.strip(), known) or known.loosely_same(piece.strip(MARKUP))
+
+
+def _unwrapped(piece: str) -> Iterator[str]:
+    """Yield the piece, then what is left when a pair of quotes or a last full stop goes."""
+    piece = piece.strip()
+    yield piece
+    while piece:
+        for left, right in _PAIRS:
+            inner = piece[len(left) : -len(right)]
+            if inner and piece.startswith(left) and piece.endswith(right):
+                piece = inner.strip()
+                break
+        else:
+            if piece[-1] not in STOPS:
+                return
+            piece = piece[:-1].rstrip()
+        yield piece
+
+
+def _amid_markup(piece: str, known: LabelSet) -> str | None:
+    """Return the longest label that has nothing but markup around it."""
+    longest = max(map(len, known.forms.values()), default=0)
+    if len(piece) > longest + _SPARE_CHARACTERS:
+        return None
+    found = [
+        (place.end - place.start, place.label)
+        for place in known.places(piece)
+        if not piece[: place.start].strip(MARKUP) and not piece[place.end :].strip(MARKUP)
+    ]
+    best = {label for length, label in found if length == max(found)[0]}
+    return best.pop() if len(best) == 1 else None
+
+
+def _after_lead_in(piece: str, known: LabelSet) -> Iterator[str]:
+    """Yield what follows a lead-in: any words before a colon that name no label, or known ones."""
+    for at in (match.start() for match in re.finditer(":", piece)):
+        head = piece[:at].strip()
+        if len(head) > _LEAD_CHARACTERS or "\n" in head:
+            break
+        if _whole(head, known) is not None or _mentions(head, known):
+            break
+        yield piece[at + 1 :]
+    match = LEAD_IN.match(piece.lstrip(MARKUP))
+    if match is not None:
+        yield piece.lstrip(MARKUP)[match.end() :]
+
+
+def _first(text: str, known: LabelSet) -> str | None:
+    """Return the label that the text starts with, after a lead-in and markup."""
+    lead_in = LEAD_IN.match(text, len(text) - len(text.lstrip(MARKUP)))
+    for begin in (0,) if lead_in is None else (0, lead_in.end()):
+        for at in range(begin, min(len(text), begin + _SPARE_CHARACTERS)):
+            place = known.at(text, at)
+            if place is not None:
+                return place.label if _stands_alone(place.label, text[place.end :]) else None
+            if text[at] not in MARKUP:
+                break
     return None
-
-
-def _key(text: str) -> str:
-    return re.sub(r"[\W_]+", "", text.casefold()) or text.strip().casefold()
-
-
-def _pattern(label: str) -> str:
-    words = re.findall(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])|[^\sA-Za-z0-9]", label) or [label]
-    return r"(?<!\w)" + r"[\s_-]*".join(re.escape(word) for word in words) + r"(?!\w)"
-
-
-def _starts_with(text: str, label: str) -> bool:
-    body = _LEAD_IN.sub("", text.strip().lstrip(_MARKUP)).lstrip(_MARKUP)
-    match = re.match(_pattern(label), body, re.IGNORECASE)
-    if match is None:
-        return False
-    return _stands_alone(label, body[match.end() :])
 
 
 def _stands_alone(label: str, rest: str) -> bool:
     # `a. Some text` answers with the letter; `A man ...` does not. No other letter is a word.
     letter = len(label) == 1 and label.isalpha() and label.lower() not in {"a", "i"}
-    return len(label) > _SHORT or letter or not _GOES_ON.match(rest)
+    picture = any(unicodedata.category(character) == "So" for character in label)
+    return len(label) > SHORT or letter or picture or not _CONTINUES.match(rest)
 
 
-def _mentions(text: str, labels: Sequence[str]) -> list[str]:
-    spans = []
-    for label in labels:
-        pattern = f"(?P<label>{_pattern(label)})"
-        if len(label) <= _SHORT:
-            pattern = r"\b(?:answer|option|choice)\b\W*(?:is\W*)?(?:option\W*)?" + pattern
-        for match in re.finditer(pattern, text, re.IGNORECASE):
-            start, end = match.span("label")
-            if not _NEGATED.search(text[:start]) and _stands_alone(label, text[end:]):
-                spans.append((start, end, label))
-    inner = {
-        (start, end, label)
-        for start, end, label in spans
-        if any(s <= start and end <= e and e - s > end - start for s, e, _ in spans)
-    }
-    return list(dict.fromkeys(label for *place, label in spans if (*place, label) not in inner))
+def _mentions(text: str, known: LabelSet) -> list[str]:
+    """Return the labels that the text names, each once."""
+    found = [place for place in known.places(text) if _is_mentioned(place, text, known)]
+    return list(dict.fromkeys(place.label for place in found))
+
+
+def _is_mentioned(place: Place, text: str, known: LabelSet) -> bool:
+    before, after = text[: place.start], text[place.end :]
+    if known.is_short(place.label) and _ANNOUNCED.search(before[-_SPARE_CHARACTERS:]) is None:
+        return False
+    return _NEGATED.search(before) is None and _stands_alone(place.label, after)

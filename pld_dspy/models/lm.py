@@ -10,9 +10,7 @@ from pld_dspy.models.lm_errors import _first_line, explain
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 import dspy
-from dspy.utils.exceptions import (
-    LMError,
-)
+from dspy.utils.exceptions import AdapterParseError, LMError
 
 from pld_dspy.data.fetch import file_sha256
 from pld_dspy.errors import ModelError
@@ -25,11 +23,12 @@ from pld_dspy.models.local.server import (
     is_local,
     tokenize,
 )
+from pld_dspy.models.student import DirectStudent
 from pld_dspy.records import Progress
 
 LOCAL_PREFIX = "local/"
 LOCAL_MAX_TOKENS = 1_024
-"""Longest answer of a local model unless told; without a bound a weak model can talk for minutes."""
+"""Longest answer of a local model by default; without a bound a weak model can talk for minutes."""
 
 
 class _LocalModel(NamedTuple):
@@ -118,13 +117,17 @@ def count_tokens(lm: dspy.BaseLM, text: str) -> int:
 
 
 def check_lm(lm: dspy.BaseLM) -> None:
-    """Return if `lm` answers one tiny call, made now and kept in no cache.
+    """Return if `lm` answers one tiny call in the form of a run's, made now and kept in no cache.
 
     Raises:
         ModelError: It does not; one line says which model, why, and what to do.
     """
     short = {"max_tokens": 16} if lm.kwargs.get("max_tokens") else {}
-    try:
-        lm.copy(cache=False, num_retries=0, **short)("Answer with one word: ok")
-    except LMError as error:
-        raise ModelError(explain(lm, error)) from error
+    asked = dspy.Signature("request -> answer", "Answer with one word.")
+    with dspy.context(lm=lm.copy(cache=False, num_retries=0, **short), trace=[]):
+        try:
+            DirectStudent(asked)(request="Say ok.")
+        except AdapterParseError:
+            pass  # it answered; a model that thinks needs more room than that
+        except LMError as error:
+            raise ModelError(explain(lm, error)) from error

@@ -1,5 +1,6 @@
 """Classes of LM errors, and one line for each that says what to do."""
 
+import re
 from http import HTTPStatus
 
 import dspy
@@ -15,6 +16,7 @@ from dspy.utils.exceptions import (
     LMServerError,
     LMTimeoutError,
     LMTransportError,
+    LMUnsupportedFeatureError,
     LMUnsupportedModelError,
 )
 
@@ -27,7 +29,7 @@ REFUSED: tuple[type[LMError], ...] = (LMAuthError, LMBillingError, LMConfigurati
 
 
 RATE_LIMITED: tuple[type[LMError], ...] = (LMRateLimitError,)
-"""Too many calls; `retry_after` of the error is in seconds where the provider told it."""
+"""Too many calls; `retry_after` of the error is in seconds where the provider returns it."""
 
 
 _TOO_LONG = (
@@ -36,6 +38,21 @@ _TOO_LONG = (
     "context window",
     "maximum context",
     "too many tokens",
+)
+
+
+_FILTERED = (
+    *("content_filter", "content filter", "content_policy", "content policy", "responsibleai"),
+    *("content management policy", "data_inspection_failed", "moderation", "safety system"),
+    *("flagged", "inappropriate content"),
+)
+
+
+_SYSTEM_ROLE = re.compile(
+    r"system (?:role|message|prompt|instruction)s?\b.*(?:\bnot\b|n't|unsupported|unknown|disallowed)"
+    r"|(?:not support|unsupported|unknown|invalid|unexpected)\w*.{0,40}\bsystem\b"
+    r"|(?:system|developer) instructions? (?:is|are) not|roles must alternate",
+    re.DOTALL | re.IGNORECASE,
 )
 
 
@@ -49,6 +66,20 @@ def context_too_long(error: BaseException) -> bool:
     return isinstance(error, LMInvalidRequestError) and any(
         words in str(error).lower() for words in _TOO_LONG
     )
+
+
+def content_filtered(error: BaseException) -> bool:
+    """Return whether `error` says that a content filter stopped this one request."""
+    if not isinstance(error, LMInvalidRequestError):
+        return False
+    said = f"{error.provider_code or ''} {error}".lower()
+    return any(words in said for words in _FILTERED)
+
+
+def refuses_system_role(error: BaseException) -> bool:
+    """Return whether `error` says that the endpoint takes no system role (Gemma on vLLM, say)."""
+    kinds = (LMInvalidRequestError, LMUnsupportedFeatureError)
+    return isinstance(error, kinds) and _SYSTEM_ROLE.search(str(error)) is not None
 
 
 def explain(lm: dspy.BaseLM, error: LMError) -> str:
@@ -66,6 +97,10 @@ def _remedy(lm: dspy.BaseLM, error: LMError) -> str:
         return f"set {' or '.join(keys)} to a valid key, or pass api_key="
     if context_too_long(error):
         return "shorten the prompt, or take a model or a server with a longer context"
+    if refuses_system_role(error):
+        return "use DirectStudent, which puts the instructions into the user's turn there"
+    if content_filtered(error):
+        return "leave the example out, or take an endpoint without that filter"
     if isinstance(error, LMServerError | LMInvalidRequestError) and (keys := _missing_keys(lm)):
         # Some of LiteLLM's providers call out without a key, and fail in ways that hide it.
         return f"{' and '.join(keys)} not set; check that, and the model's name"

@@ -12,15 +12,15 @@ from typing import Any, NamedTuple, Self
 import dspy
 from dspy.utils import exceptions as lm_errors
 
-from pld_dspy.models.labels import read_label
+from pld_dspy.models.label_prefix import Prefixes, text_of
+from pld_dspy.models.labels import LEAD_IN, read_label
 
 logger = logging.getLogger(__name__)
 
 TOP = 20
 """Alternatives asked for at each token; the most that OpenAI's own endpoint gives."""
 
-_MARKUP = "*_`#\"'()[]{}<>.,;:!- \t\r\n"
-_LEAD_IN = re.compile(
+_HEADING = re.compile(
     r"\W*(?:\[\[ ## \w+ ## \]\]|[^:\n]{1,60}:|(?:the\s+)?(?:\w+\s+)?"
     r"(?:answer|label|option|choice|category|domain|class)\s+is\b)",
     re.IGNORECASE,
@@ -55,7 +55,7 @@ def label_probabilities(
     is stepped over.
 
     These are the probabilities that the endpoint reports, most often those before temperature and
-    other sampling settings. A label outside the alternatives told has none.
+    other sampling settings. A label outside the alternatives that it returns has none.
 
     Args:
         tokens: The answer, in order.
@@ -71,13 +71,14 @@ def label_probabilities(
     >>> {label: round(p, 3) for label, p in found.items()}
     {'gender': 0.378, 'race': 0.622}
     """
-    text = _text(b"".join(token.text for token in tokens))
-    said = read_label(text, labels) if answer is None else answer
-    forms = _Forms.of(labels)
+    whole = b"".join(token.text for token in tokens)
+    said = read_label(text_of(whole), labels) if answer is None else answer
+    forms = Prefixes.of(labels)
     if said is None or forms is None:
         return {}
-    lead_in = _LEAD_IN.match(text)
-    for lead in ("", lead_in.group() if lead_in else ""):
+    text = forms.text(whole)
+    leads = (match.group() for match in (_HEADING.match(text), LEAD_IN.match(text)) if match)
+    for lead in ("", *leads):
         if said not in forms.reached(text.removeprefix(lead)):
             continue
         mass = _walk(tokens, forms, lead, said)
@@ -112,8 +113,8 @@ def gold_probability(
     return round(found.get(gold, 0.0), 6) if found else None
 
 
-class Without:
-    """Whether an endpoint is asked without log-probabilities, because it once gave none."""
+class LogprobsUnsupported:
+    """Remembers that an endpoint returns no log-probabilities."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -121,49 +122,56 @@ class Without:
     def __bool__(self) -> bool:
         return self._lock.locked()
 
-    def since(self, lm: dspy.BaseLM, reason: str) -> None:
-        """Ask without from now on; the first call says why in a warning."""
+    def note(self, lm: dspy.BaseLM, reason: str) -> None:
+        """Request none from now on; the first call logs the reason as a warning."""
         if self._lock.acquire(blocking=False):
             logger.warning(
-                "%s gives no log-probabilities (%s); it is asked without, and p_gold is not known",
+                "%s gives no log-probabilities (%s); they are not requested again, and p_gold is unknown",
                 lm.model,
                 " ".join(reason.split())[:200],
             )
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
-    """A program that is asked with log-probabilities where that is possible."""
+class LogprobsProgram:
+    """A program whose log-probabilities are requested where that is possible."""
 
     program: dspy.Module
     """The program as it is."""
-    telling: dspy.Module | None
-    """The same, but that its own LM, if it has one, gives log-probabilities; None asks without."""
+    requesting: dspy.Module | None
+    """The same, whose own LM, if it has one, requests log-probabilities; None requests none."""
     lm: dspy.BaseLM
-    """As `lm` of the context, which it replaces; it gives log-probabilities."""
-    without: Without
+    """The `lm` of the context, requesting log-probabilities."""
+    unsupported: LogprobsUnsupported
 
     @classmethod
-    def of(cls, program: dspy.Module, lm: dspy.BaseLM, without: Without, *, wanted: bool) -> Self:
-        """Return how to ask `program`; without, unless its answer is one output of one predictor."""
+    def of(
+        cls,
+        program: dspy.Module,
+        lm: dspy.BaseLM,
+        unsupported: LogprobsUnsupported,
+        *,
+        wanted: bool,
+    ) -> Self:
+        """Return `program` with log-probabilities where its answer is one output of one predictor."""
         predictors = program.predictors()
         one = len(predictors) == 1 and len(predictors[0].signature.output_fields) == 1
         if not wanted or not one:
-            return cls(program, None, lm, without)
-        telling, own = program, predictors[0].lm
+            return cls(program, None, lm, unsupported)
+        requesting, own = program, predictors[0].lm
         if own is not None:
-            telling = program.deepcopy()
-            telling.predictors()[0].lm = _with_logprobs(own)
-        return cls(program, telling, _with_logprobs(lm), without)
+            requesting = program.deepcopy()
+            requesting.predictors()[0].lm = _with_logprobs(own)
+        return cls(program, requesting, _with_logprobs(lm), unsupported)
 
     def __call__(self, inputs: Mapping[str, Any], calls: Callable[[], int]) -> Any:
-        """Return the prediction; `calls` tells how many LM calls were answered so far."""
-        if self.telling is None or self.without:
+        """Return the prediction; `calls` returns the number of LM calls answered so far."""
+        if self.requesting is None or self.unsupported:
             return self.program(**inputs)
         before = calls()
         try:
             with dspy.context(lm=self.lm):
-                prediction = self.telling(**inputs)
+                prediction = self.requesting(**inputs)
         except (lm_errors.LMError, TypeError, ValueError) as failed:
             if calls() > before or isinstance(failed, _NOT_THE_PARAMETER):
                 raise
@@ -172,9 +180,9 @@ class Asking:
             finally:
                 # The parameter was to blame if the same request is answered without it.
                 if calls() > before:
-                    self.without.since(self.lm, str(failed))
+                    self.unsupported.note(self.lm, str(failed))
         if not read_tokens(prediction.get("logprobs", None)):
-            self.without.since(self.lm, "they are not in its answer")
+            self.unsupported.note(self.lm, "they are not in its answer")
         return prediction
 
 
@@ -186,61 +194,7 @@ def _with_logprobs(lm: dspy.BaseLM) -> dspy.BaseLM:
     return copied
 
 
-class _Reading(NamedTuple):
-    """What a lenient reader leaves out of account."""
-
-    folds_case: bool
-    gaps: str
-    """Characters that may stand or be left out between any two of a label."""
-
-    def fold(self, text: str) -> str:
-        return text.casefold() if self.folds_case else text
-
-    def form(self, text: str) -> str:
-        return self.fold(text).translate(dict.fromkeys(map(ord, self.gaps)))
-
-    def starts(self, text: str, form: str) -> bool:
-        """Return whether `text` starts with the whole label and not with a longer word."""
-        gap = f"[{re.escape(self.gaps)}]*" if self.gaps else ""
-        pattern = gap.join(map(re.escape, form)) + r"(?![^\W_])"
-        return re.match(pattern, self.fold(text)) is not None
-
-
-_READINGS = (_Reading(True, " \t_-"), _Reading(True, " \t"), _Reading(False, ""))
-
-
-class _Forms(NamedTuple):
-    reading: _Reading
-    by_label: dict[str, str]
-
-    @classmethod
-    def of(cls, labels: Sequence[str]) -> Self | None:
-        """Return the labels in the most lenient reading that keeps them apart; None if none does."""
-        for reading in _READINGS:
-            forms = {label: reading.form(label) for label in labels}
-            if len(set(forms.values())) == len(forms) and all(forms.values()):
-                return cls(reading, forms)
-        return None
-
-    def reached(self, text: str) -> list[str]:
-        """Return the labels that `text` may still become, or the one that it starts with."""
-        for start in (text.lstrip(), text.lstrip(_MARKUP)):
-            typed = self.reading.form(start)
-            growing = [name for name, form in self.by_label.items() if form.startswith(typed)]
-            if growing:
-                return growing
-            whole = [n for n, form in self.by_label.items() if self.reading.starts(start, form)]
-            if whole:
-                return [max(whole, key=lambda name: len(self.by_label[name]))]
-        return []
-
-    def ended(self, text: str) -> list[str]:
-        """Return the labels that `text` is, now that nothing follows."""
-        typed = {self.reading.form(text.lstrip()), self.reading.form(text.lstrip(_MARKUP))}
-        return [label for label, form in self.by_label.items() if form in typed]
-
-
-def _walk(tokens: Sequence[Token], forms: _Forms, lead: str, said: str) -> dict[str, float]:
+def _walk(tokens: Sequence[Token], forms: Prefixes, lead: str, said: str) -> dict[str, float]:
     """Return the mass of each label, or {} if the tokens do not lead to `said`."""
     mass = dict.fromkeys(forms.by_label, 0.0)
     path, probability = b"", 1.0
@@ -249,21 +203,21 @@ def _walk(tokens: Sequence[Token], forms: _Forms, lead: str, said: str) -> dict[
     for token in tokens:
         for text, share in _others(token):
             compared = True
-            other = _text(path + text).removeprefix(lead)
+            other = forms.text(path + text).removeprefix(lead)
             # Some endpoints write the end of the answer as a token without text.
             labels = forms.reached(other) if text else forms.ended(other)
             for label in labels if len(labels) < len(mass) else ():
                 mass[label] += probability * share / len(labels)
         path += token.text
         probability *= math.exp(min(token.logprob, 0.0))
-        whole = _text(path)
+        whole = forms.text(path)
         if lead and not whole.startswith(lead):
             continue
         found = forms.reached(whole.removeprefix(lead))
         if len(found) < 2:  # decided, or lost
             break
     if len(found) > 1:
-        found = forms.ended(_text(path).removeprefix(lead))
+        found = forms.ended(forms.text(path).removeprefix(lead))
     if found != [said] or not compared:
         return {}
     mass[said] += probability
@@ -277,11 +231,6 @@ def _others(token: Token) -> Iterator[tuple[bytes, float]]:
     if own is not None:
         rest.remove(own)
     yield from ((text, math.exp(min(logprob, 0.0))) for text, logprob in rest)
-
-
-def _text(data: bytes) -> str:
-    # A character whose last bytes are still to come counts as not there.
-    return data.decode("utf-8", errors="ignore")
 
 
 def _pair(entry: Any) -> tuple[bytes, float] | None:

@@ -1,4 +1,4 @@
-"""The teacher and the student as DSPy modules that can be used alone."""
+"""The student as a DSPy module that can be used alone."""
 
 from typing import Any
 
@@ -24,3 +24,12 @@ class DirectStudent(dspy.Module):
         """
         with dspy.context(adapter=DirectAdapter(self.wording)):
             return self.predict(**inputs)
+
+    async def aforward(self, **inputs: Any) -> dspy.Prediction:
+        """Return a prediction with the label, asynchronously.
+
+        Raises:
+            AdapterParseError: The output names no single label.
+        """
+        with dspy.context(adapter=DirectAdapter(self.wording)):
+            return await self.predict.acall(**inputs)

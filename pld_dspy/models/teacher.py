@@ -1,6 +1,7 @@
 """Requests to the teacher: stored, counted, retried once if unreadable, never paid for twice."""
 
 import logging
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextvars import copy_context
@@ -8,14 +9,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dspy
-from dspy.utils.exceptions import AdapterParseError, LMError
+from dspy.utils.exceptions import (
+    AdapterParseError,
+    LMError,
+    LMInvalidRequestError,
+    LMUnsupportedModelError,
+)
 
 from pld_dspy.errors import ModelError
 from pld_dspy.ledger.store import Record, StageStore, key_of
 from pld_dspy.ledger.usage import metered
 from pld_dspy.models.adapter import DirectAdapter
 from pld_dspy.models.lm import model_name
-from pld_dspy.models.lm_errors import context_too_long, explain
+from pld_dspy.models.lm_errors import content_filtered, context_too_long, explain
 from pld_dspy.models.prompts import (
     ContrastLabels,
     ExplainExample,
@@ -39,6 +45,18 @@ class Request:
     inputs: Mapping[str, str]
     draw: int = 0
     """0 asks at the LM's own temperature; others ask again, warmer."""
+    name: str = "a request"
+    """What it is about, for messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the teacher said to one request."""
+
+    output: Record | None
+    """The filled sections; None where none could be read."""
+    error: str | None = None
+    """Why the endpoint refused this request; None if it did not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +70,27 @@ class Teacher:
     prompts: Prompts = field(default_factory=Prompts)
     attempts: int = 2
     """How often an unreadable answer is asked for before it is given up."""
+    _answered: threading.Event = field(
+        default_factory=threading.Event, init=False, repr=False, compare=False
+    )
 
     def ask(self, stage: str, requests: Sequence[Request]) -> list[Record | None]:
         """Return the filled sections of each answer, in order; None where none could be read.
 
         Raises:
-            ModelError: The endpoint cannot be reached or refuses; answers got before are kept.
+            ModelError: As `replies`.
+        """
+        return [reply.output for reply in self.replies(stage, requests)]
+
+    def replies(self, stage: str, requests: Sequence[Request]) -> list[Reply]:
+        """Return the reply to each request, in order.
+
+        A request that the endpoint refuses for what is in it (its length, a content filter) costs
+        itself only, and is not sent again by a resumed run.
+
+        Raises:
+            ModelError: The endpoint cannot be reached, or refuses every request; answers got before
+                are kept.
         """
         keys = [self._key(stage, request) for request in requests]
         found = {key: self.store.get(stage, key) for key in keys}
@@ -76,7 +109,7 @@ class Teacher:
                     future.cancel()
                 raise
         records = [found[key] for key in keys]
-        return [r["output"] if r is not None else None for r in records]
+        return [Reply(r["output"], r.get("error")) if r else Reply(None) for r in records]
 
     def _key(self, stage: str, request: Request) -> str:
         prompts = [
@@ -90,6 +123,7 @@ class Teacher:
 
     def _one(self, stage: str, key: str, request: Request) -> Record:
         output: dict[str, str] | None = None
+        refused: str | None = None
         with dspy.context(lm=self.lm, trace=[]), metered() as meter:
             for attempt in range(self.attempts):
                 try:
@@ -97,26 +131,38 @@ class Teacher:
                         **request.inputs, config=_config(request.draw, attempt)
                     )
                 except AdapterParseError as error:
+                    self._answered.set()
                     logger.debug("unreadable %s answer: %s", stage, error)
                 except LMError as error:
-                    if context_too_long(error):  # this request only; the others are fine
-                        logger.warning("%s request not sent: %s", stage, explain(self.lm, error))
-                        break
-                    msg = f"{explain(self.lm, error)}; what was answered is kept, start again to go on"
-                    raise ModelError(msg) from error
+                    refused = self._refusal(stage, request, error)
+                    break
                 else:
+                    self._answered.set()
                     output = {name: str(value) for name, value in prediction.items()}
                     break
-        return self.store.put(
-            stage,
-            key,
-            {
-                "inputs": dict(request.inputs),
-                "output": output,
-                "draw": request.draw,
-                "spent": meter.spent("teacher", model_name(self.lm)),
-            },
+        record: Record = {
+            "inputs": dict(request.inputs),
+            "output": output,
+            "draw": request.draw,
+            "spent": meter.spent("teacher", model_name(self.lm)),
+        }
+        if refused is not None:
+            record["error"] = refused
+        return self.store.put(stage, key, record)
+
+    def _refusal(self, stage: str, request: Request, error: LMError) -> str:
+        """Return why this request alone was refused; ModelError if the others would fare no better."""
+        said = explain(self.lm, error)
+        own = context_too_long(error) or content_filtered(error)
+        # Where others were answered, what is invalid is in this request.
+        invalid = isinstance(error, LMInvalidRequestError) and not isinstance(
+            error, LMUnsupportedModelError
         )
+        if not own and not (invalid and self._answered.is_set()):
+            msg = f"{said}; what was answered is kept, start again to go on"
+            raise ModelError(msg) from error
+        logger.warning("%s (%s) is left out: %s", request.name, stage, said)
+        return said
 
 
 def _config(draw: int, attempt: int) -> dict[str, Any]:
@@ -144,6 +190,18 @@ class _Teacher(dspy.Module):
         with dspy.context(adapter=DirectAdapter()):
             known = self.predict.signature.input_fields
             return self.predict(**{k: v for k, v in inputs.items() if k in known or k == "config"})
+
+    async def aforward(self, **inputs: Any) -> dspy.Prediction:
+        """Return the filled sections, asynchronously.
+
+        Raises:
+            AdapterParseError: A section is missing.
+        """
+        with dspy.context(adapter=DirectAdapter()):
+            known = self.predict.signature.input_fields
+            return await self.predict.acall(
+                **{k: v for k, v in inputs.items() if k in known or k == "config"}
+            )
 
 
 class Explain(_Teacher):

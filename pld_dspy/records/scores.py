@@ -19,14 +19,19 @@ class Answer:
     score: float = 0.0
     """Per-example score in [0, 1]; 1.0 is right."""
     error: str | None = None
-    """The error that kept the program from answering; such an answer has no score in any metric."""
+    """The error that kept the program from answering; such an answer is wrong, and is counted apart."""
     calls: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     p_gold: float | None = None
     """Probability that the answer is the gold label, in [0, 1], among the labels of the closed set;
-    0.0 if the alternatives that the endpoint told hold none of it. None where it was not asked for,
-    or the endpoint tells none, or the answer cannot be followed."""
+    0.0 if the alternatives that the endpoint returned hold none of it. None where it was not asked for,
+    or the endpoint returns none, or the answer cannot be followed."""
+
+    @property
+    def counted(self) -> str | None:
+        """The answer as metrics count it: None, which is wrong, if it is unreadable or crashed."""
+        return self.answer if self.error is None else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +42,7 @@ class Evaluation:
     split: Split
     metric: str
     score: float
-    """Metric value in [0, 1] over the answers without `error` (MCC: [-1, 1])."""
+    """Metric value in [0, 1] (MCC: [-1, 1]); an unreadable or crashed answer is wrong."""
     answers: tuple[Answer, ...]
 
     @property
@@ -53,7 +58,7 @@ class Evaluation:
 
     @property
     def prompt_tokens(self) -> float:
-        """Mean input tokens of one answered example; 0.0 where the endpoint reports none."""
+        """Mean input tokens of one answered example, counted here where the endpoint reports none."""
         counted = [a.input_tokens for a in self.answers if a.input_tokens]
         return sum(counted) / len(counted) if counted else 0.0
 

@@ -212,11 +212,11 @@ def make_report(
 
 def scores(metric: Metric, before: Evaluation, after: Evaluation, *, seed: int) -> dict[str, Any]:
     """Return the fields of a report that compare two evaluations of the same examples."""
-    first = {a.example_id: a for a in before.answers if a.error is None}
-    second = {a.example_id: a for a in after.answers if a.error is None}
+    first = {a.example_id: a for a in before.answers}
+    second = {a.example_id: a for a in after.answers}
     both = [i for i in first if i in second]
     gold = [first[i].gold for i in both]
-    said = [first[i].answer for i in both], [second[i].answer for i in both]
+    said = [first[i].counted for i in both], [second[i].counted for i in both]
     if isinstance(metric, CorpusMetric):
         paired = paired_bootstrap(metric, gold, *said, seed=seed)
     else:
@@ -279,8 +279,8 @@ def _named(before: Evaluation, after: Evaluation) -> Mapping[str, Evaluation]:
 
 
 def _answers(evaluation: Evaluation) -> tuple[list[str], list[str | None]]:
-    read = [answer for answer in evaluation.answers if answer.error is None]
-    return [answer.gold for answer in read], [answer.answer for answer in read]
+    answers = evaluation.answers
+    return [answer.gold for answer in answers], [answer.counted for answer in answers]
 
 
 def _score(metric: CorpusMetric, evaluation: Evaluation) -> float:

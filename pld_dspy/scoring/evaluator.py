@@ -1,6 +1,7 @@
-"""Run a program over a split, score it, and compare two candidates on the same examples."""
+"""Scores a program on a split, and compares two programs on the same examples."""
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextvars import copy_context
@@ -13,26 +14,26 @@ from dspy.utils.exceptions import AdapterParseError, LMError
 from pld_dspy.data.examples import example_id
 from pld_dspy.errors import DataError, ModelError, PLDError
 from pld_dspy.ledger.store import StageStore, key_of
-from pld_dspy.ledger.usage import metered
+from pld_dspy.ledger.usage import Meter, metered
 from pld_dspy.models.labels import read_label
-from pld_dspy.models.lm import model_name
+from pld_dspy.models.lm import count_tokens, model_name
 from pld_dspy.models.lm_errors import RATE_LIMITED, REFUSED, UNREACHABLE, explain
-from pld_dspy.models.logprobs import Asking, Without, gold_probability
+from pld_dspy.models.logprobs import LogprobsProgram, LogprobsUnsupported, gold_probability
+from pld_dspy.models.values import is_missing, label_text
 from pld_dspy.records import Answer, Evaluation, Event, Progress, Split, silent
+from pld_dspy.scoring.answers import STAGE, from_record, to_record
 from pld_dspy.scoring.fingerprint import identity
 from pld_dspy.scoring.metrics import CorpusMetric, accuracy
 from pld_dspy.scoring.metrics import Metric as Metric
+from pld_dspy.scoring.outage import Outage, explanation
 from pld_dspy.scoring.statistics import PairedResult, paired_bootstrap, paired_bootstrap_scores
 
 logger = logging.getLogger(__name__)
 
 
-STAGE = "answers"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluator:
-    """How answers are got and scored; the same for every candidate of a compile."""
+    """Scores programs; the settings are the same for every candidate of a compile."""
 
     lm: dspy.BaseLM
     """The student's model; predictors with one of their own keep it."""
@@ -46,8 +47,11 @@ class Evaluator:
     seed: int = 0
     probabilities: bool = False
     """Ask for log-probabilities too, so that answers have `p_gold`. Only where the label set is closed
-    and the program is one predictor with one output; an endpoint that gives none is asked without."""
-    _without: Without = field(default_factory=Without, init=False, repr=False, compare=False)
+    and the program is one predictor with one output; they are not requested again where the endpoint returns none."""
+    _unsupported: LogprobsUnsupported = field(
+        default_factory=LogprobsUnsupported, init=False, repr=False, compare=False
+    )
+    _outage: Outage = field(default_factory=Outage, init=False, repr=False, compare=False)
 
     @property
     def metric_name(self) -> str:
@@ -71,7 +75,8 @@ class Evaluator:
         Raises:
             DataError: There is no example.
             ModelError: The endpoint cannot be reached or refuses; what was answered is kept.
-            PLDError: The program fails on every example.
+            PLDError: No program has given a readable answer yet, and this one gives none either: it
+                fails on every example, or its first 20 answers name no label.
         """
         if not examples:
             msg = f"the {split} split is empty; give it examples"
@@ -85,7 +90,8 @@ class Evaluator:
             if stored is None:
                 todo[key] = example
             else:
-                answers[example_id(example)] = _from_record(stored)
+                answers[example_id(example)] = from_record(stored)
+                self._outage.note(answers[example_id(example)], self.lm)
         tell = progress or self.progress
         event = Event(split, "student", 0, len(todo), item=candidate_id)
         for answer in self._ask(
@@ -93,9 +99,11 @@ class Evaluator:
         ):
             answers[answer.example_id] = answer
         ordered = tuple(answers[example_id(example)] for example in examples)
-        if all(answer.error is not None for answer in ordered):
-            msg = f"the program failed on all {len(ordered)} examples; the first said: {ordered[0].error}"
-            raise PLDError(msg)
+        if not self._outage.over:
+            msg = explanation(list(ordered), self.lm)
+            if all(answer.error is not None for answer in ordered):
+                raise PLDError(msg)
+            logger.warning("%s", msg)
         return Evaluation(
             candidate_id=candidate_id,
             split=split,
@@ -105,28 +113,28 @@ class Evaluator:
         )
 
     def score(self, answers: Sequence[Answer]) -> float:
-        """Return the metric over the answers that have no error."""
+        """Return the metric over the answers; one that crashed is wrong."""
         return score_answers(self.metric, answers)
 
     def compare(self, first: Evaluation, second: Evaluation, *, n: int = 2000) -> PairedResult:
-        """Return second minus first over the examples that both answered, with its interval."""
-        by_id = {answer.example_id: answer for answer in first.answers if answer.error is None}
+        """Return second minus first over the examples of both, with its interval; a crash is wrong."""
+        by_id = {answer.example_id: answer for answer in first.answers}
         pairs = [
             (by_id[answer.example_id], answer)
             for answer in second.answers
-            if answer.error is None and answer.example_id in by_id
+            if answer.example_id in by_id
         ]
         if isinstance(self.metric, CorpusMetric):
             return paired_bootstrap(
                 self.metric,
                 [a.gold for a, _ in pairs],
-                [a.answer for a, _ in pairs],
-                [b.answer for _, b in pairs],
+                [a.counted for a, _ in pairs],
+                [b.counted for _, b in pairs],
                 n=n,
                 seed=self.seed,
             )
         return paired_bootstrap_scores(
-            [a.score for a, _ in pairs], [b.score for _, b in pairs], n=n, seed=self.seed
+            [_score(a) for a, _ in pairs], [_score(b) for _, b in pairs], n=n, seed=self.seed
         )
 
     def adopt(self, program: dspy.Module, example: dspy.Example, answer: Answer) -> None:
@@ -134,24 +142,15 @@ class Evaluator:
         key = key_of(self.fingerprint(program), example_id(example))
         if answer.error is not None or self.store.get(STAGE, key) is not None:
             return
-        record = {
-            "example_id": answer.example_id,
-            "gold": answer.gold,
-            "answer": answer.answer,
-            "raw": answer.raw,
-            "score": answer.score,
-            "spent": {
-                "role": "student",
-                "calls": answer.calls,
-                "cached_calls": 0,
-                "input_tokens": answer.input_tokens,
-                "output_tokens": answer.output_tokens,
-                "model": model_name(self.lm),
-            },
+        spent = {
+            "role": "student",
+            "calls": answer.calls,
+            "cached_calls": 0,
+            "input_tokens": answer.input_tokens,
+            "output_tokens": answer.output_tokens,
+            "model": model_name(self.lm),
         }
-        if answer.p_gold is not None:
-            record["p_gold"] = answer.p_gold
-        self.store.put(STAGE, key, record)
+        self.store.put(STAGE, key, to_record(answer, spent))
 
     def fingerprint(self, program: dspy.Module) -> str:
         """Return what changes with anything that makes the program answer or be scored differently."""
@@ -168,11 +167,11 @@ class Evaluator:
     ) -> list[Answer]:
         done: list[Answer] = []
         wanted = self.probabilities and bool(self.labels and todo)
-        ask = Asking.of(program, self.lm, self._without, wanted=wanted)
+        ask = LogprobsProgram.of(program, self.lm, self._unsupported, wanted=wanted)
         with ThreadPoolExecutor(max_workers=max(1, self.threads)) as pool:
             # DSPy keeps its settings in context variables, which threads do not inherit.
             futures = [
-                pool.submit(copy_context().run, self._answer, ask, example, key)
+                pool.submit(copy_context().run, self._noted, ask, example, key)
                 for key, example in todo
             ]
             try:
@@ -185,67 +184,97 @@ class Evaluator:
                 raise
         return done
 
-    def _answer(self, ask: Asking, example: dspy.Example, key: str) -> Answer:
-        gold = str(example[self.label_key])
-        error: str | None = None
-        label: str | None = None
-        raw, score, p_gold = "", 0.0, None
+    def _noted(self, ask: LogprobsProgram, example: dspy.Example, key: str) -> Answer:
+        self._outage.check()  # the queue is longer than what was cancelled in time
+        answer = self._answer(ask, example, key)
+        self._outage.note(answer, self.lm)
+        return answer
+
+    def _answer(self, ask: LogprobsProgram, example: dspy.Example, key: str) -> Answer:
+        gold = self._gold(example)
+        answer = Answer(example_id=example_id(example), gold=gold, answer=None)
         with dspy.context(lm=self.lm, trace=[]), metered() as meter:
             try:
-                prediction = ask(example.inputs(), lambda: meter.calls)
-                raw = _said(prediction, self.label_key)
-                label = read_label(raw, self.labels) if self.labels else raw
-                score = self._score_one(example, prediction, label == gold)
-                if ask.telling is not None and meter.calls == 1:
-                    p_gold = gold_probability(prediction, self.labels, label, gold)
+                answer = self._read(ask, example, answer, meter)
             except AdapterParseError as unread:
-                raw = str(unread.lm_response or "")
+                answer = replace(answer, raw=str(unread.lm_response or ""))
             except (*UNREACHABLE, *REFUSED, *RATE_LIMITED) as failed:
                 msg = f"{explain(self.lm, failed)}; what was answered is kept, start again to go on"
                 raise ModelError(msg) from failed
             except LMError as failed:
-                error = explain(self.lm, failed)
+                answer = replace(answer, error=explain(self.lm, failed))
             except DataError as failed:
-                error = str(failed)
+                answer = replace(answer, error=str(failed))
             except Exception as failed:  # noqa: BLE001 - a user's program may raise anything
-                error = f"{type(failed).__name__}: {failed}"
-        if error is not None:
-            logger.warning("example %s got no answer: %s", example_id(example), error)
-            return Answer(example_id=example_id(example), gold=gold, answer=None, error=error)
+                answer = replace(answer, error=f"{type(failed).__name__}: {failed}")
+        if answer.error is not None:
+            logger.warning("example %s got no answer: %s", answer.example_id, answer.error)
+            return answer
         spent = meter.spent("student", model_name(self.lm))
-        record = {
-            "example_id": example_id(example),
-            "gold": gold,
-            "answer": label,
-            "raw": raw,
-            "score": score,
-            "spent": spent,
-        }
-        if p_gold is not None:
-            record["p_gold"] = p_gold
-        return _from_record(self.store.put(STAGE, key, record))
+        answer = replace(
+            answer,
+            calls=spent["calls"],
+            input_tokens=self._prompt_tokens(meter),
+            output_tokens=spent["output_tokens"],
+        )
+        return from_record(self.store.put(STAGE, key, to_record(answer, spent)))
+
+    def _read(
+        self, ask: LogprobsProgram, example: dspy.Example, answer: Answer, meter: Meter
+    ) -> Answer:
+        prediction = ask(example.inputs(), lambda: meter.calls)
+        raw = _said(prediction, self.label_key)
+        label = read_label(raw, self.labels) if self.labels else raw
+        score = self._score_one(example, prediction, label == answer.gold)
+        p_gold = None
+        if ask.requesting is not None and meter.calls == 1:
+            p_gold = gold_probability(prediction, self.labels, label, answer.gold)
+        return replace(answer, answer=label, raw=raw, score=score, p_gold=p_gold)
+
+    def _gold(self, example: dspy.Example) -> str:
+        gold = example.get(self.label_key)
+        if is_missing(gold):
+            msg = f"example {example_id(example)} has the label {self.label_key} = {gold!r}; give it one, or leave the example out"
+            raise DataError(msg)
+        return label_text(gold)
+
+    def _prompt_tokens(self, meter: Meter) -> int:
+        """Return the tokens of the prompts, counted here where the endpoint reported none."""
+        billed = meter.tracker.input_tokens
+        unbilled = meter.calls - (meter.tracker.reported if billed else 0)
+        if unbilled <= 0 or not meter.prompts:
+            return billed
+        counted = sum(count_tokens(self.lm, prompt) for prompt in meter.prompts)
+        return billed + round(counted * unbilled / max(1, len(meter.prompts)))
 
     def _score_one(self, example: dspy.Example, prediction: Any, right: bool) -> float:
         if isinstance(self.metric, CorpusMetric):
             return float(right)
         result = self.metric(example, prediction)
-        return float(getattr(result, "score", result) or 0.0)
+        score = float(getattr(result, "score", result) or 0.0)
+        if not math.isfinite(score):
+            msg = f"the metric {self.metric_name} returned {score}; return a number in [0, 1]"
+            raise DataError(msg)
+        return score
 
 
 def score_answers(metric: Metric, answers: Sequence[Answer]) -> float:
-    """Return the metric over the answers that have no error; 0.0 if all of them have one."""
-    read = [answer for answer in answers if answer.error is None]
-    if not read:
+    """Return the metric over the answers; one that crashed is wrong. 0.0 if there is none."""
+    if not answers:
         return 0.0
     if isinstance(metric, CorpusMetric):
-        return metric([a.gold for a in read], [a.answer for a in read])
-    return sum(answer.score for answer in read) / len(read)
+        return metric([a.gold for a in answers], [a.counted for a in answers])
+    return sum(map(_score, answers)) / len(answers)
+
+
+def _score(answer: Answer) -> float:
+    return answer.score if answer.error is None else 0.0
 
 
 def as_accuracy(evaluation: Evaluation) -> float:
-    """Return the share of right answers, whatever the metric; an unreadable answer is wrong."""
-    read = [answer for answer in evaluation.answers if answer.error is None]
-    return accuracy([a.gold for a in read], [a.answer for a in read])
+    """Return the share of right answers, whatever the metric; unreadable and crashed ones are wrong."""
+    answers = evaluation.answers
+    return accuracy([a.gold for a in answers], [a.counted for a in answers])
 
 
 def _said(prediction: Any, field: str) -> str:
@@ -258,19 +287,4 @@ def _said(prediction: Any, field: str) -> str:
         had = ", ".join(map(repr, fields)) or "no field at all"
         msg = f"the prediction lacks the labelled field {field!r} and has {had}; return it from the program"
         raise DataError(msg)
-    return str(prediction[field])
-
-
-def _from_record(record: Mapping[str, Any]) -> Answer:
-    spent = record["spent"]
-    return Answer(
-        example_id=record["example_id"],
-        gold=record["gold"],
-        answer=record["answer"],
-        raw=record["raw"],
-        score=record["score"],
-        calls=spent["calls"],
-        input_tokens=spent["input_tokens"],
-        output_tokens=spent["output_tokens"],
-        p_gold=record.get("p_gold"),
-    )
+    return label_text(prediction[field])

@@ -9,6 +9,7 @@ import numpy as np
 
 from pld_dspy.config.optimizer import DemoConfig
 from pld_dspy.data.examples import example_id
+from pld_dspy.models.values import label_text
 from pld_dspy.records import Evaluation
 from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.statistics import PairedResult
@@ -119,7 +120,7 @@ def worth(evaluation: Evaluation) -> float:
     Few examples tell two choices apart better by how probable the gold labels were than by which
     answers happened to be right. Without probabilities it is the score.
     """
-    told = [answer.p_gold for answer in evaluation.answers if answer.error is None]
+    told = [0.0 if a.error is not None else a.p_gold for a in evaluation.answers]
     known = [p for p in told if p is not None]
     if not known or len(known) < len(told):
         return evaluation.score
@@ -130,7 +131,7 @@ def _by_label(target: Target, examples: Sequence[dspy.Example]) -> Mapping[str, 
     # Open outputs have as many labels as examples; there the number is that of all examples.
     found: dict[str, list[str]] = {label: [] for label in target.labels}
     for example in examples:
-        label = str(example[target.label_key]) if target.labels else ""
+        label = label_text(example[target.label_key]) if target.labels else ""
         found.setdefault(label, []).append(example_id(example))
     return found
 

@@ -13,6 +13,7 @@ from pld_dspy.data.files import parse_jsonl, read_text
 from pld_dspy.errors import DataError, NoTracesError
 from pld_dspy.models.lm import model_name
 from pld_dspy.models.teacher import Explain, Request, Teacher
+from pld_dspy.models.values import label_text
 from pld_dspy.records import Trace
 from pld_dspy.stages.common.problem import Target
 from pld_dspy.stages.common.prompt import render_example
@@ -102,18 +103,23 @@ def extract_traces(
                 "task": signature.instructions,
                 "possible_answers": ", ".join(labels),
                 "example": render_example(signature, example),
-                "correct_answer": str(example[label_key]),
+                "correct_answer": label_text(example[label_key]),
             },
             draw=draw,
+            name=f"example {example_id(example)}",
         )
         for example, draw in jobs
     ]
-    outputs = teacher.ask(STAGE, requests)
+    replies = teacher.replies(STAGE, requests)
     traces: list[Trace] = []
     dropped: Counter[str] = Counter()
-    for (example, draw), output in zip(jobs, outputs, strict=True):
-        gold = str(example[label_key])
+    for (example, draw), reply in zip(jobs, replies, strict=True):
+        gold = label_text(example[label_key])
+        output = reply.output
         rule = tidy_rule(output["rule"]) if output else ""
+        if reply.error is not None:
+            dropped["requests that the teacher's endpoint refused"] += 1
+            continue
         if not output or not rule:
             dropped["teacher answers that could not be read"] += 1
             continue
@@ -164,7 +170,7 @@ def import_traces(path: Path, examples: Sequence[dspy.Example], *, label_key: st
             continue
         trace = make_trace(
             example_id(example),
-            str(example[label_key]),
+            label_text(example[label_key]),
             str(record.get("rationale") or ""),
             tidy_rule(record["rule"]),
             draw=record.get("draw", 0),

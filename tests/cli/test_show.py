@@ -93,16 +93,15 @@ def evaluation(answers, gold="aabb", failed=()):
     )
 
 
-def test_scores_compare_the_examples_that_both_answered():
+def test_scores_compare_all_examples_and_count_a_crash_as_wrong():
     found = scores(accuracy, evaluation("aaaa"), evaluation("aab-", failed={2}), seed=0)
 
     assert found["test_n"] == 4
-    # Of examples 0, 1 and 3 both have two right.
-    assert found["delta"] == 0.0
+    assert found["delta"] == 0.0  # both have two right of four
     assert (found["failures"], found["failures_baseline"]) == (1, 0)
     assert found["unparsed_rate_compiled"] == pytest.approx(1 / 3)
     assert found["baseline_macro_f1"] == macro_f1(list("aabb"), list("aaaa"))
-    assert found["compiled_accuracy"] == pytest.approx(2 / 3)
+    assert found["compiled_accuracy"] == 0.5
     assert found["prompt_tokens_baseline"] == 25.0
     assert found["mcnemar_p"] == 1.0
 

@@ -2,8 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pld_dspy.config.run import RunConfig, read_config
+from pld_dspy.config.run import ModelConfig, RunConfig, read_config
 from pld_dspy.errors import ConfigError, DataError
+from pld_dspy.models.lm import make_lm
 
 GOOD = """
 run_dir = "runs/x"
@@ -147,3 +148,16 @@ def test_a_traces_file_that_is_not_there_is_named(config, monkeypatch):
         _ = read_config(config, ["traces.file=t.jsonl"]).traces.path
     with pytest.raises(DataError, match="a variable in it is not set"):
         _ = read_config(config, ["traces.file=$PLD_DATA_DIR/t.jsonl"]).traces.path
+
+
+@pytest.mark.parametrize("word", ["default", "none", "None"])
+def test_temperature_can_be_left_out_of_the_request(word):
+    left_out = ModelConfig(model="openai/m", temperature=word)
+    assert left_out.temperature is None
+    assert ModelConfig(model="openai/m").temperature == 0.0
+    assert make_lm("openai/m", temperature=left_out.temperature).kwargs["temperature"] is None
+
+
+def test_a_temperature_that_is_no_number_is_told():
+    with pytest.raises(ConfigError, match="temperature: 'warm' is not allowed"):
+        ModelConfig(model="openai/m", temperature="warm")

@@ -21,9 +21,15 @@ from dspy.utils.exceptions import (
 
 from pld_dspy.errors import ModelError
 from pld_dspy.models import lm as models
-from pld_dspy.models import lm_errors
 from pld_dspy.models.lm import check_lm, count_tokens, make_lm, model_name
-from pld_dspy.models.lm_errors import context_too_long, explain
+from pld_dspy.models.lm_errors import (
+    RATE_LIMITED,
+    REFUSED,
+    UNREACHABLE,
+    content_filtered,
+    context_too_long,
+    explain,
+)
 from pld_dspy.models.local.catalogue import CATALOGUE
 from pld_dspy.models.local.fetch import model_path
 from pld_dspy.models.local.server import ServerSettings
@@ -229,11 +235,33 @@ def test_a_prompt_that_is_too_long_is_told_apart(error, expected):
     assert context_too_long(error) is expected
 
 
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (LMInvalidRequestError("The response was filtered due to the prompt triggering Azure OpenAI's content management policy"), True),
+        (LMInvalidRequestError("no", provider_code="content_filter"), True),
+        (LMInvalidRequestError("Input data may contain inappropriate content."), True),
+        (LMInvalidRequestError("unknown field"), False),
+        (LMServerError("content filter"), False),
+    ],
+)  # fmt: skip
+def test_a_content_filter_is_told_apart(error, expected):
+    assert content_filtered(error) is expected
+
+
+def test_a_program_with_another_adapter_is_told_what_takes_no_system_role():
+    lm = make_lm("openai/gemma", api_key="k")
+    said = explain(lm, LMInvalidRequestError("System role not supported"))
+    assert said.endswith(
+        "use DirectStudent, which puts the instructions into the user's turn there"
+    )
+
+
 def test_the_groups_of_errors_follow_dspy():
-    assert issubclass(LMTransportError, lm_errors.UNREACHABLE)
-    assert issubclass(LMAuthError, lm_errors.REFUSED)
-    assert issubclass(LMRateLimitError, lm_errors.RATE_LIMITED)
-    groups = lm_errors.UNREACHABLE + lm_errors.REFUSED + lm_errors.RATE_LIMITED
+    assert issubclass(LMTransportError, UNREACHABLE)
+    assert issubclass(LMAuthError, REFUSED)
+    assert issubclass(LMRateLimitError, RATE_LIMITED)
+    groups = UNREACHABLE + REFUSED + RATE_LIMITED
     assert not issubclass(LMUnsupportedModelError, groups)
 
 

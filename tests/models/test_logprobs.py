@@ -1,4 +1,5 @@
 """The mass of each label against a sum over all answers, and answers that nothing can be said of."""
+# ruff: noqa: RUF001 - labels of many scripts
 
 import math
 from types import SimpleNamespace
@@ -156,6 +157,48 @@ def test_a_character_in_two_tokens_is_put_together():
 def test_labels_that_differ_only_in_signs_or_case_stay_apart():
     assert shares([token("-1", ("1", 0.4))], ("-1", "1")) == pytest.approx({"-1": 0.6, "1": 0.4})
     assert shares([token("a", ("A", 0.4))], ("A", "a")) == pytest.approx({"a": 0.6, "A": 0.4})
+
+
+@pytest.mark.parametrize(
+    ("tokens", "labels", "expected"),
+    [
+        (
+            [token("**"), token("-", ("0", 0.2)), token("1", p=1.0), token("**")],
+            ("-1", "0", "1"),
+            {"-1": 0.8, "0": 0.2},
+        ),
+        ([token("-1", ("1", 0.3))], ("-1", "1", "2"), {"-1": 0.7, "1": 0.3}),
+        ([token("-", ("2", 0.25)), token("1")], ("-1", "2"), {"-1": 0.75, "2": 0.25}),
+        (
+            [token("1", ("2", 0.2)), token(".", ("5", 0.0)), token("5", ("\n", 0.25))],
+            ("1", "1.5", "2"),
+            {"1": 0.2, "1.5": 0.6, "2": 0.2},
+        ),
+        (
+            [token("1", ("2", 0.2)), token("."), token("\n")],
+            ("1", "1.5", "2"),
+            {"1": 0.8, "2": 0.2},
+        ),
+        (
+            [token("C", ("Java", 0.2)), token("#", (".", 0.5))],
+            ("C", "C#", "Java"),
+            {"C": 0.4, "C#": 0.4, "Java": 0.2},
+        ),
+        (
+            [token("答案："), token("积", ("消", 0.1)), token("极")],
+            ("积极", "消极"),
+            {"积极": 0.9, "消极": 0.1},
+        ),
+        (
+            [token("答案是"), token("积极", ("消极", 0.25))],
+            ("积极", "消极"),
+            {"积极": 0.75, "消极": 0.25},
+        ),
+        ([token("e\u0301te\u0301", ("or", 0.1))], ("été", "or"), {"été": 0.9, "or": 0.1}),
+    ],
+)
+def test_what_a_label_needs_is_followed_too(tokens, labels, expected):
+    assert shares(tokens, labels) == pytest.approx(expected)
 
 
 @st.composite

@@ -6,7 +6,7 @@ import dspy
 import pytest
 from dspy.lm15 import ContextLengthError, InvalidRequestError
 
-from fakes import FakeEngine, FakeTeacher, Script, every, fake_lm
+from fakes import FakeEngine, FakeTeacher, Script, fake_lm
 from pld_dspy.errors import ModelError
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.models.teacher import WARM, Explain, Merge, Request, Teacher
@@ -54,13 +54,12 @@ def test_the_outer_model_and_adapter_do_not_matter():
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_garbage_is_asked_for_once_more(threads):
-    engine = FakeTeacher(echo, garbage_on=every(3))
+    engine = FakeTeacher(echo, garbage_on=lambda call: call == 3)
     asked = teacher(engine, threads=threads)
     outputs = asked.ask("traces", requests(9))
     assert None not in outputs
-    # 9 answers among calls of which each third is lost: 13 calls, 4 of them garbage.
-    assert engine.calls == 13
-    assert sum(spent.calls for spent in asked.store.spent()) == 13
+    assert engine.calls == 10
+    assert sum(spent.calls for spent in asked.store.spent()) == 10
 
 
 def test_garbage_twice_is_none_and_is_kept_as_such(tmp_path):
@@ -134,10 +133,23 @@ def test_a_request_that_does_not_fit_costs_itself_only(caplog):
     assert "maximum context length" in caplog.text
 
 
-def test_any_other_refusal_stops_the_run():
-    engine = failing(InvalidRequestError("unknown setting"), "text 1")
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_refusal_of_every_request_stops_the_run(threads):
+    engine = failing(InvalidRequestError("unknown setting"), "Example")
     with pytest.raises(ModelError, match="unknown setting"):
-        teacher(engine).ask("traces", requests(3))
+        teacher(engine, threads=threads).ask("traces", requests(40))
+    assert engine.calls < 40
+
+
+@pytest.mark.parametrize("said", ["content filter triggered", "invalid character"])
+def test_a_refusal_of_one_request_costs_that_one_and_is_not_paid_for_again(said, tmp_path, caplog):
+    engine = failing(InvalidRequestError(said), "text 1")
+    replies = teacher(engine, StageStore(tmp_path)).replies("traces", requests(3))
+    assert [reply.output is None for reply in replies] == [False, True, False]
+    assert said in replies[1].error
+    assert "a request (traces) is left out" in caplog.text
+    again = teacher(Script(), StageStore(tmp_path))  # a call would fail
+    assert again.replies("traces", requests(3)) == replies
 
 
 @pytest.mark.parametrize(

@@ -8,22 +8,27 @@ from dataclasses import replace
 from typing import Literal
 
 import dspy
+import numpy as np
 import pytest
 from dspy.lm15 import (
+    ContextLengthError,
     InvalidRequestError,
     ServerError,
     TokenLogprob,
     TopLogprob,
     TransportError,
     UnsupportedFeatureError,
+    Usage,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fakes import FakeEngine, FakeTeacher, RuleFollower, every, fake_lm, keyword_rule, keyword_task
 from pld_dspy.data.examples import example_id
 from pld_dspy.errors import DataError, ModelError, PLDError
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.models.student import DirectStudent
-from pld_dspy.records import Event
+from pld_dspy.records import Answer, Evaluation, Event
 from pld_dspy.scoring.evaluator import Evaluator, as_accuracy
 from pld_dspy.scoring.metrics import accuracy, macro_f1, mcc
 
@@ -137,7 +142,7 @@ class Crashing(dspy.Module):
         return self.inner(text=text)
 
 
-def test_a_crash_is_no_score_and_is_counted(caplog):
+def test_a_crash_is_wrong_and_is_counted_apart(caplog):
     # Rules for two words only, so that a crash counted as wrong or right would show.
     texts = [e.text for e in EXAMPLES[:4]]
     program = Crashing(texts)
@@ -147,7 +152,7 @@ def test_a_crash_is_no_score_and_is_counted(caplog):
     with caplog.at_level(logging.WARNING):
         result = run(scorer, program)
     right = sum(a.answer == a.gold for a in result.answers[4:])
-    assert result.score == right / 20
+    assert result.score == right / 24
     assert result.failures == 4
     assert result.unparsed_rate == 0
     assert {a.error for a in result.answers[:4]} == {"KeyError: 'no such price'"}
@@ -159,7 +164,9 @@ def test_a_crash_is_no_score_and_is_counted(caplog):
 
 def test_a_program_that_always_crashes_is_an_error():
     program = Crashing(e.text for e in EXAMPLES)
-    with pytest.raises(PLDError, match="failed on all 24 examples; the first said: KeyError"):
+    with pytest.raises(
+        PLDError, match="on each of the first 20 examples; the first said: KeyError"
+    ):
         run(evaluator(follower()), program)
 
 
@@ -196,13 +203,13 @@ def test_what_is_no_prediction_is_an_error_in_one_line():
         run(evaluator(follower()), Bare())
 
 
-def test_an_example_without_the_labelled_field_has_no_score_and_is_counted(caplog):
+def test_an_example_without_the_labelled_field_is_wrong_and_is_counted(caplog):
     odd = {example.text for example in EXAMPLES[::3]}
     found = run(evaluator(follower()), Renamed(lacks=lambda text: text in odd))
 
     assert found.failures == len(odd)
     assert found.unparsed_rate == 0.0
-    assert as_accuracy(found) == 1.0
+    assert as_accuracy(found) == (len(EXAMPLES) - len(odd)) / len(EXAMPLES)
     assert "lacks the labelled field" in caplog.text
 
 
@@ -333,20 +340,158 @@ def test_the_order_in_which_a_demonstration_lists_its_inputs_does_not_matter():
     assert keys[0] == keys[1]
 
 
-def test_compare_pairs_by_example_and_leaves_crashes_out():
+def test_compare_pairs_by_example_and_counts_crashes_as_wrong():
     scorer = evaluator(follower(), metric=accuracy)
     good, poor = run(scorer), run(scorer, student(()))
     crashed = run(scorer, Crashing(e.text for e in EXAMPLES[:6]), EXAMPLES[::-1])
     delta = scorer.compare(poor, good, n=200).delta
     assert delta.estimate == good.score - poor.score > 0
     assert scorer.compare(good, good, n=200).delta.high == 0
-    # `crashed` is in reverse order, so that pairing by place would find differences.
-    assert scorer.compare(good, crashed, n=200).delta.estimate == 0
-    kept = poor.answers[6:]
-    expected = 1 - sum(a.answer == a.gold for a in kept) / len(kept)
-    for first, second, sign in ((poor, crashed, 1), (crashed, poor, -1)):
+    # `crashed` is in reverse order, so that pairing by place would find other differences.
+    assert scorer.compare(good, crashed, n=200).delta.estimate == -6 / 24
+    for first, second in ((poor, crashed), (crashed, poor)):
         found = scorer.compare(first, second, n=200).delta.estimate
-        assert found == pytest.approx(sign * expected)
+        assert found == pytest.approx(second.score - first.score)
+
+
+def test_a_candidate_that_crashes_everywhere_scores_nothing_and_the_run_goes_on():
+    scorer = evaluator(follower(), metric=accuracy)
+    assert run(scorer).score == 1.0
+    crashed = run(scorer, Crashing(e.text for e in EXAMPLES))
+    assert (crashed.score, crashed.failures) == (0.0, 24)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), min_size=2, max_size=24))
+def test_crashing_on_what_was_right_never_helps(rows):
+    """Each row: was the baseline right, was the candidate, and does the candidate crash."""
+    gold = [LABELS[i % 2] for i in range(len(rows))]
+
+    def evaluated(flags, crashes):
+        answers = tuple(
+            Answer(
+                example_id=str(i),
+                gold=gold[i],
+                answer=None if crash else gold[i] if right else "grey",
+                score=float(right and not crash),
+                error="too long" if crash else None,
+            )
+            for i, (right, crash) in enumerate(zip(flags, crashes, strict=True))
+        )
+        score = scorer.score(answers)
+        return Evaluation(candidate_id="c", split="val", metric="m", score=score, answers=answers)
+
+    given, right, crash = zip(*rows, strict=True)
+    for metric in (accuracy, exact):
+        scorer = evaluator(follower(), metric=metric)
+        base = evaluated(given, [False] * len(rows))
+        whole, crashed = (evaluated(right, crashes) for crashes in ([False] * len(rows), crash))
+        assert crashed.score <= whole.score
+        assert crashed.failures == sum(crash)
+        deltas = [scorer.compare(base, e, n=50).delta.estimate for e in (whole, crashed)]
+        assert deltas[1] <= deltas[0]
+        assert deltas[1] == pytest.approx(crashed.score - base.score)
+
+
+def exact(example, prediction, trace=None):
+    return prediction.label == example.label
+
+
+@pytest.mark.parametrize("metric", [accuracy, macro_f1, exact])
+def test_a_list_that_overflows_the_context_is_behind_one_that_does_not(metric):
+    whole = follower()
+    run(evaluator(whole))
+    limit = sorted(len(prompt.split()) for prompt in whole.prompts)[12] - 1
+
+    class Small(RuleFollower):
+        def answer(self, prompt, call):
+            if len(prompt.split()) > limit:
+                raise ContextLengthError("maximum context length is 60 tokens")
+            return super().answer(prompt, call)
+
+    scorer = evaluator(Small(TASK.default), metric=metric)
+    bare, long = run(scorer, student(TASK.rules[:2])), run(scorer)
+    assert 0 < long.failures < 24
+    assert all(a.answer == a.gold for a in long.answers if a.error is None)
+    assert long.score < 1.0
+    delta = scorer.compare(bare, long, n=200).delta.estimate
+    assert delta == pytest.approx(long.score - bare.score)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_student_that_says_nothing_is_given_up_after_20_answers(threads):
+    class Cut(FakeEngine):
+        def complete(self, request):
+            return replace(super().complete(request), finish_reason="length")
+
+    engine = Cut(lambda prompt: "")
+    scorer = evaluator(engine, threads=threads, lm={"max_tokens": 16})
+    with pytest.raises(
+        PLDError, match=r"none of the first 20 .*finish_reason 'length' .*max_tokens 16.*raise max_"
+    ) as caught:
+        run(scorer)
+    assert "\n" not in str(caught.value)
+    assert 20 <= engine.calls < 20 + threads
+
+
+def test_a_short_split_without_a_readable_answer_is_warned_of(caplog):
+    result = run(evaluator(FakeEngine(lambda p: "a nice day")), examples=EXAMPLES[:5])
+    assert result.unparsed_rate == 1.0
+    assert "none of the first 5 answers of fake/lm names a label" in caplog.text
+    assert "the first text was 'a nice day'" in caplog.text
+    assert "say in the instructions that the label alone is wanted" in caplog.text
+
+
+def test_one_readable_answer_is_enough_to_go_on():
+    result = run(evaluator(sloppy(lambda call: call != 7, "hm")))
+    assert result.unparsed_rate == 23 / 24
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_prompt_tokens_are_counted_where_nobody_reports_them(cached):
+    class Bare(RuleFollower):
+        def complete(self, request):
+            response = super().complete(request)
+            return response if cached else replace(response, usage=Usage())
+
+    def scorer(store=None):
+        # The name tells DSPy's cache apart from that of other tests.
+        lm = dspy.LM(
+            f"fake/tokens-{cached}", engine=Bare(TASK.default), cache=cached, num_retries=0
+        )
+        return Evaluator(
+            lm=lm, metric=accuracy, label_key="label", labels=LABELS, store=store or StageStore()
+        )
+
+    if cached:
+        run(scorer())
+    short, long = scorer(), scorer()
+    store = long.store
+    few, many = run(short, student(())), run(long)
+    assert 0 < few.prompt_tokens < many.prompt_tokens
+    assert run(scorer(store)) == many
+    if not cached or not many.answers[0].input_tokens:
+        assert sum(spent.input_tokens for spent in store.spent()) == 0
+
+
+def test_a_metric_that_gives_nan_is_a_failure(caplog):
+    result = run(
+        evaluator(
+            follower(), metric=lambda e, p, trace=None: float("nan") if e.label == "red" else 1
+        )
+    )
+    assert result.failures == sum(e.label == "red" for e in EXAMPLES) > 0
+    assert result.score == 1 - result.failures / 24
+    assert "returned nan; return a number in [0, 1]" in caplog.text
+
+
+@pytest.mark.parametrize("gold", [None, float("nan"), np.float32("nan")])
+def test_an_example_without_a_label_is_refused(gold):
+    odd = dspy.Example(text="x", label=gold).with_inputs("text")
+    with pytest.raises(
+        DataError, match=r"has the label label = .*; give it one, or leave"
+    ) as caught:
+        run(evaluator(follower()), examples=[*EXAMPLES[:3], odd])
+    assert "\n" not in str(caught.value)
 
 
 def test_compare_takes_the_scores_of_a_metric_of_one_example():

@@ -167,19 +167,20 @@ def test_without_a_list_the_student_is_scored_and_stays():
         assert [c.id for c in asked] == [AS_GIVEN.id]
 
 
-def test_crashed_examples_are_left_out_of_the_comparison():
-    crashed = Answer(example_id="e0", gold="red", answer=None, error="it broke")
+def with_crashes(whole, count):
+    crashed = [
+        Answer(example_id=a.example_id, gold=a.gold, answer=None, error="it broke")
+        for a in whole.answers[:count]
+    ]
+    answers = (*crashed, *whole.answers[count:])
+    return replace(whole, score=EVALUATOR.score(answers), answers=answers)
 
+
+def test_a_crash_counts_as_wrong_in_the_comparison():
     def run(candidate):
-        whole = evaluation(candidate, 20 if candidate is AS_GIVEN else 36)
-        answers = (crashed, *whole.answers[1:]) if candidate is A else whole.answers
-        return Evaluation(
-            candidate_id=candidate.id,
-            split="select",
-            metric="accuracy",
-            score=EVALUATOR.score(answers),
-            answers=answers,
-        )
+        if candidate is AS_GIVEN:
+            return evaluation(candidate, 20)
+        return with_crashes(evaluation(candidate, 36), 1)
 
     found = select(
         [AS_GIVEN, A],
@@ -190,7 +191,21 @@ def test_crashed_examples_are_left_out_of_the_comparison():
         max_p_worse=0.25,
     )
     assert found.chosen is A
-    assert found.delta.estimate == pytest.approx(35 / 39 - 19 / 39)
+    assert found.delta.estimate == pytest.approx(run(A).score - run(AS_GIVEN).score)
+    assert run(A).failures == 1
+
+
+def test_a_list_that_crashes_on_half_of_the_examples_is_not_chosen_for_the_other_half():
+    whole = evaluation(A, 40)
+    found = select(
+        [AS_GIVEN, A],
+        {AS_GIVEN.id: on_val(AS_GIVEN, 0.5), A.id: on_val(A, 0.9)},
+        run=lambda c: evaluation(c, 30) if c is AS_GIVEN else with_crashes(whole, 20),
+        evaluator=EVALUATOR,
+        finalists=1,
+        max_p_worse=0.25,
+    )
+    assert found.chosen is AS_GIVEN
 
 
 @settings(max_examples=40, deadline=None)

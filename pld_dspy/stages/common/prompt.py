@@ -8,6 +8,7 @@ import dspy
 
 from pld_dspy.errors import ConfigError, nearest
 from pld_dspy.models.adapter import allowed_labels, field_title
+from pld_dspy.models.values import label_text
 from pld_dspy.records import Candidate, Origin, Rule
 
 HEADER = "Rules:"
@@ -87,8 +88,10 @@ def render_example(signature: type[dspy.Signature], example: dspy.Example) -> st
     inputs = example.inputs()
     known = {name: field for name, field in signature.input_fields.items() if name in inputs}
     if not known:  # an inner predictor, whose own inputs only exist while the program runs
-        return "\n".join(f"{name}: {value}" for name, value in inputs.items())
-    return "\n".join(f"{field_title(name, field)}: {inputs[name]}" for name, field in known.items())
+        return "\n".join(f"{name}: {label_text(value)}" for name, value in inputs.items())
+    return "\n".join(
+        f"{field_title(name, field)}: {label_text(inputs[name])}" for name, field in known.items()
+    )
 
 
 def output_labels(signature: type[dspy.Signature], label_key: str) -> tuple[str, ...]:

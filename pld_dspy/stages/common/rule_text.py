@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 
-from pld_dspy.models.labels import read_label
+from pld_dspy.models.labels import clause, occurring, read_label
+from pld_dspy.models.thoughts import answer_part
 from pld_dspy.records import Origin, Rule, Trace
 
 _STATED = re.compile(
@@ -17,6 +18,9 @@ _STATED = re.compile(
     re.IGNORECASE,
 )
 """`If ..., answer <said>`, and the like."""
+
+
+_ANSWER = re.compile(r"\banswer(?:\s+is|\s+with|:)?\s+", re.IGNORECASE)
 
 
 _QUOTES = "\"'`*\u201c\u201d\u2018\u2019"
@@ -60,12 +64,12 @@ def make_trace(
 
 
 def tidy_rule(text: str) -> str:
-    """Return the rule on one line, without numbering, markup or a heading.
+    """Return the rule on one line, without thoughts, numbering, markup or a heading.
 
     >>> tidy_rule("**1. Rule:** If it rains, answer wet")
     'If it rains, answer wet.'
     """
-    line = " ".join(text.replace("**", " ").replace("`", "").split())
+    line = " ".join(answer_part(text).replace("**", " ").replace("`", "").split())
     number = r"\(?\d+[.)](?!\d)"
     line = re.sub(rf"^(?:[-*•.)\s]+|{number}|rule\s*\d*\s*:)+\s*", "", line, flags=re.IGNORECASE)
     line = _unquoted(line.strip())
@@ -96,11 +100,9 @@ def answers_of(rule: str, labels: Sequence[str]) -> set[str]:
     ... }
     True
     """
-    return {
-        found
-        for part in re.findall(r"\banswer(?:\s+is|\s+with|:)?\s+([^,.;]+)", rule, re.IGNORECASE)
-        if (found := read_label(part, labels)) is not None
-    }
+    told = (clause(rule[match.end() :], labels) for match in _ANSWER.finditer(rule))
+    read = (read_label(part, labels) for part in told)
+    return {label for label in read if label is not None}
 
 
 def names_no_label(rule: str, labels: Sequence[str]) -> bool:
@@ -138,13 +140,12 @@ def _plain(said: str, labels: Sequence[str]) -> bool:
 
 def _occurs(text: str, labels: Sequence[str]) -> bool:
     """Return whether any label stands in the text, however it is spaced."""
+    if occurring(text, labels):
+        return True
     words = re.findall(r"\w+", text.casefold())
     for label in labels:
         parts = re.findall(r"\w+", label.casefold())
-        if len(label) <= _SHORT or not parts:
-            if label.casefold() in words or (not parts and label in text):
-                return True
-        elif "".join(parts) in "".join(words):
+        if len(label) > _SHORT and parts and "".join(parts) in "".join(words):
             return True
     return False
 

@@ -9,6 +9,8 @@ import dspy
 
 from pld_dspy.data.splits import Splits, clean_examples, example_id, make_splits
 from pld_dspy.errors import ConfigError, DataError, nearest
+from pld_dspy.models.label_set import variants
+from pld_dspy.models.values import allows_none, is_missing, label_text
 from pld_dspy.records import Split
 from pld_dspy.stages.common.problem import Target
 from pld_dspy.stages.common.prompt import output_labels
@@ -41,8 +43,10 @@ def find_targets(
     """Return the predictors to distil into, in the program's order.
 
     Raises:
-        ConfigError: A path is unknown, or no predictor has an output that the examples label.
-        DataError: The examples are empty, of one class, or carry a label outside the set.
+        ConfigError: A path is unknown, no predictor has an output that the examples label, or one
+            has several of which none stands out by a closed label set.
+        DataError: The examples are empty, of one class, lack a value, or carry a label outside the
+            set.
     """
     if not examples:
         msg = "trainset is empty; give labelled examples"
@@ -56,12 +60,13 @@ def find_targets(
     labelled = _labelled(examples)
     found = []
     for path, predictor in chosen.items():
-        # A chain of thought has its reasoning first: the labelled output is what counts.
         keys = [key for key in predictor.signature.output_fields if key in labelled]
         if keys:
-            labels = _labels(predictor.signature, keys[-1], examples)
+            key = _label_key(path, predictor.signature, keys, examples)
+            _check_inputs(predictor.signature, examples)
+            labels = _labels(predictor.signature, key, examples)
             found.append(
-                Target(path=path, signature=predictor.signature, label_key=keys[-1], labels=labels)
+                Target(path=path, signature=predictor.signature, label_key=key, labels=labels)
             )
     if not found or (paths is not None and len(found) < len(chosen)):
         missed = sorted(chosen.keys() - {target.path for target in found})
@@ -115,6 +120,8 @@ def prepare_splits(
         val, selectset = parts.val, parts.select
     for examples in (val, selectset):
         _check(targets[-1].labels, key, examples)
+        for target in targets:
+            _check_inputs(target.signature, examples)
     return Splits(train=train, val=val, select=tuple(selectset), test=())
 
 
@@ -126,7 +133,7 @@ def in_turn(
         return list(examples)
     queues: dict[str, list[int]] = {}
     for place, example in enumerate(examples):
-        queues.setdefault(str(example[label_key]), []).append(place)
+        queues.setdefault(label_text(example[label_key]), []).append(place)
     turns = zip_longest(*(queues[label] for label in sorted(queues)))
     places = [place for turn in turns for place in turn if place is not None]
     return [examples[place] for place in sorted(places[:count])]
@@ -142,10 +149,50 @@ def _labelled(examples: Sequence[dspy.Example]) -> set[str]:
     return set.intersection(*fields)
 
 
+def _label_key(
+    path: str,
+    signature: type[dspy.Signature],
+    keys: Sequence[str],
+    examples: Sequence[dspy.Example],
+) -> str:
+    """Return the output to learn: the only labelled one, or the only one with a closed label set."""
+    if len(keys) == 1:
+        return keys[0]
+    declared = [key for key in keys if output_labels(signature, key)]
+    few = [key for key in keys if len({label_text(e[key]) for e in examples}) <= MAX_LABELS]
+    closed = declared or few
+    named = " and ".join(map(repr, keys))
+    if len(closed) != 1:
+        msg = (
+            f"the examples label several outputs of predictor {path!r}, {named}; leave all but the "
+            "one to learn out of the examples"
+        )
+        raise ConfigError(msg)
+    logger.warning(
+        "the examples label the outputs %s of predictor %r; %r is learned, which has a closed label set",
+        named,
+        path,
+        closed[0],
+    )
+    return closed[0]
+
+
+def _check_inputs(signature: type[dspy.Signature], examples: Sequence[dspy.Example]) -> None:
+    """Refuse an example whose input has no value, unless its type says that it may have none."""
+    for name, field in signature.input_fields.items():
+        if allows_none(field.annotation):
+            continue
+        for example in examples:
+            if name in example and is_missing(example[name]):
+                msg = f"example {example_id(example)} has the input {name} = {example[name]!r}; give it a value, or leave the example out"
+                raise DataError(msg)
+
+
 def _labels(
     signature: type[dspy.Signature], key: str, examples: Sequence[dspy.Example]
 ) -> tuple[str, ...]:
-    counts = Counter(str(example[key]) for example in examples)
+    _check((), key, examples)
+    counts = Counter(label_text(example[key]) for example in examples)
     if len(counts) == 1:
         msg = (
             f"every training example has {key} = {next(iter(counts))!r}; give at least two classes"
@@ -155,15 +202,24 @@ def _labels(
     if declared:
         _check(declared, key, examples)
         return declared
+    for alike in variants(sorted(counts)):
+        named = ", ".join(f"{label!r} ({counts[label]})" for label in alike)
+        logger.warning(
+            "the labels %s of %s differ in case or spaces only and count as %d classes; make them one",
+            named,
+            key,
+            len(alike),
+        )
     return tuple(sorted(counts)) if len(counts) <= MAX_LABELS else ()
 
 
 def _check(labels: Sequence[str], key: str, examples: Sequence[dspy.Example]) -> None:
     for example in examples:
-        if example.get(key) is None:
-            msg = f"example {example_id(example)} has no label {key!r}; give every example one"
+        if is_missing(example.get(key)):
+            had = "" if example.get(key) is None else f" ({key} = {example[key]!r})"
+            msg = f"example {example_id(example)} has no label {key!r}{had}; give every example one"
             raise DataError(msg)
-        gold = str(example[key])
+        gold = label_text(example[key])
         if labels and gold not in labels:
             msg = f"an example has {key} = {gold!r}, which is not a label{nearest(gold, labels)}"
             raise DataError(msg)

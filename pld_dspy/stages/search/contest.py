@@ -57,7 +57,7 @@ def forecast_of(contest: Contest, tried: Sequence[Tried]) -> Forecast | None:
     """
     answers = [a for t in tried for a in t.answers.values() if a.error is None]
     soft = all(a.p_gold is not None for a in answers if a.answer is not None)
-    kept = [[(at, a) for at, a in t.answers.items() if a.error is None] for t in tried]
+    kept = [list(t.answers.items()) for t in tried]
     if not any(kept):
         return None
     return fit_forecast(

@@ -12,6 +12,7 @@ from pld_dspy.config.optimizer import SearchConfig
 from pld_dspy.data.examples import example_id
 from pld_dspy.errors import StorageError
 from pld_dspy.ledger.store import key_of
+from pld_dspy.models.values import label_text
 from pld_dspy.records import Answer, Candidate, Evaluation, Rule, SearchRecord, TriedList
 from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.stages.common.candidates import Leaderboard
@@ -171,7 +172,7 @@ def make_contest(
         space=space,
         metric=evaluator.metric,
         ids=tuple(example_id(example) for example in problem.val),
-        gold=tuple(str(example[evaluator.label_key]) for example in problem.val),
+        gold=tuple(label_text(example[evaluator.label_key]) for example in problem.val),
         ask=ask,
         known=tuple(known),
         config=config,

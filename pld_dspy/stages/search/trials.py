@@ -31,7 +31,7 @@ class Tried:
     """Whether it was stopped before the last example."""
 
     def score(self, metric: Metric) -> float:
-        """Return the metric over the examples that were answered."""
+        """Return the metric over the examples that were asked; a crash is wrong."""
         return score_answers(metric, [self.answers[at] for at in sorted(self.answers)])
 
     def value(self, metric: Metric) -> float:
@@ -56,11 +56,7 @@ def observations(tried: Sequence[Tried]) -> list[Seen]:
     return [
         Seen(
             rules=t.listing.rules,
-            scores={
-                at: (a.p_gold or 0.0) if soft else a.score
-                for at, a in t.answers.items()
-                if a.error is None
-            },
+            scores={at: (a.p_gold or 0.0) if soft else a.score for at, a in t.answers.items()},
         )
         for t in tried
     ]

@@ -113,6 +113,17 @@ def test_an_open_output_is_closed_up_to_a_number_of_labels():
     assert labels(MAX_LABELS + 1) == ()
 
 
+def test_labels_that_differ_in_case_or_spaces_only_are_named_before_anything_is_paid(caplog):
+    find_targets(dspy.Predict("text -> label"), examples(9, ("red", "red ", "Red")), None)
+    (message,) = caplog.messages
+    assert (
+        "the labels 'Red' (3), 'red' (3), 'red ' (3) of label differ in case or spaces" in message
+    )
+    caplog.clear()
+    find_targets(dspy.Predict("text -> label"), TRAIN, None)
+    assert not caplog.messages
+
+
 def test_labels_may_be_numbers():
     class Stars(dspy.Signature):
         text: str = dspy.InputField()

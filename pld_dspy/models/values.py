@@ -1,0 +1,76 @@
+"""Labels as text and as values: a `Literal` of numbers, a bool or an Enum keeps its type."""
+
+import types
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pld_dspy.errors import ConfigError
+
+
+def label_text(value: object) -> str:
+    """Return a label or an input as a prompt shows it; of an Enum that is the member's value.
+
+    >>> label_text(True), label_text(2), label_text("red")
+    ('True', '2', 'red')
+    """
+    return str(value.value) if isinstance(value, Enum) else str(value)
+
+
+def label_values(annotation: Any) -> Mapping[str, Any]:
+    """Return the closed label set of a field's type, by text; empty if the type is open.
+
+    Closed are `Literal`, `bool`, an `Enum`, and unions of these; `None` in a union is no label.
+
+    Raises:
+        ConfigError: Two labels read the same.
+
+    >>> label_values(Literal[1, 2] | None)
+    {'1': 1, '2': 2}
+    >>> label_values(str)
+    {}
+    """
+    found: dict[str, Any] = {}
+    for value in _values(annotation) or ():
+        text = label_text(value)
+        if text in found:
+            msg = f"the labels {found[text]!r} and {value!r} of {annotation} read the same; rename one"
+            raise ConfigError(msg)
+        found[text] = value
+    return found
+
+
+def is_missing(value: object) -> bool:
+    """Return whether there is no value: None, NaN, or what pandas puts in its place.
+
+    >>> is_missing(None), is_missing(float("nan")), is_missing(""), is_missing(0)
+    (True, True, False, False)
+    """
+    if value is None or type(value).__name__ in {"NAType", "NaTType"}:
+        return True
+    try:
+        return bool(value != value)
+    except (TypeError, ValueError):  # an array, say
+        return False
+
+
+def allows_none(annotation: Any) -> bool:
+    """Return whether None is a value of the type."""
+    return annotation is None or annotation is type(None) or type(None) in get_args(annotation)
+
+
+def _values(annotation: Any) -> Iterable[Any] | None:
+    """Return the values of a closed type; None if it is open."""
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return [value for value in get_args(annotation) if value is not None]
+    if origin is Annotated:
+        return _values(get_args(annotation)[0])
+    if origin in {Union, types.UnionType}:
+        parts = [_values(part) for part in get_args(annotation) if part is not type(None)]
+        return None if None in parts else [value for part in parts for value in part or ()]
+    if annotation is bool:
+        return [True, False]
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return list(annotation)
+    return None

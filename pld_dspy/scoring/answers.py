@@ -1,0 +1,41 @@
+"""An answer as the run folder holds it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pld_dspy.records import Answer
+
+STAGE = "answers"
+
+
+def to_record(answer: Answer, spent: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the stored form of an answer that has no error; `spent` is what its calls cost."""
+    record = {
+        "example_id": answer.example_id,
+        "gold": answer.gold,
+        "answer": answer.answer,
+        "raw": answer.raw,
+        "score": answer.score,
+        "spent": dict(spent),
+    }
+    if answer.p_gold is not None:
+        record["p_gold"] = answer.p_gold
+    if answer.input_tokens != spent["input_tokens"]:
+        record["prompt_tokens"] = answer.input_tokens  # counted here: nobody was billed for them
+    return record
+
+
+def from_record(record: Mapping[str, Any]) -> Answer:
+    """Return the answer that was stored."""
+    spent = record["spent"]
+    return Answer(
+        example_id=record["example_id"],
+        gold=record["gold"],
+        answer=record["answer"],
+        raw=record["raw"],
+        score=record["score"],
+        calls=spent["calls"],
+        input_tokens=record.get("prompt_tokens", spent["input_tokens"]),
+        output_tokens=spent["output_tokens"],
+        p_gold=record.get("p_gold"),
+    )
