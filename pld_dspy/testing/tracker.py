@@ -26,9 +26,10 @@ class TrackerSuite:
         assert missing == [], f"missing: {', '.join(missing)}"
 
     def test_it_takes_a_whole_run(self, tracker: Tracker, tmp_path: Path) -> None:
-        """The calls of a compile, in their order; none raises and none returns anything."""
-        said = [_start(tracker, tmp_path), *_log_all(tracker, tmp_path), tracker.finish()]
-        assert said == [None] * len(said), "a method returned something; the optimizer ignores it"
+        """The calls of a compile, in their order; none raises."""
+        _start(tracker, tmp_path)
+        _log_all(tracker, tmp_path)
+        tracker.finish()
 
     def test_each_status_ends_a_run_and_another_can_start(
         self, tracker: Tracker, tmp_path: Path
@@ -111,9 +112,9 @@ _PARAMS: Mapping[str, object] = {
 }
 
 
-def _start(tracker: Tracker, run_dir: Path) -> object:
+def _start(tracker: Tracker, run_dir: Path) -> None:
     run_dir.mkdir(parents=True, exist_ok=True)
-    return tracker.start(  # type: ignore[func-returns-value]  # whether it returns is tested
+    tracker.start(
         name="pld",
         params=_PARAMS,
         tags={"optimizer": "PLD"},
@@ -122,19 +123,17 @@ def _start(tracker: Tracker, run_dir: Path) -> object:
     )
 
 
-def _log_all(tracker: Any, folder: Path) -> list[object]:
-    """Return what each of the methods between start and finish returns."""
+def _log_all(tracker: Tracker, folder: Path) -> None:
+    """Call each of the methods between start and finish."""
     (folder / "report").mkdir()
     (folder / "report" / "rules.txt").write_text("1. If so, answer red.", encoding="utf-8")
     figure = Figure()
     figure.subplots().plot([0, 1])
-    return [
-        tracker.metrics({"val/score": 0.5, "val/best": 0.5}, step=1),
-        tracker.metrics({"usage/student_calls": 3.0}),
-        tracker.candidate(CANDIDATE, SCORE, extra={"select/delta": 0.1}),
-        tracker.text("first line\nsecond line", "notes/rules.md"),
-        tracker.file(folder / "report" / "rules.txt"),
-        tracker.file(folder / "report", "report"),
-        tracker.figure(figure, "plots/scores.png"),
-        tracker.prompt("predict", CANDIDATE.prompt, tags={"candidate": CANDIDATE.id}),
-    ]
+    tracker.metrics({"val/score": 0.5, "val/best": 0.5}, step=1)
+    tracker.metrics({"usage/student_calls": 3.0})
+    tracker.candidate(CANDIDATE, SCORE, extra={"select/delta": 0.1})
+    tracker.text("first line\nsecond line", "notes/rules.md")
+    tracker.file(folder / "report" / "rules.txt")
+    tracker.file(folder / "report", "report")
+    tracker.figure(figure, "plots/scores.png")
+    tracker.prompt("predict", CANDIDATE.prompt, tags={"candidate": CANDIDATE.id})
