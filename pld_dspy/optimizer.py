@@ -12,18 +12,21 @@ from pld_dspy.config.optimizer import ClusterConfig, PLDConfig, RefineConfig
 from pld_dspy.data.splits import check_disjoint
 from pld_dspy.errors import ConfigError
 from pld_dspy.ledger.store import StageStore
-from pld_dspy.ledger.tracker import Tracker
+from pld_dspy.ledger.tracker import Status, Tracker
 from pld_dspy.ledger.trackers import resolve_tracker
+from pld_dspy.ledger.versions import package_versions
 from pld_dspy.models.embedder import embedder_name, make_embedder
 from pld_dspy.models.lm import model_name
 from pld_dspy.models.prompts import Prompts, resolve_prompts
-from pld_dspy.records import Embedder, Progress, Trace, silent
+from pld_dspy.records import Embedder, Progress, Split, Trace, silent
 from pld_dspy.scoring.evaluator import Metric
 from pld_dspy.stages.cluster.methods import Clusterer, resolve_clusterer
+from pld_dspy.stages.common.problem import Target
 from pld_dspy.stages.common.targets import find_targets, prepare_splits, student_lm
-from pld_dspy.stages.pipeline import Pipeline, package_versions
+from pld_dspy.stages.pipeline import Pipeline
 from pld_dspy.stages.refine.protocol import Refiner
 from pld_dspy.stages.refine.stage import resolve_refiner
+from pld_dspy.stages.search.preflight import check_search
 from pld_dspy.stages.select import Selector, resolve_selector
 
 logger = logging.getLogger(__name__)
@@ -140,6 +143,7 @@ class PLD(dspy.teleprompt.Teleprompter):
             DataError: The examples are empty, of one class, or shared between the splits.
             NoTracesError: The teacher gave nothing usable.
             ModelError: An endpoint cannot be reached; what was answered before is kept.
+            StorageError: The run folder or the storage of the search cannot be used.
         """
         if kwargs:
             msg = f"compile has no argument {', '.join(map(repr, kwargs))}"
@@ -150,6 +154,9 @@ class PLD(dspy.teleprompt.Teleprompter):
             targets, trainset, valset, selectset, share=self.config.val_share, seed=self.seed
         )
         check_disjoint(splits)
+        check_search(self.config.search, self.run_dir)
+        store = StageStore(self.run_dir)
+        store.check()
         run = Pipeline(
             metric=self.metric,
             config=self.config,
@@ -164,29 +171,39 @@ class PLD(dspy.teleprompt.Teleprompter):
             run_config=self.run_config,
             progress=self.progress,
             prompts=self.prompts,
-            store=StageStore(self.run_dir),
+            store=store,
             lm=lm,
             teacher_lm=self.teacher_lm or _own_lm(teacher) or lm,
             data={"train": splits.train, "val": splits.val, "select": splits.select},
             sizes=splits.sizes,
             scored=targets[-1],
         )
+        return self._tracked(run, student, targets, splits.digests)
+
+    def _tracked(
+        self,
+        run: Pipeline,
+        student: dspy.Module,
+        targets: Sequence[Target],
+        digests: Mapping[Split, str],
+    ) -> dspy.Module:
+        """Return the compiled program; the tracked run is closed whatever happens."""
         self.tracker.start(
             name="pld",
-            params=self._params(lm, run.teacher_lm),
+            params=self._params(run.lm, run.teacher_lm),
             tags={"optimizer": "PLD"},
             run_dir=self.run_dir,
-            digests={str(k): v for k, v in splits.digests.items()},
+            digests={str(split): digest for split, digest in digests.items()},
         )
+        status: Status = "FAILED"
         try:
             compiled = run.compile(student, targets)
+            status = "FINISHED"
         except KeyboardInterrupt:
-            self.tracker.finish("KILLED")
+            status = "KILLED"
             raise
-        except BaseException:
-            self.tracker.finish("FAILED")
-            raise
-        self.tracker.finish("FINISHED")
+        finally:
+            self.tracker.finish(status)
         return compiled
 
     def _params(self, lm: dspy.BaseLM, teacher: dspy.BaseLM) -> dict[str, object]:

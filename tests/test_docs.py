@@ -15,6 +15,7 @@ from typing import NamedTuple
 import dspy
 import pytest
 import typer
+from datasets import Dataset
 from typer.testing import CliRunner
 
 import pld_dspy
@@ -154,7 +155,12 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page, folder, models, caps
 
 
 @pytest.mark.parametrize("block", list(blocks("toml")), ids=lambda block: block.id)
-def test_the_toml_of_a_page_is_a_run_that_could_start(block, folder):
+def test_the_toml_of_a_page_is_a_run_that_could_start(block, folder, monkeypatch):
+    rows = {"text": [f"text {n}" for n in range(500)], "stars": [n % 5 + 1 for n in range(500)]}
+    other = {"text": [f"test {n}" for n in range(500)], "stars": rows["stars"]}
+    hub = {"train": Dataset.from_dict(rows), "test": Dataset.from_dict(other)}
+    monkeypatch.setattr("datasets.load_dataset", lambda *_, split, **__: hub[split])
+    monkeypatch.setattr("pld_dspy.data.sources._hub_answers", lambda: True)
     config = folder / "page.toml"
     config.write_text(block.text, encoding="utf-8")
     done = CliRunner().invoke(app, ["distill", str(config), "--dry-run"])

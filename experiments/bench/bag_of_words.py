@@ -17,9 +17,9 @@ from sklearn.pipeline import make_pipeline, make_union
 from experiments.bench.cells import Cell
 from experiments.bench.configs import cells_of, read_bench
 from experiments.bench.plan import Plan, run_config
-from pld_dspy.runs.report import commit
+from pld_dspy.ledger.versions import commit
 from pld_dspy.runs.setup import load
-from pld_dspy.scoring.metrics import metric_by_name
+from pld_dspy.scoring.metrics import corpus_metric_by_name
 from pld_dspy.scoring.statistics import bootstrap_interval
 
 HERE = Path(__file__).parents[1]
@@ -45,7 +45,7 @@ def score(cell: Cell, plan: Plan) -> dict[str, Any]:
     model.fit(texts(known), [e[task.label_key] for e in known])
     gold = [e[task.label_key] for e in splits.test]
     said = [str(label) for label in model.predict(texts(splits.test))]
-    interval = bootstrap_interval(metric_by_name(task.metric), gold, said, seed=cell.seed)
+    interval = bootstrap_interval(corpus_metric_by_name(task.metric), gold, said, seed=cell.seed)
     return {
         "task": cell.task,
         "split_by": cell.split_by,

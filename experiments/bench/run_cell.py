@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import importlib.util
-import platform
 import time
 from typing import Any
 
@@ -19,13 +18,13 @@ from experiments.optimizers.table import MAX_ERRORS
 from pld_dspy.config.run import TracesConfig
 from pld_dspy.errors import ConfigError, DataError, LeakageError
 from pld_dspy.ledger.store import StageStore
+from pld_dspy.ledger.versions import commit, package_versions
 from pld_dspy.records import Evaluation
-from pld_dspy.runs.report import commit, interval
+from pld_dspy.runs.report import interval
 from pld_dspy.runs.setup import Loaded, Models, load, make_models
 from pld_dspy.scoring.evaluator import Evaluator
-from pld_dspy.scoring.metrics import CorpusMetric, accuracy, macro_f1, metric_by_name
+from pld_dspy.scoring.metrics import CorpusMetric, accuracy, corpus_metric_by_name, macro_f1
 from pld_dspy.stages.common.targets import in_turn
-from pld_dspy.stages.pipeline import package_versions
 
 PACKAGES = ("gepa", "textgrad", "xllamacpp")
 """Besides those that the package itself names."""
@@ -85,7 +84,7 @@ class _Run:
         _check_module(self.optimizer)
         self.settings = run_config(cell, plan)
         self.loaded = self._load()
-        self.metric: CorpusMetric = metric_by_name(self.loaded.task.metric)
+        self.metric: CorpusMetric = corpus_metric_by_name(self.loaded.task.metric)
         splits = self.loaded.splits
         facts["metric"] = self.metric.name
         facts["test_n"] = len(splits.test)
@@ -247,7 +246,7 @@ def _check_module(optimizer: Optimizer) -> None:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()} | package_versions()
+    found = package_versions()
     for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)

@@ -13,7 +13,7 @@ from experiments.bench.cells import SETS_BUDGET
 from experiments.bench.lines import Line
 from experiments.report.resampling import SeedAnswers, interval_over_seeds, paired_over_seeds
 from pld_dspy.records import Interval
-from pld_dspy.scoring.metrics import accuracy, macro_f1, metric_by_name
+from pld_dspy.scoring.metrics import accuracy, corpus_metric_by_name, macro_f1
 from pld_dspy.scoring.statistics import PairedResult, holm, mcnemar
 
 OURS = SETS_BUDGET
@@ -119,7 +119,7 @@ def with_given(lines: Iterable[Line]) -> list[SeedAnswers]:
 
 def difference(metric: str, runs: Sequence[SeedAnswers]) -> PairedResult | None:
     """Return second minus first with its interval; None where there is no pair."""
-    return paired_over_seeds(metric_by_name(metric), runs) if runs else None
+    return paired_over_seeds(corpus_metric_by_name(metric), runs) if runs else None
 
 
 def pooled_mcnemar(runs: Sequence[SeedAnswers]) -> float | None:
@@ -211,7 +211,7 @@ def seconds_of(lines: Iterable[Line], key: Literal["wall_s", "test_latency_s"]) 
 def _standing(optimizer: str, lines: Sequence[Line], ours: Sequence[Line]) -> Standing:
     metric = lines[0].metric
     runs = [SeedAnswers(line.gold, line.said, line.said) for line in lines]
-    metrics = {macro_f1, accuracy, metric_by_name(metric)}
+    metrics = {macro_f1, accuracy, corpus_metric_by_name(metric)}
     scores = {m.name: interval_over_seeds(m, runs) for m in metrics}
     against = pairs(ours, lines) if optimizer != OURS else []
     given = with_given(lines) if optimizer != GIVEN else []

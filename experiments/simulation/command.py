@@ -18,7 +18,7 @@ import typer
 from rich.progress import track
 
 from experiments.simulation.students import SimulatedStudent
-from pld_dspy.runs.report import commit
+from pld_dspy.ledger.versions import commit
 from pld_dspy.scoring.metrics import macro_f1
 from pld_dspy.stages.search.contest import Contest
 from pld_dspy.stages.search.loop import Searched, search

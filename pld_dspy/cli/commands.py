@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pld_dspy.config.base import Wording
     from pld_dspy.config.run import RunConfig
     from pld_dspy.data.tasks import Task
+    from pld_dspy.records import Split
 
 app = typer.Typer(
     name="pld",
@@ -60,35 +61,33 @@ def distill(
     """Distil a teacher into a student's prompt, and score both on test examples."""
     from pld_dspy.config.run import read_config
 
-    changes = list(overrides or [])
-    if run_dir is not None:
-        changes.append(f"run_dir={json.dumps(str(run_dir))}")
-    if prefer is not None:
-        changes.append(f"pld.prefer={json.dumps(prefer)}")
+    options = {"run_dir": run_dir, "pld.prefer": prefer}
+    given = {key: json.dumps(str(value)) for key, value in options.items() if value is not None}
+    changes = [*(overrides or []), *(f"{key}={value}" for key, value in given.items())]
     settings = read_config(config, changes)
-    from pld_dspy.cli.show import show_plan
+    from pld_dspy.cli.show import show_plan, show_report
     from pld_dspy.runs.estimate import plan
+    from pld_dspy.runs.setup import load
 
-    planned = plan(settings)
+    loaded = load(settings)
+    planned = plan(settings, loaded)
     if dry_run:
         show_plan(planned, Console())
         return
     from pld_dspy.cli.progress import RunProgress
-    from pld_dspy.cli.show import show_report, write_markdown
+    from pld_dspy.runs.page import PAGE_FILE, write_markdown
     from pld_dspy.runs.run import run_distill
 
     if not verbose:
         quieten()
     try:
         with RunProgress(stderr(), planned.stages) as progress:
-            report = run_distill(settings, progress=progress)
+            report = run_distill(settings, loaded=loaded, progress=progress)
     except KeyboardInterrupt:
-        words = " ".join(["pld distill", str(config), *changes])
-        fail(
-            f"stopped; everything is saved in {settings.run_dir}, go on with: {words}", INTERRUPTED
-        )
+        again = " ".join(["pld distill", str(config), *changes])
+        fail(f"stopped; {settings.run_dir} has every answer, resume with: {again}", INTERRUPTED)
     rules = _read_json(settings.run_dir / "rules.json")
-    write_markdown(report, rules, settings.run_dir / "report.md")
+    write_markdown(report, rules, settings.run_dir / PAGE_FILE)
     show_report(report, rules, settings.run_dir, Console())
 
 
@@ -101,7 +100,7 @@ def search_worker(
         str, typer.Option(help="Name of the study, from the log of `pld distill -v`.")
     ],
     api_base: Annotated[
-        str | None, typer.Option(help="The student's endpoint as seen from here.")
+        str | None, typer.Option(help="The student's endpoint as this machine reaches it.")
     ] = None,
     verbose: Verbose = False,
 ) -> None:
@@ -132,17 +131,11 @@ def evaluate(
 ) -> None:
     """Score the program of a finished run on a split, or on a table."""
     from pld_dspy.cli.progress import RunProgress
-    from pld_dspy.data.splits import SPLITS
-    from pld_dspy.errors import ConfigError
+    from pld_dspy.cli.show import show_score
     from pld_dspy.ledger.store import StageStore
-    from pld_dspy.runs.report import interval
     from pld_dspy.runs.setup import load, load_table, make_evaluator, make_student
-    from pld_dspy.scoring.metrics import metric_by_name
 
-    chosen = next((known for known in SPLITS if known == split), None)
-    if chosen is None:
-        msg = f"no split is called {split!r}{nearest(split, SPLITS)}"
-        raise ConfigError(msg)
+    chosen = _split(split)
     if not verbose:
         quieten()
     settings = _saved_config(run_dir)
@@ -156,18 +149,7 @@ def evaluate(
         store = StageStore(None if fresh else run_dir)
         evaluator = make_evaluator(settings, task, lm, store, progress)
         result = evaluator.run(program, examples, candidate_id="program", split=chosen)
-    found = interval(metric_by_name(task.metric), result, seed=settings.seed)
-    console = Console()
-    console.print(
-        f"{task.metric} on {name}, {len(examples)} examples: "
-        f"{result.score:.3f} [{found.low:.3f}, {found.high:.3f}]",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
-    console.print(
-        f"unreadable answers: {result.unparsed_rate:.1%}, crashed examples: {result.failures}"
-    )
+    show_score(evaluator.metric, result, name, Console(), seed=settings.seed)
 
 
 @app.command()
@@ -225,13 +207,13 @@ def ui(
 @models_app.command("list")
 @guarded
 def list_models(*, verbose: Verbose = False) -> None:
-    """List the local models, and which of them are here already."""
+    """List the local models, and which are downloaded."""
     from rich.table import Column, Table
 
     from pld_dspy.models.local.catalogue import CATALOGUE
     from pld_dspy.models.local.fetch import model_path
 
-    table = Table(Column("model", no_wrap=True), "MB", "here", "licence", "notes")
+    table = Table(Column("model", no_wrap=True), "MB", "downloaded", "licence", "notes")
     for name, model in CATALOGUE.items():
         here = "yes" if model_path(model).exists() else "no"
         size = f"{model.bytes / 1e6:.0f}"
@@ -255,6 +237,17 @@ def fetch_model(
     with rich_progress() as progress:
         path = fetch(model, progress=progress)
     typer.echo(str(path))
+
+
+def _split(name: str) -> "Split":
+    from pld_dspy.data.splits import SPLITS
+    from pld_dspy.errors import ConfigError
+
+    for split in SPLITS:
+        if split == name:
+            return split
+    msg = f"no split is called {name!r}{nearest(name, SPLITS)}"
+    raise ConfigError(msg)
 
 
 def _saved_config(run_dir: Path) -> "RunConfig":

@@ -1,4 +1,4 @@
-"""How every command behaves: failures in one line, quiet libraries, progress and errors on stderr."""
+"""Shared behaviour of the commands: errors in one line on stderr, exit codes, quiet libraries."""
 
 import functools
 import logging
@@ -29,7 +29,7 @@ _NOISY = ("dspy", "optuna", "mlflow", "alembic", "LiteLLM", "httpx", "datasets",
 
 
 def guarded(command: Callable[P, None]) -> Callable[P, None]:
-    """Return `command` with every failure told in one line: exit code 2, or 130 if interrupted."""
+    """Return `command` with every error as one line on stderr: exit code 2, or 130 if interrupted."""
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:

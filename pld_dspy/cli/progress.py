@@ -1,4 +1,4 @@
-"""Progress of a run on a terminal, one line a stage, or as a plain line now and then in a log."""
+"""Shows the progress of a run: one bar per stage on a terminal, a line every 10 s in a log."""
 
 import threading
 import time
@@ -27,6 +27,7 @@ _BEFORE, _AFTER = 0, 5
 """Phases of the two scores on test."""
 _TITLES = {
     "traces": "teacher explains",
+    "clusters": "rules embedded",
     "rules": "teacher merges rules",
     "refine": "teacher edits rules",
     "train": "student answers train",
@@ -65,7 +66,7 @@ class RunProgress:
 
         Args:
             console: Where to write; if it is no terminal, a plain line at most every 10 s.
-            planned: Stages of the run's `Plan`; without them no time for the whole run is told.
+            planned: Stages of the run's `Plan`; without them the time left of the whole run is not shown.
             clock: Seconds from any start.
         """
         self._console = console
@@ -96,7 +97,7 @@ class RunProgress:
         """Show how many calls, or MB, of the event's stage are done."""
         with self._lock:
             now = self._clock()
-            # The first answer of a batch also waits for whatever came between the batches.
+            # The first answer of a batch includes the time between the batches.
             self._left.count(event, now - self._last if event.done > 1 else None)
             self._last = now
             started = self._started.setdefault((event.stage, event.item), now)

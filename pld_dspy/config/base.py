@@ -1,4 +1,4 @@
-"""Settings checked by pydantic, with every problem told in one line."""
+"""Base of the settings records, with errors in one line, and the settings that several share."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -9,9 +9,29 @@ from pydantic_core import ErrorDetails
 
 from pld_dspy.errors import ConfigError, nearest
 
+DATA_DIR_VARIABLE = "PLD_DATA_DIR"
+"""Environment variable with the folder of local data sets."""
+
+Wording = Literal["field", "sentence"]
+"""How the student's prompt asks for the label: `Bias domain (answer with one of: a, b):`, or
+`Answer with one of: a, b.`"""
+
+By = Literal["item", "group"]
+"""What is kept apart for test: single examples, or whole groups."""
+
+Balance = Literal["natural", "equal"]
+"""Label shares of the splits: those of the data, or equal counts."""
+
 
 class Settings(BaseModel):
-    """Base of the settings records: frozen, no unknown key, and a ConfigError in one line."""
+    """Base of the settings records: frozen, no unknown key, and errors in one line.
+
+    >>> class Example(Settings):
+    ...     trials: int = 3
+    >>> Example(trails=4)
+    Traceback (most recent call last):
+    pld_dspy.errors.ConfigError: trails: unknown setting; did you mean 'trials'?
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -42,6 +62,11 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         f"{key}: {_problem(details, model)}" if key else _problem(details, model)
         for key, details in problems.items()
     )
+
+
+def explain_value(error: ValidationError) -> str:
+    """Return the problem of a single value as one line, `'x' is not allowed, should be ...`."""
+    return _problem(error.errors(), BaseModel)
 
 
 def _key(detail: ErrorDetails, model: type[BaseModel]) -> str:
@@ -99,16 +124,3 @@ def _literals(detail: ErrorDetails) -> list[str]:
     if detail["type"] != "literal_error":
         return []
     return re.findall(r"'([^']*)'", str(detail["ctx"]["expected"]))
-
-
-Wording = Literal["field", "sentence"]
-"""How the answer is asked for: `Bias domain (answer with one of: a, b):` or `Answer with one of: a, b.`"""
-
-
-By = Literal["item", "group"]
-
-
-Balance = Literal["natural", "equal"]
-
-
-DATA_DIR_VARIABLE = "PLD_DATA_DIR"

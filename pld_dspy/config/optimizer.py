@@ -9,20 +9,20 @@ from pld_dspy.errors import ConfigError
 
 
 class ClusterConfig(Settings):
-    """How rules are grouped. The default finds its scale from the data and keeps every trace."""
+    """Clustering of the rules; by default DBSCAN with eps from the data, which keeps every trace."""
 
     method: Literal["dbscan", "hdbscan", "agglomerative", "kmeans"] = "dbscan"
     """PLD §3.2 uses DBSCAN. Average linkage for `agglomerative`; k-means on unit rows."""
     eps: Annotated[float, Field(gt=0, le=2)] | Literal["auto"] = "auto"
     """DBSCAN radius, a cosine distance; "auto" is `choose_eps`."""
     min_samples: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Fewest points of a dense spot, itself included (HDBSCAN: fewest members of a cluster, from
-    2); "auto" is `auto_min_samples`."""
+    """Minimum points of a core point's neighbourhood, itself included (HDBSCAN: minimum cluster
+    size, from 2); "auto" is `auto_min_samples`."""
     n_clusters: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """For agglomerative and k-means; "auto" is `choose_count`. Label-aware: shared out to the
-    labels in proportion to their traces, at least 1 each."""
+    """Number of clusters, for agglomerative and k-means; "auto" is `choose_count`. With
+    `label_aware` it is divided among the labels in proportion to their traces, at least 1 each."""
     label_aware: bool = False
-    """Group the traces of each gold label apart, so that no label can be outvoted in a cluster.
+    """Cluster the traces of each gold label separately, so that no label is outvoted in a cluster.
 
     Off, because recorded teacher rules group by topic, and the contrast of the labels within a
     topic is the rule: on 193 ContractNLI rules (TF-IDF) the joint clusters, 21, match the 17
@@ -31,7 +31,7 @@ class ClusterConfig(Settings):
     are topics themselves (StereoSet), or where a warning says that a label is outvoted everywhere.
     """
     noise: Literal["singletons", "drop", "nearest"] = "nearest"
-    """What happens to noise: a cluster each, no cluster, or the cluster (of the same label if
+    """Noise points become clusters of one, are dropped, or join the cluster (of the same label if
     label-aware) with the smallest mean distance, which keeps every trace and adds no rule."""
 
     @model_validator(mode="after")
@@ -51,56 +51,56 @@ class ClusterConfig(Settings):
 
 
 class RuleConfig(Settings):
-    """How a cluster becomes a rule."""
+    """Merging of a cluster's micro-rules into one rule."""
 
     method: Literal["merge", "medoid"] = "merge"
-    """`merge` asks the teacher; `medoid` takes the most central micro-rule, without a call."""
+    """`merge` asks the teacher; `medoid` takes the most central micro-rule and makes no call."""
     per_label: bool = True
-    """Also merge all the micro-rules of each label into one general rule, as further candidates."""
+    """Add candidates with one general rule per label, merged from all its micro-rules."""
     contrast: int = Field(default=0, ge=0, le=10)
-    """Further candidates of one rule a label, each from one request that shows micro-rules of all
-    labels side by side; for closed sets of 2 to 12 labels."""
+    """Additional candidates with one rule per label, each from one request that shows micro-rules of
+    all labels side by side; for closed sets of 2 to 12 labels."""
     examples: int = Field(default=4, ge=0)
-    """Input values shown with each general rule, in further candidates; only of short fields."""
+    """Input values shown with each general rule in additional candidates; short fields only."""
     draws: int = Field(default=1, ge=1, le=10)
-    """Merges of each cluster; weak teachers differ much from one draw to the next."""
+    """Teacher samples per cluster; weak teachers vary much from one sample to the next."""
     max_notes: int = Field(default=12, ge=2)
-    """Most micro-rules in one request; larger clusters are merged in two steps (map-reduce)."""
+    """Maximum micro-rules per request; larger clusters are merged in two steps (map-reduce)."""
     duplicate_cosine: float = Field(default=0.9, gt=0, le=1)
-    """Rules with the same main label at least this similar (TF-IDF) are kept once."""
+    """Rules of the same main label with at least this cosine similarity (TF-IDF) are duplicates."""
 
 
 class DemoConfig(Settings):
-    """How many worked examples are tried in the student's prompt, besides none."""
+    """Worked examples (demos) in the student's prompt."""
 
     per_label: tuple[PositiveInt, ...] = ()
-    """Numbers of training examples of each label that are tried; empty tries none. Very small
-    students answer by examples better than by rules alone, and have to read them with each call."""
+    """Numbers of demos per label to try; empty tries none. Very small students follow demos better
+    than rules alone, at the price of a longer prompt for each call."""
     draws: int = Field(default=2, ge=1)
-    """Different choices of examples for each number."""
+    """Random choices of demos for each number."""
     max_p_worse: float = Field(default=0.05, gt=0, le=0.5)
-    """Examples are shown only if on validation their paired probability of being worse than none is
-    at most this. They make each call longer, and the rules are made for the student that has them."""
+    """Demos are used only if their paired probability of being worse than none, on validation, is at
+    most this. They make each call longer, and rules are then built for the student with demos."""
 
 
 class RefineConfig(Settings):
-    """How long the loop goes on, and what the teacher sees."""
+    """Refinement: the teacher edits rules where the student is wrong."""
 
     rounds: int = Field(default=2, ge=0)
-    """Most rounds; 0 leaves the rules as they were synthesised."""
+    """Maximum rounds; 0 turns refinement off."""
     patience: int = Field(default=1, ge=1)
-    """Rounds without an accepted edit after which the loop has converged."""
+    """Stop after this many rounds without an accepted edit."""
     feedback: int = Field(default=48, ge=1)
-    """Most training examples that the student answers a round."""
+    """Maximum training examples that the student answers per round."""
     failures: int = Field(default=6, ge=1)
-    """Wrong answers shown, taken in turn from each pair of gold label and answer."""
+    """Wrong answers shown to the teacher, balanced over pairs of gold label and answer."""
     successes: int = Field(default=4, ge=0)
-    """Right answers shown, one label after the other."""
+    """Right answers shown to the teacher, balanced by label."""
     edits: int = Field(default=3, ge=1)
-    """Most edits tried a round."""
+    """Maximum edits tried per round."""
     max_p_worse: float = Field(default=0.5, gt=0, le=1)
-    """An edit is kept only if validation does not fall and its probability of being worse, in [0, 1],
-    does not pass this."""
+    """An edit is kept only if the validation score does not fall and the edit's probability of being
+    worse is at most this."""
 
 
 class RaceConfig(Settings):
@@ -142,27 +142,32 @@ Prefer = Literal["best", "shortest-within-noise"]
 
 
 class PLDConfig(Settings):
-    """How rules are made, refined, searched and chosen."""
+    """Settings of the optimizer.
+
+    >>> PLDConfig(search={"trials": 12}).search.trials
+    12
+    """
 
     draws: int = Field(default=1, ge=1, le=10)
-    """Teacher explanations of each training example."""
+    """Teacher explanations per training example."""
     explain: int | None = Field(default=None, ge=1)
-    """Most training examples that the teacher explains, taken from each label in turn; None is all."""
+    """Maximum examples to explain, balanced by label; None means all."""
     clusters: ClusterConfig = ClusterConfig()
     rules: RuleConfig = RuleConfig()
     demos: DemoConfig = DemoConfig()
     refine: RefineConfig = RefineConfig()
     search: SearchConfig = SearchConfig()
     finalists: int = Field(default=3, ge=1)
-    """Candidates scored again on the selection examples, besides the student as given."""
+    """Candidates scored on the selection split, besides the unmodified student."""
     max_p_worse: float = Field(default=0.25, gt=0, le=0.5)
-    """A list is kept only if it is worse than the student as given with at most this probability."""
+    """A rule list is used only if its probability of being worse than the unmodified student is at
+    most this."""
     prefer: Prefer = "best"
-    """`shortest-within-noise` takes the finalist with the fewest tokens that the selection examples
-    cannot tell from the best."""
+    """`best` score, or `shortest-within-noise`: the finalist with the fewest tokens among those not
+    significantly worse than the best on the selection split."""
     threads: int = Field(default=1, ge=1)
-    """Student calls at a time. One is best for a local server: its prompt stays in the cache."""
+    """Concurrent student calls. One is best for a local server, whose prompt cache it keeps warm."""
     teacher_threads: int = Field(default=1, ge=1)
-    """Teacher calls at a time."""
+    """Concurrent teacher calls."""
     val_share: float = Field(default=0.4, gt=0, lt=1)
-    """Share of `trainset` set aside if no `valset` is given: half to validate, half to select."""
+    """Share of `trainset` used as validation and selection split, half each, if no `valset` is given."""

@@ -1,10 +1,10 @@
-"""The settings of one run, read from a TOML file; every problem is told in one line."""
+"""Settings of one run, read from a TOML file; every error is one line."""
 
 import os
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -18,15 +18,24 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class TaskConfig(Settings):
-    """What is to be learned: a task known by name, or a table of one's own."""
+    """The task: one known by name, or a table of one's own."""
 
     name: str | None = None
-    """`stereoset`, `contract_nli` or `logiqa`."""
-    form: Literal["pairs", "document"] | None = None
-    """For `contract_nli`."""
-    max_premise_chars: Count | None = None
-    """For `contract_nli`."""
+    """`stereoset`, `contract_nli`, `logiqa`, or a task that an installed package adds."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options of the named task; `form` and `max_premise_chars`, of `contract_nli`, may also be
+    beside `name`."""
     table: TableConfig | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _options_beside_the_name(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or not isinstance(given.get("options", {}), dict):
+            return given
+        beside = {key: given[key] for key in ("form", "max_premise_chars") if key in given}
+        rest = {key: value for key, value in given.items() if key not in beside}
+        moved = {key: value for key, value in beside.items() if value is not None}
+        return {**rest, "options": {**moved, **given.get("options", {})}}
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -38,65 +47,59 @@ class TaskConfig(Settings):
             raise ValueError(msg)
         return self
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """The options that are set, as `load_task` takes them."""
-        given = {"form": self.form, "max_premise_chars": self.max_premise_chars}
-        return {name: value for name, value in given.items() if value is not None}
-
 
 class SplitConfig(Settings):
-    """How many examples have which use."""
+    """Sizes of the four splits, and how they are drawn."""
 
     train: Count
     val: Count
     select: Count
     test: Count
     by: By = "item"
-    """`group` keeps whole groups (a target, a document) out of everything but test."""
+    """`group` keeps the groups of test (a customer, a document) out of the other splits."""
     balance: Balance = "equal"
-    """Equal label counts, or the shares that the data has."""
+    """`equal` label counts, or `natural`, the shares of the data."""
     seed: int | None = None
-    """Seed of the draw; None is the run's seed."""
+    """Seed of the splits; None means the run's seed."""
 
     @property
     def sizes(self) -> dict[Split, int]:
-        """Examples wanted of each split."""
+        """Number of examples of each split."""
         return {"train": self.train, "val": self.val, "select": self.select, "test": self.test}
 
 
 class ServerConfig(Settings):
-    """How a local model runs."""
+    """Settings of the server of a local model."""
 
     parallel: Count = 1
-    """Calls answered at the same time."""
+    """Calls answered at the same time (server slots)."""
     context_tokens: Count = 8_192
-    """Prompt and answer of one call together."""
+    """Context length: prompt and answer of one call together, in tokens."""
     threads: Count | None = None
-    """CPU threads; None is one a core, at most eight."""
+    """CPU threads; None means one per core, at most eight."""
     reuse_prompt: bool = True
-    """False reads every prompt from its start: slower, and the same answer whatever came before."""
+    """Reuse the prompt cache; False is slower and makes answers independent of earlier calls."""
 
 
 class ModelConfig(Settings):
-    """A language model, and how it is asked."""
+    """A language model and its request settings."""
 
     model: str = Field(min_length=1)
     """`local/...`, or a name that DSPy knows, such as `openai/gpt-4o-mini`."""
     temperature: Annotated[float, Field(ge=0)] | None = 0.0
     """None leaves it to the endpoint."""
     max_tokens: Count | None = None
-    """Longest answer; None leaves it to the endpoint (1024 for local models)."""
+    """Maximum answer tokens; None means the endpoint's default (1024 for local models)."""
     api_base: str | None = None
-    """Address of an OpenAI-compatible endpoint. Keys come from the environment, never from here."""
+    """URL of an OpenAI-compatible endpoint. Keys come from the environment only."""
     threads: Count | None = None
-    """Calls at the same time; None leaves it to `[pld]`."""
+    """Concurrent calls; None means the setting of `[pld]`."""
     server: ServerConfig | None = None
     """For local models only."""
 
     @property
     def is_local(self) -> bool:
-        """Whether the model runs inside this process."""
+        """Whether the model runs on this machine, inside this process."""
         return self.model.startswith("local/")
 
     @model_validator(mode="after")
@@ -111,24 +114,25 @@ class ModelConfig(Settings):
 
 
 class StudentConfig(ModelConfig):
-    """The student, and the wording of its request."""
+    """The student's model, and the wording of its prompt."""
 
     wording: Wording = "field"
     """`field`: `Bias domain (answer with one of: a, b):`; `sentence`: `Answer with one of: a, b.`"""
 
 
 class TracesConfig(Settings):
-    """Where traces come from if the teacher is not asked for them."""
+    """Recorded traces that replace the teacher's explanations."""
 
     file: str | None = None
-    """JSONL of recorded traces; a relative path starts in `PLD_DATA_DIR` or in the working folder."""
+    """JSONL file of recorded traces; a relative path is relative to `PLD_DATA_DIR`, then to the
+    working folder."""
     use: bool = True
-    """False has the teacher write the traces all the same, and takes only the draw of the split from
-    the file (its examples go to train first), so that both kinds of run see the same test examples."""
+    """False asks the teacher all the same, and uses the file only for the splits (its examples go to
+    train first), so that runs with and without recorded traces have the same test examples."""
 
     @property
     def path(self) -> Path | None:
-        """The file; None if the teacher is to write the traces.
+        """The file; None if the teacher writes the traces.
 
         Raises:
             DataError: A variable in the path is not set, or there is no such file.
@@ -152,40 +156,41 @@ class TracesConfig(Settings):
 
     @property
     def imported(self) -> bool:
-        """Whether the recorded traces take the place of the teacher's."""
+        """Whether recorded traces replace the teacher's."""
         return self.file is not None and self.use
 
 
 class MlflowConfig(Settings):
-    """Whether and where the run is tracked."""
+    """Tracking in MLflow."""
 
     enabled: bool = False
     tracking_uri: str | None = None
-    """None is MLflow's own setting, or `sqlite:///mlflow.db` in the working folder."""
+    """None means MLflow's own setting, or `sqlite:///mlflow.db` in the working folder."""
     experiment: str = "pld"
     register_prompt: str | None = None
-    """Name under which the final prompt gets a version in the prompt registry."""
+    """Name of the prompt in the prompt registry; the final prompt becomes its next version."""
 
 
 class RunConfig(Settings):
-    """Everything that decides what a run does."""
+    """All settings of a run."""
 
     run_dir: Path = Path("runs/pld")
-    """Folder of the run; a stopped run goes on from it."""
+    """Folder of the run; a stopped run resumes from it."""
     seed: int = 0
     embedder: str = "tfidf:32"
+    """`tfidf:<dimensions>`, a LiteLLM embedding model, or an embedder that an installed package adds."""
     task: TaskConfig
     split: SplitConfig
     student: StudentConfig
     teacher: ModelConfig | None = None
-    """None lets the student's model teach itself."""
+    """None means that the student's model is its own teacher."""
     traces: TracesConfig = TracesConfig()
     pld: PLDConfig = PLDConfig()
     mlflow: MlflowConfig = MlflowConfig()
 
     @property
     def teacher_or_student(self) -> ModelConfig:
-        """The model that teaches."""
+        """The teacher's model."""
         return self.student if self.teacher is None else self.teacher
 
     @property
@@ -195,7 +200,7 @@ class RunConfig(Settings):
 
     @property
     def pld_config(self) -> PLDConfig:
-        """The optimizer's settings, with the threads that the models' own tables ask for."""
+        """The optimizer's settings, with the threads of `[student]` and `[teacher]`."""
         asked = {
             "threads": self.student.threads,
             "teacher_threads": self.teacher_or_student.threads,
@@ -204,7 +209,7 @@ class RunConfig(Settings):
 
 
 def read_config(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
-    """Return the settings in the file, changed by the overrides.
+    """Return the settings of a file with overrides applied.
 
     Args:
         path: A TOML file.

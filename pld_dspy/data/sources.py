@@ -1,8 +1,7 @@
-"""Where raw rows are read from: a local folder, or the Hugging Face hub."""
+"""Sources of raw rows: a local folder, or the Hugging Face hub."""
 
 import gzip
 import hashlib
-import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,22 +11,21 @@ from typing import Any
 
 from pld_dspy.config.base import DATA_DIR_VARIABLE
 from pld_dspy.data.examples import Item
-from pld_dspy.errors import DataError, PLDError
+from pld_dspy.data.files import Row, parse_jsonl
+from pld_dspy.errors import DataError, PLDError, nearest
 from pld_dspy.records import Split
 
 logger = logging.getLogger(__name__)
-
-Row = dict[str, Any]
 
 _SHORT_REASON = 200
 _HUB_TIMEOUT_S = 5.0
 
 
 def first_available(name: str, sources: Mapping[str, Callable[[], Any]]) -> tuple[Any, str]:
-    """Return what the first working source gives, and the name of that source.
+    """Return the rows of the first source that works, and its name.
 
     Args:
-        name: Data set, for the message.
+        name: Name of the data set, for the message.
         sources: Readers by name, in the order in which they are tried.
 
     Raises:
@@ -77,34 +75,12 @@ def local_text(relative: str) -> str:
     path = local_file(relative)
     try:
         if path.suffix == ".gz":
-            with gzip.open(path, "rt", encoding="utf-8") as stream:
+            with gzip.open(path, "rt", encoding="utf-8-sig") as stream:
                 return stream.read()
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, EOFError, UnicodeDecodeError) as error:
         msg = f"{path} cannot be read: {error}"
         raise DataError(msg) from error
-
-
-def parse_jsonl(text: str, name: str) -> list[Row]:
-    """Return one dict a line; empty lines are passed over.
-
-    Raises:
-        DataError: A line is not a JSON object.
-    """
-    rows: list[Row] = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            msg = f"line {number} of {name} is not JSON: {error.msg}"
-            raise DataError(msg) from error
-        if not isinstance(row, dict):
-            msg = f"line {number} of {name} is not a JSON object but {type(row).__name__}"
-            raise DataError(msg)
-        rows.append(row)
-    return rows
 
 
 def local_rows(relative: str) -> list[Row]:
@@ -113,26 +89,46 @@ def local_rows(relative: str) -> list[Row]:
     Raises:
         DataError: The file is not there or not readable.
     """
-    return parse_jsonl(local_text(relative), relative)
+    return [row for _, row in parse_jsonl(local_text(relative), relative)]
 
 
-def hub_rows(repository: str, config: str | None, split: str) -> list[Row]:
-    """Return the rows of one split of a data set on the Hugging Face hub.
+def hub_rows(
+    repository: str, config: str | None, split: str, *, revision: str | None = None
+) -> list[Row]:
+    """Return the rows of one split of a data set on the Hugging Face hub, or in a local folder.
 
-    Data sets that the hub knows only as a loading script are read from the Parquet copy that the hub
-    makes of them.
+    Class labels are given by name. Data sets that the hub knows only as a loading script are read
+    from the Parquet copy that the hub makes of them.
+
+    Args:
+        repository: `owner/name`, or a folder: one with data files, or one that
+            `Dataset.save_to_disk` wrote.
+        config: Subset (configuration); None is the only or default one.
+        split: Name of the split.
+        revision: Commit, tag or branch; None is the newest.
 
     Raises:
-        DataError: The hub cannot be reached, or has no such data set.
+        DataError: The hub cannot be reached, or there is no such data set, subset or split.
     """
     import datasets
 
+    folder = Path(repository).expanduser()
+    if folder.is_dir():
+        if revision is not None:
+            msg = (
+                f"{repository} is a folder, which has no revision {revision!r}; leave revision out"
+            )
+            raise DataError(msg)
+        return _folder_rows(folder, config, split)
     answers = _hub_answers()
+    pinned = {} if revision is None else {"revision": revision}
     try:
         with nullcontext() if answers else _offline():
             try:
-                table = datasets.load_dataset(repository, config, split=split)
+                table = datasets.load_dataset(repository, config, split=split, **pinned)
             except RuntimeError:
+                if revision is not None:
+                    raise
                 table = datasets.load_dataset(
                     repository,
                     data_dir=config or "default",
@@ -141,14 +137,38 @@ def hub_rows(repository: str, config: str | None, split: str) -> list[Row]:
                 )
         return [dict(row) for row in _with_label_names(table)]
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:_SHORT_REASON]
+        reason = _short(error)
         why = reason if answers else f"the hub does not answer; its cache: {reason}"
         msg = f"{repository} cannot be read ({why})"
         raise DataError(msg) from error
 
 
+def _folder_rows(folder: Path, config: str | None, split: str) -> list[Row]:
+    import datasets
+
+    saved = any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
+    try:
+        if saved:
+            table = datasets.load_from_disk(str(folder))
+        else:
+            table = datasets.load_dataset(str(folder), config, split=split)
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        msg = f"the data set in {folder} cannot be read ({_short(error)})"
+        raise DataError(msg) from error
+    if isinstance(table, datasets.DatasetDict):
+        if split not in table:
+            msg = f"{folder} has no split {split!r}{nearest(split, map(str, table))}"
+            raise DataError(msg)
+        table = table[split]
+    return [dict(row) for row in _with_label_names(table)]
+
+
+def _short(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:_SHORT_REASON]
+
+
 def _hub_answers() -> bool:
-    """Return whether the hub can be asked; asked for offline mode, it is not."""
+    """Return whether the hub can be reached; in offline mode it is not tried."""
     import datasets
     import httpx
     from huggingface_hub import constants
@@ -165,7 +185,7 @@ def _hub_answers() -> bool:
 
 @contextmanager
 def _offline() -> Iterator[None]:
-    """Have the hub's libraries read their cache and nothing else.
+    """Let the hub's libraries read their cache only.
 
     Where there is no network, their own five retries take half a minute a data set.
     """
@@ -206,5 +226,5 @@ OFFICIAL: dict[Split, tuple[str, str]] = {
 
 
 def short_digest(text: str) -> str:
-    """Return 16 hex digits that name a text."""
+    """Return 16 hex digits of a hash of the text."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]

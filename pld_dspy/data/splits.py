@@ -1,4 +1,4 @@
-"""Labelled examples with content-hash ids, and disjoint, seeded, stratified splits of them."""
+"""Disjoint, seeded, stratified splits."""
 
 import hashlib
 import logging
@@ -11,15 +11,14 @@ import dspy
 import numpy as np
 
 from pld_dspy.config.base import Balance, By
+from pld_dspy.data.draw import draw, in_order, part_groups
 from pld_dspy.data.examples import (
     clean_examples,
     example_id,
     group_of,
     input_digest,
-    is_preferred,
     make_example,
 )
-from pld_dspy.data.stratify import Counts, choose_test_groups, label_totals, share_out
 from pld_dspy.errors import ConfigError, DataError, LeakageError, nearest
 from pld_dspy.records import Split
 
@@ -39,13 +38,10 @@ logger = logging.getLogger(__name__)
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
-_RARE_FIRST: tuple[Split, ...] = ("train", "test", "val", "select")
-"""Which split gets the items of a label that is too rare for all four."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Splits:
-    """Examples for four uses: traces, edits, the final choice, and the reported score."""
+    """Examples for the traces (train), for comparing (val), the final choice (select) and the report (test)."""
 
     train: tuple[dspy.Example, ...] = ()
     val: tuple[dspy.Example, ...] = ()
@@ -84,7 +80,7 @@ def make_splits(
     balance: Balance = "equal",
     prefer: Container[str] = (),
 ) -> Splits:
-    """Return disjoint splits of the sizes asked, the same for the same examples and seed.
+    """Return disjoint splits of the given sizes, the same for the same examples and seed.
 
     With `balance="equal"` the labels have equal counts as far as each label's items reach; a scarce
     label is shared out in proportion to the sizes, and the other labels fill its place. With
@@ -107,18 +103,18 @@ def make_splits(
         ConfigError: A size is negative or names no split.
     """
     wanted = _check_sizes(sizes)
-    pool = _in_order(examples, label_key, prefer)
+    pool = in_order(examples, label_key, prefer)
     _check_enough(pool, wanted, "in all")
     rng = np.random.default_rng(seed)
     if by == "item":
-        drawn = _draw(pool, wanted, label_key, balance, prefer, rng)
+        drawn = draw(pool, wanted, label_key, balance, prefer, rng)
     else:
         rest_sizes: dict[Split, int] = {split: n for split, n in wanted.items() if split != "test"}
-        rest, test = _part_groups(pool, wanted, label_key, balance, prefer, rng)
+        rest, test = part_groups(pool, wanted, label_key, balance, prefer, rng)
         _check_enough(test, {"test": wanted["test"]}, "in the groups kept for test")
         _check_enough(rest, rest_sizes, "in the groups not kept for test")
-        drawn = _draw(rest, rest_sizes, label_key, balance, prefer, rng)
-        drawn |= _draw(test, {"test": wanted["test"]}, label_key, balance, prefer, rng)
+        drawn = draw(rest, rest_sizes, label_key, balance, prefer, rng)
+        drawn |= draw(test, {"test": wanted["test"]}, label_key, balance, prefer, rng)
     splits = Splits(**drawn)
     check_disjoint(splits, by=by)
     logger.info("split %d examples into %s", len(pool), splits.sizes)
@@ -165,7 +161,7 @@ def make_splits_from_pools(
     for name in reversed(SPLITS):
         if name not in pools or not pools[name]:
             continue
-        cleaned = _in_order(pools[name], label_key, prefer)
+        cleaned = in_order(pools[name], label_key, prefer)
         pool = [e for e in cleaned if input_digest(e) not in taken]
         if len(pool) < len(cleaned):
             lost = len(cleaned) - len(pool)
@@ -174,7 +170,7 @@ def make_splits_from_pools(
         if name in shares:
             _check_enough(pool, shares[name], f"in the {name} pool")
             rng = np.random.default_rng([seed, SPLITS.index(name)])
-            drawn |= _draw(pool, shares[name], label_key, balance, prefer, rng)
+            drawn |= draw(pool, shares[name], label_key, balance, prefer, rng)
     splits = Splits(**drawn)
     check_disjoint(splits, by=by)
     return splits
@@ -203,73 +199,6 @@ def check_disjoint(splits: Splits, *, by: By = "item") -> None:
                     f"(example {example_id(example)}); keep the groups of test apart"
                 )
                 raise LeakageError(msg)
-
-
-def _in_order(
-    examples: Iterable[dspy.Example], label_key: str, prefer: Container[str]
-) -> tuple[dspy.Example, ...]:
-    """Return the clean examples by id; of two repeats, the preferred one stays."""
-
-    def place(example: dspy.Example) -> tuple[str, bool, str]:
-        source = str(example.get("pld_source"))
-        return example_id(example), not is_preferred(example, prefer), source
-
-    return clean_examples(sorted(examples, key=place), label_key=label_key)
-
-
-def _draw(
-    pool: Sequence[dspy.Example],
-    sizes: Mapping[Split, int],
-    label_key: str,
-    balance: Balance,
-    prefer: Container[str],
-    rng: np.random.Generator,
-) -> dict[Split, tuple[dspy.Example, ...]]:
-    """Draw splits of exactly `sizes` from `pool`, which is large enough, stratified by label."""
-    by_label: dict[str, list[dspy.Example]] = {}
-    for index in rng.permutation(len(pool)):
-        example = pool[int(index)]
-        by_label.setdefault(str(example[label_key]), []).append(example)
-    labels = sorted(by_label)
-    order = [split for split in _RARE_FIRST if sizes.get(split)]
-    wanted = np.array([sizes[split] for split in order], dtype=np.int64)
-    available = np.array([len(by_label[label]) for label in labels], dtype=np.int64)
-    table = share_out(label_totals(available, int(wanted.sum()), balance), wanted)
-    chosen: dict[Split, list[dspy.Example]] = {split: [] for split in order}
-    for label, row in zip(labels, table, strict=True):
-        # Train takes preferred items from the front, the other splits take others from the back.
-        queue = sorted(by_label[label], key=lambda e: not is_preferred(e, prefer))
-        for split, count in zip(order, row.tolist(), strict=True):
-            cut = slice(0, count) if split == "train" else slice(len(queue) - count, None)
-            chosen[split] += queue[cut]
-            del queue[cut]
-    return {s: tuple(items[i] for i in rng.permutation(len(items))) for s, items in chosen.items()}
-
-
-def _part_groups(
-    pool: Sequence[dspy.Example],
-    sizes: Mapping[Split, int],
-    label_key: str,
-    balance: Balance,
-    prefer: Container[str],
-    rng: np.random.Generator,
-) -> tuple[list[dspy.Example], list[dspy.Example]]:
-    """Return the examples outside and inside the groups that are kept for test."""
-    labels = sorted({str(example[label_key]) for example in pool})
-    groups = sorted({group_of(example) for example in pool})
-    counts: Counts = np.zeros((len(groups), len(labels)), dtype=np.int64)
-    kept: Counts = np.zeros(len(groups), dtype=np.int64)
-    row_of = {group: row for row, group in enumerate(groups)}
-    for example in pool:
-        row = row_of[group_of(example)]
-        counts[row, labels.index(str(example[label_key]))] += 1
-        kept[row] += is_preferred(example, prefer)
-    test_size = sizes["test"]
-    both = (sum(sizes.values()) - test_size, test_size)
-    mask = choose_test_groups(counts, kept, sizes=both, balance=balance, rng=rng)
-    held = {group for group, is_test in zip(groups, mask.tolist(), strict=True) if is_test}
-    rest = [example for example in pool if group_of(example) not in held]
-    return rest, [example for example in pool if group_of(example) in held]
 
 
 def _pool_of(split: Split, pools: Mapping[Split, Sequence[dspy.Example]]) -> Split:

@@ -1,4 +1,4 @@
-"""How many items of each label go into each split, and which groups are kept for test.
+"""Counts of each label in each split, and the groups that are kept for test.
 
 Works on counts only: rows are labels, columns are splits.
 """

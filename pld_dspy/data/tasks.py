@@ -1,25 +1,47 @@
 """Tasks: a DSPy signature with a closed label set, and the examples for it."""
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any, Literal
+from pkgutil import resolve_name
+from typing import Any, Literal, get_type_hints
 
 import dspy
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
 
+from pld_dspy.config.base import explain_value
+from pld_dspy.config.plugins import TASKS, find, owner
 from pld_dspy.config.table import TableConfig
 from pld_dspy.data.examples import examples_from_items
 from pld_dspy.data.splits import Splits, make_splits, make_splits_from_pools
 from pld_dspy.data.tables import read_tables
-from pld_dspy.errors import ConfigError, nearest
+from pld_dspy.errors import ConfigError, DataError, PLDError, nearest
 from pld_dspy.records import Split
-
-Metric = Literal["macro_f1", "accuracy", "mcc"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What is to be answered, from what, and how an answer is counted."""
+    """A classification task: signature, labels, metric and examples.
+
+    >>> from pld_dspy.data.examples import make_example
+    >>> keys = {"input_keys": ("text",), "label_key": "team"}
+    >>> task = Task(
+    ...     name="tickets",
+    ...     signature=classification_signature(
+    ...         "Tickets", "Name the team.", {"text": ""}, ("team", ""), ("billing", "support")
+    ...     ),
+    ...     labels=("billing", "support"),
+    ...     metric="accuracy",
+    ...     examples=tuple(
+    ...         make_example({"text": text}, team, **keys)
+    ...         for text, team in [("My invoice is wrong", "billing"), ("It crashes", "support")]
+    ...     ),
+    ...     **keys,
+    ... )
+    >>> task.split({"train": 1, "val": 1}, seed=0).sizes
+    {'train': 1, 'val': 1, 'select': 0, 'test': 0}
+    """
 
     name: str
     signature: type[dspy.Signature]
@@ -27,7 +49,8 @@ class Task:
     label_key: str
     labels: tuple[str, ...]
     input_keys: tuple[str, ...]
-    metric: Metric
+    metric: str
+    """Name of the metric: `macro_f1`, `accuracy`, `mcc`, or one that an installed package adds."""
     examples: tuple[dspy.Example, ...]
     """All the examples, of every pool, repeats included; `split` leaves repeats out."""
     fixed_splits: Mapping[Split, tuple[dspy.Example, ...]] | None = None
@@ -88,26 +111,82 @@ def load_task(name: str, **options: Any) -> Task:
     """Return the task of that name with its examples.
 
     Args:
-        name: `stereoset`, `contract_nli` or `logiqa`.
-        options: What the task's own loader takes.
+        name: `stereoset`, `contract_nli`, `logiqa`, or a task that an installed package adds under
+            the entry-point group `pld_dspy.tasks`: a function of keyword-only options that returns
+            a `Task`.
+        options: Keyword arguments of the task's loader.
 
     Raises:
-        ConfigError: No task has this name, or it has no such option.
+        ConfigError: No task has this name, it has no such option, or the loader is not one.
         DataError: No source of the data works.
     """
-    if name not in LOADERS:
-        msg = f"no task is called {name!r}{nearest(name, LOADERS)}"
+    found = find(TASKS, name, LOADERS, expected="a function that returns a Task")
+    own = isinstance(found, str)
+    loader = resolve_name(found) if own else found
+    who = f"task {name}" if own else owner(TASKS, name)
+    checked = _checked_options(who, loader, options)
+    try:
+        task = loader(**checked)
+    except PLDError:
+        raise
+    except Exception as error:  # whatever another package's loader does
+        if own:
+            raise
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        msg = f"{who} cannot be loaded ({said}); check its options and its data"
+        raise DataError(msg) from error
+    if not isinstance(task, Task):
+        msg = f"{who} returned a {type(task).__name__}, should be a pld_dspy.data.tasks.Task"
         raise ConfigError(msg)
-    module, _, function = LOADERS[name].partition(":")
-    loader = getattr(import_module(module), function)
-    known = loader.__kwdefaults__ or {}
-    for option in options:
-        if option not in known:
-            hint = nearest(option, known) if known else "; it has none"
-            msg = f"task {name} has no option {option!r}{hint}"
-            raise ConfigError(msg)
-    task: Task = loader(**options)
     return task
+
+
+def _checked_options(
+    who: str, loader: Callable[..., Any], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the options, converted to the types that the loader's parameters have.
+
+    Raises:
+        ConfigError: An option is unknown, missing or of another type, or the loader needs
+            positional arguments.
+    """
+    parameters = inspect.signature(loader).parameters.values()
+    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    required = [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    for option in required:
+        if option not in known:
+            msg = f"{who} takes the positional argument {option}; a task takes keyword-only options"
+            raise ConfigError(msg)
+        if option not in options:
+            msg = f"{who} needs the option {option!r}; set it in [task.options]"
+            raise ConfigError(msg)
+    hints = _hints(loader)
+    checked = {}
+    for option, value in options.items():
+        if option not in known and not takes_any:
+            hint = nearest(option, known) if known else "; it has none"
+            msg = f"{who} has no option {option!r}{hint}"
+            raise ConfigError(msg)
+        checked[option] = _converted(f"{who}, option {option}", value, hints.get(option, Any))
+    return checked
+
+
+def _hints(loader: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return get_type_hints(loader)
+    except (NameError, TypeError):  # names that only a type checker sees, or no function
+        return {}
+
+
+def _converted(where: str, value: Any, hint: Any) -> Any:
+    try:
+        return TypeAdapter(hint).validate_python(value)
+    except ValidationError as error:
+        msg = f"{where}: {explain_value(error)}"
+        raise ConfigError(msg) from error
+    except PydanticUserError:  # a type that pydantic does not know is not checked
+        return value
 
 
 def task_from_table(config: TableConfig) -> Task:
@@ -144,8 +223,8 @@ def task_from_table(config: TableConfig) -> Task:
         input_keys=inputs,
         metric=config.metric,
         examples=tuple(example for pool in pools.values() for example in pool),
-        fixed_splits=None if config.path else pools,
-        notes=f"from {', '.join(str(path) for path in config.files.values())}",
+        fixed_splits=None if config.single else pools,
+        notes=f"from {table.notes}",
     )
 
 

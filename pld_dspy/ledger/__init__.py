@@ -1,1 +1,1 @@
-"""What a run keeps: answers, usage, time, and tracking."""
+"""Records of a run: stored answers, usage, time, and tracking."""

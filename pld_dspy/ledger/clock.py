@@ -1,4 +1,4 @@
-"""How long a run folder was worked on, whichever processes did, and however they ended."""
+"""Working time of a run folder, summed over processes however they ended."""
 
 import uuid
 from collections.abc import Callable
@@ -14,8 +14,8 @@ _EVERY_S = 5.0
 class Clock:
     """Seconds of work on a run folder, summed over the processes that worked on it.
 
-    The time is written down at each sign of progress that comes five seconds after the last note, so
-    that a process killed outright loses no more than what it did since.
+    The time is written with progress events, at most every five seconds, so that a process killed
+    outright loses no more than that.
     """
 
     def __init__(
@@ -25,8 +25,8 @@ class Clock:
 
         Args:
             store: The run folder's.
-            part: What is timed; each part has its own sum, and one may lie within another.
-            now: Tells the seconds; None is the machine's clock.
+            part: What is timed; each part has its own sum, and parts may overlap.
+            now: Returns seconds; None is the machine's monotonic clock.
         """
         now = now or monotonic
         self._store, self._now = store, now
@@ -53,7 +53,7 @@ class Clock:
         self._store.put(STAGE, self._key, {"seconds": round(self._noted - self._start, 3)})
 
     def noting(self, progress: Progress) -> Progress:
-        """Return `progress`, which now notes the time too, every five seconds at most."""
+        """Return `progress` that also writes the time, at most every five seconds."""
 
         def noted(event: Event) -> None:
             progress(event)

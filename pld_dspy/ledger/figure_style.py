@@ -1,4 +1,4 @@
-"""What the pictures have in common: light background, readable type, titles at the left edge."""
+"""Style of the pictures: light background, readable type, titles at the left edge."""
 
 import re
 import textwrap

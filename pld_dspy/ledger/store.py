@@ -1,11 +1,11 @@
-"""The run folder: one readable JSONL a stage, from which a killed run goes on."""
+"""The run folder: one readable JSONL per stage, from which a killed run resumes."""
 
 import hashlib
 import json
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,8 @@ class StageStore:
     """Append-only records by stage and key; a key holds what was paid for, once.
 
     Each record is one line of `<folder>/<stage>.jsonl`, written before `put` returns, so a process
-    killed at any moment loses at most the call that was under way. A last line that was cut off is
-    removed at the next start; any other broken line is skipped with a warning and left as it is.
+    killed at any moment loses at most the call in progress. A last line that was cut off is removed
+    at the next start; any other broken line is skipped with a warning and left as it is.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -63,6 +63,22 @@ class StageStore:
             except OSError as error:
                 msg = f"the run folder {folder} cannot be made: {error.strerror}; choose another"
                 raise StorageError(msg) from error
+
+    def check(self) -> None:
+        """Return if the folder can be written, which is best known before anything is paid for.
+
+        Raises:
+            StorageError: It cannot.
+        """
+        if self.folder is None:
+            return
+        probe = self.folder / f".{os.getpid()}.tmp"
+        try:
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            msg = f"the run folder {self.folder} cannot be written: {error.strerror}; choose another run_dir"
+            raise StorageError(msg) from error
 
     def get(self, stage: str, key: str) -> Record | None:
         """Return the record, and mark it as part of this run; None if it is not there."""
@@ -87,13 +103,6 @@ class StageStore:
             records[key] = stored
             self._used.add((stage, key))
             return stored
-
-    def used(self, stage: str) -> Iterator[Record]:
-        """Yield the records of `stage` that this run read or wrote, in order of their keys."""
-        with self._lock:
-            keys = sorted(key for name, key in self._used if name == stage)
-            records = [self._stages[stage][key] for key in keys]
-        yield from records
 
     def all(self, stage: str) -> list[Record]:
         """Return every record of `stage`, whichever run wrote it."""

@@ -1,6 +1,5 @@
-"""What is told about a run while it goes on, and the two places it can go: MLflow, or nowhere."""
+"""Run tracking: the interface, a tracker that keeps nothing, and one inside an open run."""
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -10,13 +9,11 @@ from pld_dspy.records import Candidate, Evaluation
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-logger = logging.getLogger(__name__)
-
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 
 class Tracker(Protocol):
-    """What the optimizer tells about a run.
+    """Where the optimizer logs a run.
 
     The optimizer calls `start` once, before anything that costs money, then the other methods in
     any order from any thread, then `finish` once. Only `start` may raise, and only a
@@ -41,7 +38,7 @@ class Tracker(Protocol):
         run_dir: Path | None,
         digests: Mapping[str, str] = {},
     ) -> None:
-        """Open a run, or go on with the one recorded in `run_dir`.
+        """Open a run, or resume the one recorded in `run_dir`.
 
         Args:
             name: Name of the run.
@@ -53,6 +50,9 @@ class Tracker(Protocol):
         Raises:
             ConfigError: If the store cannot be reached.
         """
+
+    def params(self, values: Mapping[str, object]) -> None:
+        """Add settings to those that `start` was given."""
 
     def metrics(self, values: Mapping[str, float], *, step: int | None = None) -> None:
         """Add one value to each of several curves."""
@@ -92,6 +92,9 @@ class NullTracker:
     ) -> None:
         """See `Tracker`."""
 
+    def params(self, values: Mapping[str, object]) -> None:
+        """See `Tracker`."""
+
     def metrics(self, values: Mapping[str, float], *, step: int | None = None) -> None:
         """See `Tracker`."""
 
@@ -114,3 +117,33 @@ class NullTracker:
 
     def finish(self, status: Status = "FINISHED") -> None:
         """See `Tracker`."""
+
+
+class InOpenRun:
+    """Logs a compile into a run that its owner has started, and leaves it open for the owner."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        """Take a tracker whose run is open."""
+        self._tracker = tracker
+        self.metrics = tracker.metrics
+        self.params = tracker.params
+        self.candidate = tracker.candidate
+        self.text = tracker.text
+        self.file = tracker.file
+        self.figure = tracker.figure
+        self.prompt = tracker.prompt
+
+    def start(
+        self,
+        *,
+        name: str,
+        params: Mapping[str, object],
+        tags: Mapping[str, str],
+        run_dir: Path | None,
+        digests: Mapping[str, str] = {},
+    ) -> None:
+        """Add the compile's settings; its name, tags and digests are the owner's to give."""
+        self._tracker.params(params)
+
+    def finish(self, status: Status = "FINISHED") -> None:
+        """Leave the run open."""

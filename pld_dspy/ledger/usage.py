@@ -1,4 +1,4 @@
-"""What was spent: calls and tokens, counted at the LM, also under threads."""
+"""Usage: calls and tokens counted at the LM, also under threads, and their price."""
 
 import threading
 from collections.abc import Iterable, Iterator
@@ -101,9 +101,10 @@ def _cost(entries: Iterable[Spent]) -> float | None:
     cost = 0.0
     for model, (read, written) in by_model.items():
         price = prices.get(model) or prices.get(model.split("/", 1)[-1])
-        if price is None or "input_cost_per_token" not in price:
-            return None
-        cost += read * price["input_cost_per_token"] + written * price["output_cost_per_token"]
+        for tokens, key in ((read, "input_cost_per_token"), (written, "output_cost_per_token")):
+            if tokens and (price or {}).get(key) is None:
+                return None  # an embedder, say, has no price for what it does not write
+            cost += tokens * float((price or {}).get(key) or 0.0)
     return cost
 
 

@@ -1,18 +1,22 @@
 """Vectors of texts: TF-IDF without a model, any embedding model of LiteLLM, or a function."""
 
 import difflib
+import inspect
 import os
-import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from pld_dspy.config.plugins import EMBEDDERS, find, is_added, names, owner
 from pld_dspy.errors import ConfigError, DataError, ModelError, nearest
-from pld_dspy.records import Embedder, Vectors
+from pld_dspy.ledger.store import Spent, StageStore, key_of
+from pld_dspy.records import Embedder, Event, Progress, Vectors, silent
+
+STAGE = "embeddings"
 
 _ZERO = 1e-9
 """A row shorter than this carries no direction, only rounding."""
@@ -83,12 +87,7 @@ class LitellmEmbedder:
             raise ConfigError(msg)
         self.name = model
         self.batch_size = batch_size
-        self.calls = 0
-        """Requests that were answered."""
-        self.tokens = 0
-        """Input tokens that the endpoint reported."""
-        self._options = options
-        self._lock = threading.Lock()
+        self.options = options
 
     def __call__(self, texts: Sequence[str]) -> Vectors:
         """Return an array of shape `(len(texts), dim of the model)`.
@@ -96,19 +95,27 @@ class LitellmEmbedder:
         Raises:
             ModelError: The endpoint refused, failed, or gave another number of vectors.
         """
-        rows: list[list[float]] = []
-        for start in range(0, len(texts), self.batch_size):
-            rows.extend(self._request(list(texts[start : start + self.batch_size])))
+        rows = [row for batch in self.batches(texts) for row in self.request(batch)[0]]
         return np.array(rows, dtype=np.float64)
 
-    def _request(self, texts: list[str]) -> list[list[float]]:
+    def batches(self, texts: Sequence[str]) -> Iterator[list[str]]:
+        """Yield the texts of each request."""
+        for start in range(0, len(texts), self.batch_size):
+            yield list(texts[start : start + self.batch_size])
+
+    def request(self, texts: list[str]) -> tuple[list[list[float]], int]:
+        """Return one vector a text, and the input tokens that the endpoint reports.
+
+        Raises:
+            ModelError: The endpoint refused, failed, or gave another number of vectors.
+        """
         # Else the import of litellm fetches a price list from the network.
         os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
         import litellm
         import openai
 
         try:
-            response = litellm.embedding(model=self.name, input=texts, **self._options)
+            response = litellm.embedding(model=self.name, input=texts, **self.options)
         except openai.OpenAIError as error:  # base of litellm's own errors
             reason = " ".join(str(error).split())[:300]
             msg = f"embedder {self.name!r} failed: {reason}; check the model name, key and endpoint"
@@ -118,36 +125,86 @@ class LitellmEmbedder:
             msg = f"embedder {self.name!r} gave {len(data)} vectors for {len(texts)} texts"
             raise ModelError(msg)
         usage = getattr(response, "usage", None)
-        with self._lock:
-            self.calls += 1
-            self.tokens += int(getattr(usage, "prompt_tokens", 0) or 0)
-        return [item["embedding"] for item in data]
+        tokens = int(getattr(usage, "prompt_tokens", 0) or 0)
+        return [item["embedding"] for item in data], tokens
+
+
+def check_embedder(embedder: Embedder) -> None:
+    """Return if an embedding model answers one tiny request; others need no check.
+
+    Raises:
+        ModelError: It does not; one line says which model, why, and what to do.
+    """
+    if isinstance(embedder, LitellmEmbedder):
+        embedder.request(["ok"])
 
 
 def make_embedder(spec: str | Embedder) -> Embedder:
     """Return the embedder that `spec` names.
 
     Args:
-        spec: `tfidf`, `tfidf:128` (most dimensions), a LiteLLM model name, or an embedder.
+        spec: `tfidf`, `tfidf:128` (most dimensions), an entry point of the group
+            `pld_dspy.embedders` (an embedder, or a class or function without arguments that makes
+            one), a LiteLLM model name, or an embedder.
 
     Raises:
-        ConfigError: `spec` is empty, looks like a misspelt `tfidf`, or has no whole number of
-            dimensions.
+        ConfigError: `spec` is empty, looks like a misspelt `tfidf` or entry point, has no whole
+            number of dimensions, or the entry point is no embedder.
     """
     if not isinstance(spec, str):
         return spec
     kind, _, dim = spec.strip().partition(":")
     if kind == "tfidf":
+        find(EMBEDDERS, kind, {kind: TfidfEmbedder})
         if not dim:
             return TfidfEmbedder()
         if not dim.isdecimal():
             msg = f"embedder {spec!r}: dimensions are no whole number; write tfidf:128"
             raise ConfigError(msg)
         return TfidfEmbedder(dim=int(dim))
-    if not kind or difflib.get_close_matches(kind.lower(), ["tfidf"]):
-        msg = f"unknown embedder {spec!r}{nearest(kind.lower(), ['tfidf', 'a LiteLLM model name'])}"
+    if is_added(EMBEDDERS, spec.strip()):
+        return _added(spec.strip())
+    close = difflib.get_close_matches(kind.lower(), ["tfidf"])
+    added = difflib.get_close_matches(spec, names(EMBEDDERS, {}), cutoff=0.85)
+    if not kind or close or added:
+        known = [*names(EMBEDDERS, {"tfidf": None}), "a LiteLLM model name"]
+        msg = f"unknown embedder {spec!r}{nearest(kind.lower(), known)}"
         raise ConfigError(msg)
     return LitellmEmbedder(spec.strip())
+
+
+def _added(name: str) -> Embedder:
+    """Return the embedder of another package, made if the entry point is a class or a factory."""
+    who = owner(EMBEDDERS, name)
+    found = find(EMBEDDERS, name, {}, expected="an embedder, or a function that makes one")
+    if not _takes_texts(found) or isinstance(found, type):
+        try:
+            found = found()
+        except Exception as error:  # whatever the other package does
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            msg = f"{who} cannot be made without arguments ({said}); an embedder takes a list of texts, and its maker no argument"
+            raise ConfigError(msg) from error
+    if not _takes_texts(found):
+        msg = f"{who} is of type {type(found).__name__}, should be an embedder: a callable of a list of texts"
+        raise ConfigError(msg)
+    embedder: Embedder = found
+    return embedder
+
+
+def _takes_texts(value: Any) -> bool:
+    """Return whether the value can be called with one argument, and not without."""
+    if not callable(value):
+        return False
+    try:
+        signature = inspect.signature(value)
+        signature.bind("texts")
+    except (TypeError, ValueError):
+        return False
+    try:
+        signature.bind()
+    except TypeError:
+        return True
+    return False
 
 
 def embedder_name(embedder: Embedder) -> str:
@@ -156,18 +213,61 @@ def embedder_name(embedder: Embedder) -> str:
     return str(getattr(embedder, "name", fallback))
 
 
-def embed(texts: Sequence[str], embedder: Embedder) -> Vectors:
+def embed(
+    texts: Sequence[str],
+    embedder: Embedder,
+    store: StageStore | None = None,
+    *,
+    progress: Progress = silent,
+) -> Vectors:
     """Return the checked vectors of the texts, float64 of shape `(len(texts), dim)`.
 
+    Args:
+        texts: At least one.
+        embedder: TF-IDF, an embedding model, or a function.
+        store: Keeps the vectors of an embedder that has a name, and the usage of an embedding model,
+            so that no text is paid for twice. TF-IDF is computed again.
+        progress: Called after each request to an embedding model.
+
     Raises:
+        ModelError: The embedding model cannot be reached or refuses; what it gave before is kept.
         DataError: There is no text, or the embedder gave another shape or a number that is not
             finite.
     """
     if not texts:
         raise DataError("no texts to embed (0 given); give at least one")
     name = embedder_name(embedder)
+    if store is None or isinstance(embedder, TfidfEmbedder) or not hasattr(embedder, "name"):
+        return _checked(texts, name, lambda: embedder(texts))
+    if isinstance(embedder, LitellmEmbedder):
+        batches, rows = list(embedder.batches(texts)), []
+        for done, batch in enumerate(batches, 1):
+            rows.append(_paid(batch, embedder, store))
+            progress(Event("clusters", "embedder", done, len(batches)))
+        return np.concatenate(rows)
+    record = store.get(STAGE, key := key_of(name, list(texts)))
+    if record is None:
+        vectors = _checked(texts, name, lambda: embedder(texts))
+        record = store.put(STAGE, key, {"vectors": vectors.tolist()})
+    return np.array(record["vectors"], dtype=np.float64)
+
+
+def _paid(texts: list[str], embedder: LitellmEmbedder, store: StageStore) -> Vectors:
+    """Return the vectors of one request, made now with its usage noted, or made before."""
+    # Another address or key of the same model gives the same vectors.
+    options = {k: v for k, v in embedder.options.items() if k not in {"api_base", "api_key"}}
+    record = store.get(STAGE, key := key_of(embedder.name, options, texts))
+    if record is None:
+        rows, tokens = embedder.request(texts)
+        vectors = _checked(texts, embedder.name, lambda: rows)
+        spent = Spent(role="embedder", calls=1, input_tokens=tokens, model=embedder.name)
+        record = store.put(STAGE, key, {"vectors": vectors.tolist(), "spent": asdict(spent)})
+    return np.array(record["vectors"], dtype=np.float64)
+
+
+def _checked(texts: Sequence[str], name: str, rows: Callable[[], Any]) -> Vectors:
     try:
-        vectors = np.asarray(embedder(texts), dtype=np.float64)
+        vectors = np.asarray(rows(), dtype=np.float64)
     except (TypeError, ValueError) as error:
         if isinstance(error, (ConfigError, DataError)):
             raise

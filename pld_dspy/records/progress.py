@@ -17,7 +17,8 @@ class Event:
 
     stage: str
     """Of the teacher: `traces`, `rules`, `refine`. Of the student: the split it is scored on (`train`,
-    `val`, `select`, `test`), or `search`. Of a file, in bytes: `download`, `check`."""
+    `val`, `select`, `test`), or `search`. Of an embedding model: `clusters`. Of a file, in bytes:
+    `download`, `check`."""
     role: Role
     """Who is called; empty for a file."""
     done: int

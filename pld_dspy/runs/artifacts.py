@@ -1,4 +1,4 @@
-"""The files that a finished run leaves for people: prompt, rules with evidence, program, pictures."""
+"""Files of a finished run: prompt, rules with their evidence, program, pictures."""
 
 import json
 import logging
@@ -11,8 +11,9 @@ import dspy
 
 from pld_dspy.data.examples import example_id
 from pld_dspy.data.tasks import Task
-from pld_dspy.errors import ModelError, StorageError
+from pld_dspy.errors import PLDError, StorageError
 from pld_dspy.ledger.figure_style import picture_file
+from pld_dspy.ledger.store import StageStore
 from pld_dspy.models.embedder import embed, make_embedder
 from pld_dspy.records import Evaluation, Interval, PLDResult, PredictorResult, Rule, Trace
 from pld_dspy.runs.plots.scores import (
@@ -46,6 +47,8 @@ class Pictures:
     intervals: tuple[tuple[float, float], tuple[float, float]]
     """95% intervals of the two test scores."""
     embedder: str
+    store: StageStore
+    """Of the run folder: it holds the vectors that an embedding model gave."""
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -149,7 +152,7 @@ def write_pictures(pictures: Pictures, run_dir: Path) -> list[Path]:
     }
     parts = pictures.result.predictors
     for part in parts:
-        of_part = _predictor_pictures(part, pictures.task.metric, pictures.embedder)
+        of_part = _predictor_pictures(part, pictures)
         predictor = part.predictor if len(parts) > 1 else ""
         drawn |= {picture_file(stem, predictor): figure for stem, figure in of_part.items()}
     paths = []
@@ -160,14 +163,12 @@ def write_pictures(pictures: Pictures, run_dir: Path) -> list[Path]:
     return paths
 
 
-def _predictor_pictures(part: PredictorResult, metric: str, embedder: str) -> "dict[str, Figure]":
-    drawn = {
+def _predictor_pictures(part: PredictorResult, pictures: Pictures) -> "dict[str, Figure]":
+    return {
         "candidates": score_over_candidates(part.evaluations, part.candidates),
-        **_search_pictures(part, metric),
+        **_search_pictures(part, pictures.task.metric),
+        **_cluster_picture(part, pictures),
     }
-    if (clusters := _cluster_picture(part, embedder)) is not None:
-        drawn["clusters"] = clusters
-    return drawn
 
 
 def _search_pictures(part: PredictorResult, metric: str) -> "dict[str, Figure]":
@@ -195,20 +196,21 @@ def _by_text(gains: Mapping[str, Interval], known: Mapping[str, Rule]) -> dict[s
     }
 
 
-def _cluster_picture(part: PredictorResult, embedder: str) -> "Figure | None":
+def _cluster_picture(part: PredictorResult, pictures: Pictures) -> "dict[str, Figure]":
+    rules = [trace.rule for trace in part.traces]
     try:
-        vectors = embed([trace.rule for trace in part.traces], make_embedder(embedder))
-    except ModelError as error:
-        # The run is done and paid for; a hosted embedder may be away by now.
+        vectors = embed(rules, make_embedder(pictures.embedder), pictures.store)
+    except PLDError as error:
+        # The run is done and paid for; an embedder whose vectors are not kept may fail by now.
         logger.warning("no picture of the clusters: %s", error)
-        return None
-    return cluster_map(vectors, part.clustering, part.traces)
+        return {}
+    return {"clusters": cluster_map(vectors, part.clustering, part.traces)}
 
 
 def _demos(
     ids: Sequence[str], predictor: dspy.Predict, sources: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Return the worked examples with their ids; they come after those that the student had."""
+    """Return the worked examples with their ids; they come after the student's own."""
     label_key = next(reversed(predictor.signature.output_fields))
     return [
         {

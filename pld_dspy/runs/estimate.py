@@ -1,4 +1,4 @@
-"""What a run would take, before anything is paid for: calls, tokens, money and downloads."""
+"""Estimates the calls, tokens, price and downloads of a run before it starts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -49,12 +49,12 @@ class PlannedStage:
     events: str
     """Stage of the progress events that its calls send."""
     item: str = ""
-    """Item of these events, where it tells two stages apart."""
+    """Item of these events, where two stages send the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A run that was not made. Calls that a run folder already holds are not taken off."""
+    """Estimate of a run from its start; calls that a run folder already holds are not subtracted."""
 
     task: str
     task_notes: str
@@ -86,13 +86,17 @@ class Plan:
         return None if None in costs else sum(cost for cost in costs if cost is not None)
 
 
-def plan(config: RunConfig) -> Plan:
-    """Return what the run would take; no model is called, loaded or downloaded.
+def plan(config: RunConfig, loaded: Loaded | None = None) -> Plan:
+    """Return the estimate; no model is called, loaded or downloaded.
+
+    Args:
+        config: The settings.
+        loaded: The task and its splits, where the caller has loaded them from this config.
 
     Raises:
         PLDError: The run could not start: a setting, the data, or the path of a model is wrong.
     """
-    loaded = load(config)
+    loaded = load(config) if loaded is None else loaded
     asked: dict[Role, ModelConfig] = {
         "teacher": config.teacher_or_student,
         "student": config.student,

@@ -1,22 +1,27 @@
-"""What a run found, in numbers: the record that becomes `report.json`."""
+"""The numbers of a finished run: the record that becomes `report.json`."""
 
-import importlib.metadata
-import platform
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pld_dspy.config.run import RunConfig
 from pld_dspy.errors import StorageError
-from pld_dspy.records import Evaluation, Interval, PredictorResult
+from pld_dspy.ledger.versions import commit
+from pld_dspy.models.lm import model_name
+from pld_dspy.records import Evaluation, Interval, PLDResult, PredictorResult, Usage
+from pld_dspy.runs.setup import Loaded, Models
 from pld_dspy.scoring.evaluator import as_accuracy
-from pld_dspy.scoring.metrics import CorpusMetric, macro_f1
-from pld_dspy.scoring.statistics import bootstrap_interval, mcnemar, paired_bootstrap
+from pld_dspy.scoring.metrics import CorpusMetric, Metric, macro_f1, metric_by_name
+from pld_dspy.scoring.statistics import (
+    bootstrap_interval,
+    mcnemar,
+    paired_bootstrap,
+    paired_bootstrap_scores,
+)
 
 REPORT_FILE = "report.json"
-_PACKAGES = ("pld-dspy", "dspy", "optuna", "mlflow", "scikit-learn", "numpy", "xllamacpp")
 
 
 class Report(BaseModel):
@@ -100,8 +105,28 @@ class Report(BaseModel):
 
     @property
     def kept_as_given(self) -> bool:
-        """Whether nothing was found better than the student as given."""
+        """Whether no list was better than the student as given."""
         return self.rules == 0 and self.demos == 0
+
+    @property
+    def test_measures(self) -> dict[str, float]:
+        """The scores on test and what the run took, as metrics of a tracked run."""
+        names = ("baseline", "compiled", "delta", "p_worse", "mcnemar_p", "prompt_tokens", "rules")
+        rates = ("unparsed_rate_baseline", "unparsed_rate_compiled", "wall_s")
+        return {name: float(getattr(self, name)) for name in (*names, *rates)}
+
+    @property
+    def search_measures(self) -> dict[str, float]:
+        """The numbers of the search, as metrics of a tracked run; empty without one."""
+        measures = {
+            "val_score": self.search_score,
+            "select_score": self.select_score,
+            "optimism": self.optimism,
+            "trials": self.search_trials,
+            "calls": self.search_calls,
+            "full_calls": self.search_full_calls,
+        }
+        return {name: float(value) for name, value in measures.items() if value is not None}
 
     def to_json(self) -> str:
         """Return the report as JSON text, one key a line."""
@@ -128,20 +153,79 @@ class Report(BaseModel):
             raise StorageError(msg) from error
 
 
-def scores(
-    metric: CorpusMetric, before: Evaluation, after: Evaluation, *, seed: int
-) -> dict[str, Any]:
+def make_report(
+    config: RunConfig,
+    loaded: Loaded,
+    models: Models,
+    result: PLDResult,
+    tested: tuple[Evaluation, Evaluation],
+    *,
+    wall_s: float,
+) -> Report:
+    """Return the report of a finished run.
+
+    Args:
+        config: Its settings.
+        loaded: Its task and splits.
+        models: Its models.
+        result: What the compile did.
+        tested: The student as given and the compiled program, on test.
+        wall_s: Seconds, summed over all the sessions that worked on the run folder.
+    """
+    task, splits = loaded.task, loaded.splits
+    costs = [usage.cost_usd for usage in result.usage.values()]
+    first = result.predictors[0]
+    return Report(
+        task=task.name,
+        task_notes=task.notes,
+        student=config.student.model,
+        student_weights=model_name(models.student),
+        teacher=config.teacher_or_student.model,
+        teacher_weights=model_name(models.teacher),
+        traces="recorded" if config.traces.imported else "teacher",
+        **scores(metric_by_name(task.metric), *tested, seed=config.seed),
+        **search_numbers(first),
+        rules=len(result.rules),
+        demos=sum(len(part.chosen.demos) for part in result.predictors),
+        chosen_origin=first.chosen.origin,
+        reason=first.reason,
+        **_usage(result, "teacher"),
+        **_usage(result, "student"),
+        test_calls=sum(answer.calls for e in tested for answer in e.answers),
+        cost_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
+        dropped=dict(result.dropped),
+        warnings=first.clustering.diagnosis.warnings,
+        wall_s=wall_s,
+        compile_wall_s=result.wall_s,
+        seed=config.seed,
+        split={
+            "by": config.split.by,
+            "balance": config.split.balance,
+            "seed": config.split_seed,
+            "sizes": splits.sizes,
+            "digests": splits.digests,
+        },
+        versions=dict(result.versions),
+        commit=commit(),
+    )
+
+
+def scores(metric: Metric, before: Evaluation, after: Evaluation, *, seed: int) -> dict[str, Any]:
     """Return the fields of a report that compare two evaluations of the same examples."""
     first = {a.example_id: a for a in before.answers if a.error is None}
     second = {a.example_id: a for a in after.answers if a.error is None}
     both = [i for i in first if i in second]
     gold = [first[i].gold for i in both]
     said = [first[i].answer for i in both], [second[i].answer for i in both]
-    paired = paired_bootstrap(metric, gold, *said, seed=seed)
+    if isinstance(metric, CorpusMetric):
+        paired = paired_bootstrap(metric, gold, *said, seed=seed)
+    else:
+        values = [first[i].score for i in both], [second[i].score for i in both]
+        paired = paired_bootstrap_scores(*values, seed=seed)
     ranges = {name: interval(metric, e, seed=seed) for name, e in _named(before, after).items()}
     return {
         "test_n": len(before.answers),
-        "metric": metric.name,
+        "metric": before.metric,
         "baseline": before.score,
         "compiled": after.score,
         **{f"{name}_ci95": (found.low, found.high) for name, found in ranges.items()},
@@ -161,7 +245,7 @@ def scores(
 
 
 def search_numbers(part: PredictorResult) -> dict[str, Any]:
-    """Return the fields of a report that tell of the search; none of them if there was none."""
+    """Return the fields of a report about the search; none of them if there was none."""
     record = part.search
     if record is None or not record.trials:
         return {}
@@ -176,41 +260,18 @@ def search_numbers(part: PredictorResult) -> dict[str, Any]:
     }
 
 
-def interval(metric: CorpusMetric, evaluation: Evaluation, *, seed: int) -> Interval:
+def interval(metric: Metric, evaluation: Evaluation, *, seed: int) -> Interval:
     """Return the score with its 95% bootstrap interval, over the answers without an error."""
+    if not isinstance(metric, CorpusMetric):
+        values = [answer.score for answer in evaluation.answers if answer.error is None]
+        return paired_bootstrap_scores([0.0] * len(values), values, seed=seed).delta
     return bootstrap_interval(metric, *_answers(evaluation), seed=seed)
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide a result."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue  # the engine for local models is optional
-    return found
-
-
-def commit() -> str | None:
-    """Return the commit of this package's checkout, with `-dirty` if tracked files are changed."""
-    here = Path(__file__)
-    try:
-        # An installation inside another project's checkout is not tracked there.
-        _git(here.parent, "ls-files", "--error-unmatch", here.name)
-        head = _git(here.parent, "rev-parse", "HEAD")
-        # Results are added while other runs of the same code go on.
-        code = (":/", ":(top,exclude)experiments/results")
-        changed = _git(here.parent, "status", "--porcelain", "--untracked-files=no", "--", *code)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return f"{head}-dirty" if changed else head
-
-
-def _git(folder: Path, *words: str) -> str:
-    command = ["git", "-C", str(folder), *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
-    return done.stdout.strip()
+def _usage(result: PLDResult, role: str) -> dict[str, Any]:
+    used = result.usage.get(role, Usage())
+    counts = ("calls", "input_tokens", "output_tokens")
+    return {f"{role}_{name}": getattr(used, name) for name in counts}
 
 
 def _named(before: Evaluation, after: Evaluation) -> Mapping[str, Evaluation]:

@@ -1,30 +1,28 @@
-"""One run from a config: score the student, distil, score again on untouched examples, write it down."""
+"""Distils once from a config: scores the student, compiles, scores again, and writes the report."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import dspy
 from filelock import FileLock, Timeout
 
 from pld_dspy.config.run import RunConfig
-from pld_dspy.data.splits import Splits
 from pld_dspy.errors import StorageError
 from pld_dspy.ledger.clock import Clock
 from pld_dspy.ledger.mlflow.tracker import MlflowTracker
 from pld_dspy.ledger.store import StageStore
-from pld_dspy.ledger.tracker import NullTracker, Tracker
-from pld_dspy.models.embedder import make_embedder
-from pld_dspy.models.lm import model_name
+from pld_dspy.ledger.tracker import InOpenRun, NullTracker, Status, Tracker
+from pld_dspy.models.embedder import check_embedder, make_embedder
 from pld_dspy.optimizer import PLD
-from pld_dspy.records import Evaluation, PLDResult, Progress, Usage, silent
+from pld_dspy.records import Evaluation, PLDResult, Progress, silent
 from pld_dspy.runs.artifacts import Pictures, write_json, write_pictures, write_program, write_text
 from pld_dspy.runs.estimate import COMPILED, GIVEN
-from pld_dspy.runs.report import REPORT_FILE, Report, commit, scores, search_numbers, versions
+from pld_dspy.runs.report import REPORT_FILE, Report, make_report
 from pld_dspy.runs.setup import Loaded, Models, load, make_evaluator, make_models
 from pld_dspy.scoring.metrics import metric_by_name
+from pld_dspy.stages.search.preflight import check_search
 
 __all__ = ["Loaded", "Models", "Report", "load", "make_evaluator", "make_models", "run_distill"]
 
@@ -35,32 +33,41 @@ CONFIG_FILE = "config.json"
 class _Session:
     """This process's work on a run folder."""
 
+    config: RunConfig
+    loaded: Loaded
     store: StageStore
     clock: Clock
+    tracker: Tracker
 
 
-def run_distill(config: RunConfig, *, progress: Progress = silent) -> Report:
-    """Return what the run found; all of it is in the run folder too.
+def run_distill(
+    config: RunConfig, *, loaded: Loaded | None = None, progress: Progress = silent
+) -> Report:
+    """Return the report of the run; it and all the other files are in the run folder too.
 
     The student as given and the compiled program are each scored once on the test examples, which
-    nothing else sees. A run that was stopped goes on from its folder: nothing is paid for twice.
+    nothing else sees. A run that was stopped resumes from its folder: nothing is paid for twice.
+    The folder, the storage of the search and the tracking are checked before the first call.
 
     Args:
         config: The settings.
+        loaded: The task and its splits, where the caller has loaded them from this config.
         progress: Called with an `Event` after each call, also from worker threads.
 
     Raises:
         PLDError: A setting, the data, a model or the folder cannot be used.
     """
-    loaded = load(config)
     make_embedder(config.embedder)
-    with _session(config.run_dir) as session:
+    tracker = _tracker(config)
+    loaded = load(config) if loaded is None else loaded
+    with _clocked(config) as (store, clock):
+        check_search(config.pld_config.search, config.run_dir)
         write_json(config.run_dir / CONFIG_FILE, config.model_dump(mode="json"))
-        tracker = _tracker(config)
-        _start(tracker, config, loaded.splits)
-        status: Literal["FINISHED", "FAILED", "KILLED"] = "FAILED"
+        session = _Session(config=config, loaded=loaded, store=store, clock=clock, tracker=tracker)
+        _start(session)
+        status: Status = "FAILED"
         try:
-            report = _run(config, loaded, session, tracker, session.clock.noting(progress))
+            report = _run(session, clock.noting(progress))
             status = "FINISHED"
         except KeyboardInterrupt:
             status = "KILLED"
@@ -70,34 +77,24 @@ def run_distill(config: RunConfig, *, progress: Progress = silent) -> Report:
     return report
 
 
-def _run(
-    config: RunConfig, loaded: Loaded, session: _Session, tracker: Tracker, progress: Progress
-) -> Report:
-    task, splits = loaded.task, loaded.splits
+def _run(session: _Session, progress: Progress) -> Report:
+    config, loaded, tracker = session.config, session.loaded, session.tracker
+    test = loaded.splits.test
     models = make_models(config, progress=progress)
-    evaluator = make_evaluator(config, task, models.student, session.store, progress)
-    before = evaluator.run(loaded.baseline, splits.test, candidate_id=GIVEN, split="test")
-    compiled = compile_program(config, loaded, models, tracker, progress)
+    check_embedder(make_embedder(config.embedder))
+    evaluator = make_evaluator(config, loaded.task, models.student, session.store, progress)
+    before = evaluator.run(loaded.baseline, test, candidate_id=GIVEN, split="test")
+    compiled = compile_program(config, loaded, models, InOpenRun(tracker), progress)
     result: PLDResult = compiled.pld_result
-    written = write_program(config.run_dir, compiled, result, splits.train)
-    after = evaluator.run(compiled, splits.test, candidate_id=COMPILED, split="test")
-    report = _report(config, loaded, models, result, (before, after), session)
-    pictures = write_pictures(
-        Pictures(
-            task=task,
-            result=result,
-            before=before,
-            after=after,
-            embedder=config.embedder,
-            intervals=(report.baseline_ci95, report.compiled_ci95),
-        ),
-        config.run_dir,
+    written = write_program(config.run_dir, compiled, result, loaded.splits.train)
+    after = evaluator.run(compiled, test, candidate_id=COMPILED, split="test")
+    report = make_report(
+        config, loaded, models, result, (before, after), wall_s=session.clock.wall_s
     )
+    pictures = _pictures(session, result, (before, after), report)
     write_text(config.run_dir / REPORT_FILE, report.to_json())
-    # The optimizer has closed its tracked run, which this opens again.
-    _start(tracker, config, splits)
-    tracker.metrics({f"test.{k}": v for k, v in _measures(report).items()})
-    tracker.metrics({f"search.{k}": v for k, v in _search_measures(report).items()})
+    tracker.metrics({f"test.{name}": value for name, value in report.test_measures.items()})
+    tracker.metrics({f"search.{name}": value for name, value in report.search_measures.items()})
     for path in (*pictures, *written, config.run_dir / REPORT_FILE):
         tracker.file(path)
     return report
@@ -129,86 +126,39 @@ def compile_program(
         )
 
 
-def _report(
-    config: RunConfig,
-    loaded: Loaded,
-    models: Models,
-    result: PLDResult,
-    tested: tuple[Evaluation, Evaluation],
-    session: _Session,
-) -> Report:
-    task, splits = loaded.task, loaded.splits
-    teacher, student = (result.usage.get(role, Usage()) for role in ("teacher", "student"))
-    costs = [usage.cost_usd for usage in result.usage.values()]
-    first = result.predictors[0]
-    return Report(
-        task=task.name,
-        task_notes=task.notes,
-        student=config.student.model,
-        student_weights=model_name(models.student),
-        teacher=config.teacher_or_student.model,
-        teacher_weights=model_name(models.teacher),
-        traces="recorded" if config.traces.imported else "teacher",
-        **scores(metric_by_name(task.metric), *tested, seed=config.seed),
-        **search_numbers(first),
-        rules=len(result.rules),
-        demos=sum(len(part.chosen.demos) for part in result.predictors),
-        chosen_origin=first.chosen.origin,
-        reason=first.reason,
-        teacher_calls=teacher.calls,
-        teacher_input_tokens=teacher.input_tokens,
-        teacher_output_tokens=teacher.output_tokens,
-        student_calls=student.calls,
-        student_input_tokens=student.input_tokens,
-        student_output_tokens=student.output_tokens,
-        test_calls=sum(a.calls for e in tested for a in e.answers),
-        cost_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
-        dropped=dict(result.dropped),
-        warnings=first.clustering.diagnosis.warnings,
-        wall_s=session.clock.wall_s,
-        compile_wall_s=result.wall_s,
-        seed=config.seed,
-        split={
-            "by": config.split.by,
-            "balance": config.split.balance,
-            "seed": config.split_seed,
-            "sizes": splits.sizes,
-            "digests": splits.digests,
-        },
-        versions=versions() | dict(result.versions),
-        commit=commit(),
+def _pictures(
+    session: _Session, result: PLDResult, tested: tuple[Evaluation, Evaluation], report: Report
+) -> list[Any]:
+    before, after = tested
+    return write_pictures(
+        Pictures(
+            task=session.loaded.task,
+            result=result,
+            before=before,
+            after=after,
+            embedder=session.config.embedder,
+            store=session.store,
+            intervals=(report.baseline_ci95, report.compiled_ci95),
+        ),
+        session.config.run_dir,
     )
 
 
-def _measures(report: Report) -> dict[str, float]:
-    names = ("baseline", "compiled", "delta", "p_worse", "mcnemar_p", "prompt_tokens", "rules")
-    rates = ("unparsed_rate_baseline", "unparsed_rate_compiled", "wall_s")
-    return {name: float(getattr(report, name)) for name in (*names, *rates)}
-
-
-def _search_measures(report: Report) -> dict[str, float]:
-    """Return what is known of the search; nothing without one."""
-    measures = {
-        "val_score": report.search_score,
-        "select_score": report.select_score,
-        "optimism": report.optimism,
-        "trials": report.search_trials,
-        "calls": report.search_calls,
-        "full_calls": report.search_full_calls,
-    }
-    return {name: float(value) for name, value in measures.items() if value is not None}
-
-
 @contextmanager
-def _session(run_dir: Path) -> Iterator[_Session]:
-    """Give the run folder to this process alone, and note how long it was worked on."""
-    lock = FileLock(run_dir / "distill.lock", timeout=0)
+def _clocked(config: RunConfig) -> Iterator[tuple[StageStore, Clock]]:
+    """Give the run folder to this process alone, and note how long it was worked on.
+
+    Raises:
+        StorageError: The folder cannot be written, or another process works in it.
+    """
+    run_dir = config.run_dir
     store = StageStore(run_dir)
+    store.check()
     try:
-        with lock:
+        with FileLock(run_dir / "distill.lock", timeout=0):
             clock = Clock(store, "run")
             try:
-                yield _Session(store=store, clock=clock)
+                yield store, clock
             finally:
                 clock.note()
     except Timeout as error:
@@ -226,11 +176,16 @@ def _tracker(config: RunConfig) -> Tracker:
     )
 
 
-def _start(tracker: Tracker, config: RunConfig, splits: Splits) -> None:
-    tracker.start(
+def _start(session: _Session) -> None:
+    config = session.config
+    session.tracker.start(
         name=config.run_dir.name,
         params={"run": config.model_dump(mode="json")},
-        tags={"pld.student": config.student.model, "pld.teacher": config.teacher_or_student.model},
+        tags={
+            "optimizer": "PLD",
+            "pld.student": config.student.model,
+            "pld.teacher": config.teacher_or_student.model,
+        },
         run_dir=config.run_dir,
-        digests={str(split): digest for split, digest in splits.digests.items()},
+        digests={str(split): d for split, d in session.loaded.splits.digests.items()},
     )

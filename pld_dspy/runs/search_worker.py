@@ -24,7 +24,7 @@ class Joined(NamedTuple):
 
     study: str
     asked: int
-    """Student answers that this worker got."""
+    """Student calls of this worker."""
     tried: int
     """Lists that the study has tried, by all its workers."""
 
@@ -32,21 +32,21 @@ class Joined(NamedTuple):
 def join_search(
     storage: str, study_name: str, *, api_base: str | None = None, progress: Progress = silent
 ) -> Joined:
-    """Return what was done once the study has all its trials; the main run then goes on.
+    """Work until the study has all its trials, and return what was done; the main run then resumes.
 
     The study says which student is asked, on which examples. The examples are read from this
     machine's own sources, and have to be the same.
 
     Args:
         storage: Database URL, or `journal:<path>`.
-        study_name: Name of the study, as the main run's log tells it.
-        api_base: Another address of the student's endpoint, as seen from here.
+        study_name: Name of the study, as in the main run's log.
+        api_base: Another address of the student's endpoint, as this machine reaches it.
         progress: Called with an `Event` after each call, also from worker threads.
 
     Raises:
         StorageError: The storage does not answer, holds no such study, or the study's examples,
-            rules or model differ from what is found here.
-        PLDError: The data or the model cannot be had here.
+            rules or model differ from those of this machine.
+        PLDError: The data or the model is not available on this machine.
     """
     study = find_study(open_storage(storage), study_name)
     spec, space, known = read_spec(study)
@@ -73,7 +73,7 @@ def join_search(
         seed=int(spec["seed"]),
     )
     if mark_of(contest, evaluator, problem) != study.user_attrs.get(FINGERPRINT):
-        msg = f"the study {study_name!r} was made with other examples or another model than are found here; check PLD_DATA_DIR and the packages' versions"
+        msg = f"the study {study_name!r} was made with other examples or another model than this machine has; check PLD_DATA_DIR and the packages' versions"
         raise StorageError(msg)
     found = search(contest, study)
     asked = sum(usage.calls for usage in store.spent())
@@ -94,7 +94,7 @@ def _problem(config: RunConfig, loaded: Loaded, path: str, demos: tuple[str, ...
     try:
         examples = shown(demos, splits.train, signature, loaded.task.label_key)
     except KeyError as error:
-        msg = f"the worked example {error} of the study is not found here; check PLD_DATA_DIR"
+        msg = f"the worked example {error} of the study is not on this machine; check PLD_DATA_DIR"
         raise StorageError(msg) from error
     return Problem(
         task=signature.instructions,

@@ -1,4 +1,4 @@
-"""What a run starts from: the task with its splits, and the models, all checked before anything is paid for."""
+"""Loads the task with its splits, and the models, each of which has answered one tiny call."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -10,11 +10,11 @@ import dspy
 from pld_dspy.config.base import Wording
 from pld_dspy.config.run import ModelConfig, RunConfig
 from pld_dspy.config.table import TableConfig
-from pld_dspy.data.sources import parse_jsonl
+from pld_dspy.data.files import parse_jsonl, read_text
 from pld_dspy.data.splits import Splits, check_disjoint
 from pld_dspy.data.tasks import Task, load_task, task_from_table
-from pld_dspy.errors import DataError
 from pld_dspy.ledger.store import StageStore
+from pld_dspy.models.embedder import make_embedder
 from pld_dspy.models.lm import check_lm, make_lm
 from pld_dspy.models.local.server import ServerSettings
 from pld_dspy.models.student import DirectStudent
@@ -49,8 +49,8 @@ def load(config: RunConfig) -> Loaded:
     """Return the task and its splits, checked for leaks; recorded traces' examples go to train first.
 
     Raises:
-        ConfigError: The task or one of its options is unknown.
-        DataError: The data cannot be had, or is too small.
+        ConfigError: The task, one of its options, the metric or the embedder is unknown.
+        DataError: The data is not available, or too small.
         LeakageError: An example is in two splits.
     """
     recorded = config.traces.path
@@ -60,6 +60,8 @@ def load(config: RunConfig) -> Loaded:
         task = task_from_table(table)
     else:
         task = load_task(str(config.task.name), **config.task.options)
+    metric_by_name(task.metric)
+    make_embedder(config.embedder)
     chosen = config.split
     splits = task.split(
         chosen.sizes,
@@ -75,12 +77,17 @@ def load(config: RunConfig) -> Loaded:
 def load_table(config: RunConfig, task: Task, path: Path) -> tuple[dspy.Example, ...]:
     """Return the examples of another table with the columns of the task.
 
+    A file with the suffix of the task's own files has their format, delimiter and encoding too.
+
     Raises:
         DataError: The file or a column is missing, or a label is not one of the task's.
     """
     own = config.task.table
+    suffixes = {file.suffix for file in own.files.values()} if own is not None else set()
+    alike = own is not None and path.suffix in suffixes
     table = TableConfig(
         path=path,
+        **(own.model_dump(include={"format", "delimiter", "encoding"}) if own and alike else {}),
         inputs=task.input_keys if own is None else own.inputs,
         label=task.label_key if own is None else own.label,
         labels=task.labels,
@@ -92,7 +99,7 @@ def make_student(config: RunConfig, *, progress: Progress = silent) -> dspy.LM:
     """Return the student's model, which has answered one tiny call.
 
     Raises:
-        ModelError: It cannot be had, loaded or reached.
+        ModelError: It is not available, or does not load or answer.
     """
     student = _make(config.student, progress)
     check_lm(student)
@@ -106,7 +113,7 @@ def make_models(config: RunConfig, *, progress: Progress = silent) -> Models:
     from elsewhere has no tokens to report.
 
     Raises:
-        ModelError: A model cannot be had, loaded or reached.
+        ModelError: A model is not available, or does not load or answer.
         StorageError: There is no room for a download.
     """
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
@@ -143,7 +150,7 @@ def make_evaluator(
 
 
 def _make(model: ModelConfig, progress: Progress) -> dspy.LM:
-    # Parts of a download have names of their own, and are one stage here.
+    # Parts of a download have names of their own, and are shown as one.
     def show(event: Event) -> None:
         progress(replace(event, item=model.model))
 
@@ -160,9 +167,5 @@ def _make(model: ModelConfig, progress: Progress) -> dspy.LM:
 
 
 def _trace_ids(path: Path) -> Iterator[str]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"the traces file {path} cannot be read: {error}"
-        raise DataError(msg) from error
-    return (str(row["id"]) for row in parse_jsonl(text, str(path)) if "id" in row)
+    text, _ = read_text(path)
+    return (str(row["id"]) for _, row in parse_jsonl(text, str(path)) if "id" in row)

@@ -21,12 +21,11 @@ from pld_dspy.models.logprobs import Asking, Without, gold_probability
 from pld_dspy.records import Answer, Evaluation, Event, Progress, Split, silent
 from pld_dspy.scoring.fingerprint import identity
 from pld_dspy.scoring.metrics import CorpusMetric, accuracy
+from pld_dspy.scoring.metrics import Metric as Metric
 from pld_dspy.scoring.statistics import PairedResult, paired_bootstrap, paired_bootstrap_scores
 
 logger = logging.getLogger(__name__)
 
-Metric = CorpusMetric | Callable[..., Any]
-"""A corpus metric, or a DSPy metric `(example, prediction, trace=None) -> bool | float`."""
 
 STAGE = "answers"
 
@@ -45,7 +44,6 @@ class Evaluator:
     threads: int = 1
     progress: Progress = silent
     seed: int = 0
-    max_answer_tokens: int | None = None
     probabilities: bool = False
     """Ask for log-probabilities too, so that answers have `p_gold`. Only where the label set is closed
     and the program is one predictor with one output; an endpoint that gives none is asked without."""

@@ -1,12 +1,15 @@
 """Metrics of a whole set of answers: macro-F1, accuracy and MCC over the gold labels."""
 
+import inspect
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sklearn.metrics import matthews_corrcoef
 
-from pld_dspy.errors import ConfigError, DataError, nearest
+from pld_dspy.config.plugins import METRICS, find, owner
+from pld_dspy.errors import ConfigError, DataError
 
 Score = Callable[[Sequence[str], Sequence[str | None]], float]
 
@@ -31,6 +34,10 @@ class CorpusMetric:
         """
         check_paired(gold, predicted)
         return self.score(gold, predicted)
+
+
+Metric = CorpusMetric | Callable[..., Any]
+"""A corpus metric, or a DSPy metric `(example, prediction, trace=None) -> bool | float`."""
 
 
 def check_paired(gold: Sequence[str], *answers: Sequence[str | None]) -> None:
@@ -61,16 +68,53 @@ def weights(gold: Sequence[str]) -> dict[str, float]:
     return {label: len(gold) / (len(counts) * count) for label, count in counts.items()}
 
 
-def metric_by_name(name: str) -> CorpusMetric:
-    """Return the metric called `name`.
+def metric_by_name(name: str) -> Metric:
+    """Return the metric called `name`, of this package or of another one.
+
+    Args:
+        name: `macro_f1`, `accuracy`, `mcc`, or an entry point of the group `pld_dspy.metrics`: a
+            `CorpusMetric`, or a DSPy metric `(example, prediction, trace=None) -> bool | float`.
 
     Raises:
-        ConfigError: There is no such metric; the message gives the nearest name.
+        ConfigError: There is no such metric, or it is none of the two; the message gives the nearest
+            name or the package.
+
+    >>> metric_by_name("accuracy")(["a", "b"], ["a", None])
+    0.5
     """
-    if name not in _METRICS:
-        msg = f"unknown metric {name!r}{nearest(name, _METRICS)}"
+    found: Metric = find(
+        METRICS,
+        name,
+        _METRICS,
+        is_valid=_is_metric,
+        expected="a CorpusMetric or a DSPy metric (example, prediction, trace=None)",
+    )
+    return found
+
+
+def corpus_metric_by_name(name: str) -> CorpusMetric:
+    """Return the metric called `name`, which must be a `CorpusMetric`.
+
+    Raises:
+        ConfigError: There is no such metric, or it scores single examples.
+    """
+    metric = metric_by_name(name)
+    if not isinstance(metric, CorpusMetric):
+        msg = f"{owner(METRICS, name)} scores single examples; a CorpusMetric is needed here"
         raise ConfigError(msg)
-    return _METRICS[name]
+    return metric
+
+
+def _is_metric(value: object) -> bool:
+    if isinstance(value, CorpusMetric):
+        return True
+    if not callable(value) or isinstance(value, type):
+        return False
+    try:
+        inspect.signature(value).bind("example", "prediction")
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _macro_f1(gold: Sequence[str], predicted: Sequence[str | None]) -> float:

@@ -1,6 +1,5 @@
 """Phase 1: a rationale and a rule for each labelled example, from the teacher or from a file."""
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 import dspy
 
 from pld_dspy.data.examples import example_id
+from pld_dspy.data.files import parse_jsonl, read_text
 from pld_dspy.errors import DataError, NoTracesError
 from pld_dspy.models.lm import model_name
 from pld_dspy.models.teacher import Explain, Request, Teacher
@@ -179,27 +179,16 @@ def import_traces(path: Path, examples: Sequence[dspy.Example], *, label_key: st
 
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        # Not splitlines(): it also splits at U+2028 and the like, which JSON leaves as they are.
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"the traces file {path} cannot be read: {error}"
-        raise DataError(msg) from error
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            msg = f"{path}, line {number} is not JSON ({error}); mend or remove it"
-            raise DataError(msg) from error
-        if not isinstance(record, dict) or not {"id", "rule"} <= record.keys():
-            msg = f"{path}, line {number} has no `id` and `rule`; mend or remove it"
+    text, _ = read_text(path)
+    for number, record in parse_jsonl(text, str(path)):
+        place = f"line {number} of {path}"
+        if not {"id", "rule"} <= record.keys():
+            msg = f"{place} has no `id` and `rule`; mend or remove it"
             raise DataError(msg)
         if not isinstance(record["rule"], str) or not tidy_rule(record["rule"]):
-            msg = f"{path}, line {number} has the rule {record['rule']!r}; write a sentence"
+            msg = f"{place} has the rule {record['rule']!r}; write a sentence"
             raise DataError(msg)
         if not isinstance(record.get("draw", 0), int):
-            msg = f"{path}, line {number} has the draw {record['draw']!r}; write a whole number"
+            msg = f"{place} has the draw {record['draw']!r}; write a whole number"
             raise DataError(msg)
         yield record

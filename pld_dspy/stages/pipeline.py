@@ -4,7 +4,6 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,11 @@ import dspy
 
 from pld_dspy.config.optimizer import ClusterConfig, PLDConfig
 from pld_dspy.ledger.clock import Clock
-from pld_dspy.ledger.store import Spent, StageStore
+from pld_dspy.ledger.store import StageStore
 from pld_dspy.ledger.tracker import Tracker
 from pld_dspy.ledger.usage import total
-from pld_dspy.models.embedder import LitellmEmbedder, embed
+from pld_dspy.ledger.versions import package_versions
+from pld_dspy.models.embedder import embed
 from pld_dspy.models.prompts import Prompts
 from pld_dspy.models.teacher import Teacher
 from pld_dspy.records import Candidate, Embedder, PLDResult, PredictorResult, Progress, Split, Trace
@@ -99,7 +99,7 @@ class Pipeline:
             self.tracker.prompt(target.path, result.chosen.prompt, tags=tags)
             results.append(result)
         self.clock.note()
-        usage = total([*self.store.spent(), *self._embedder_spent()])
+        usage = total(self.store.spent())
         program.pld_result = PLDResult(
             predictors=tuple(results),
             usage=usage,
@@ -139,7 +139,12 @@ class Pipeline:
         traces = found.traces
 
         # Phase 2: traces that say the same become rules.
-        vectors = embed([trace.rule for trace in traces], self.embedder)
+        vectors = embed(
+            [trace.rule for trace in traces],
+            self.embedder,
+            self.store,
+            progress=self.evaluator.progress,
+        )
         clustering = cluster_traces(
             traces, vectors, self.clusters, seed=self.seed, clusterer=self.clusterer
         )
@@ -252,30 +257,3 @@ class Pipeline:
         if config is None:
             return None
         return {"config": config, "predictor": target.path, "demos": list(demos)}
-
-    def _embedder_spent(self) -> list[Spent]:
-        embedder = self.embedder
-        if not isinstance(embedder, LitellmEmbedder):
-            return []
-        return [
-            Spent(
-                role="embedder",
-                calls=embedder.calls,
-                input_tokens=embedder.tokens,
-                model=embedder.name,
-            )
-        ]
-
-
-_PACKAGES = ("pld-dspy", "dspy", "optuna", "scikit-learn", "mlflow", "litellm", "numpy")
-
-
-def package_versions() -> dict[str, str]:
-    """Return the versions of the packages that a result depends on."""
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # run from a source tree that was not installed
-            found[name] = "not installed"
-    return found

@@ -129,6 +129,7 @@ def _log_all(tracker: Tracker, folder: Path) -> None:
     (folder / "report" / "rules.txt").write_text("1. If so, answer red.", encoding="utf-8")
     figure = Figure()
     figure.subplots().plot([0, 1])
+    tracker.params({"optimizer": {"seed": 1}})
     tracker.metrics({"val/score": 0.5, "val/best": 0.5}, step=1)
     tracker.metrics({"usage/student_calls": 3.0})
     tracker.candidate(CANDIDATE, SCORE, extra={"select/delta": 0.1})

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from fakes import RuleFollower
 from pld_dspy.cli.commands import app
+from pld_dspy.data.tasks import task_from_table
 from pld_dspy.errors import ModelError
 from small_runs import TASK, Models, write_config
 
@@ -90,7 +91,7 @@ def test_a_dry_run_calls_nothing_and_writes_nothing(config, models):
 def test_the_run_folder_can_be_given_as_an_option(config, models, monkeypatch, tmp_path):
     seen = []
 
-    def run(settings, progress):
+    def run(settings, loaded, progress):
         seen.append(settings.run_dir)
         raise ModelError("enough")
 
@@ -137,7 +138,7 @@ def test_an_endpoint_that_is_away_ends_with_one_line(config):
 
 
 @pytest.mark.slow
-def test_ctrl_c_says_how_to_go_on(config, monkeypatch):
+def test_ctrl_c_says_how_to_resume(config, monkeypatch):
     class Impatient(RuleFollower):
         def answer(self, prompt, call):
             if call == 30:
@@ -149,7 +150,7 @@ def test_ctrl_c_says_how_to_go_on(config, monkeypatch):
 
     assert result.exit_code == 130
     last = result.stderr.strip().splitlines()[-1]
-    assert last.endswith(f"go on with: pld distill {config} seed=3")
+    assert last.endswith(f"resume with: pld distill {config} seed=3")
     assert (config.parent / "run" / "answers.jsonl").is_file()
 
 
@@ -163,6 +164,23 @@ def test_a_defect_is_one_line_without_v_and_a_traceback_with_it(config, models, 
     assert line.startswith("error: unexpected ZeroDivisionError: nothing there; ")
     with pytest.raises(ZeroDivisionError, match="nothing there"):
         pld("distill", config, "-v")
+
+
+def test_the_data_is_loaded_once_for_a_run(config, monkeypatch):
+    loaded = []
+
+    def load(table):
+        loaded.append(table)
+        return task_from_table(table)
+
+    def refuse(name, **settings):
+        raise ModelError("no model today")
+
+    monkeypatch.setattr("pld_dspy.runs.setup.task_from_table", load)
+    monkeypatch.setattr("pld_dspy.runs.setup.make_lm", refuse)
+
+    assert error_of("distill", config) == "error: no model today"
+    assert len(loaded) == 1
 
 
 def test_unknown_options_and_commands_get_the_nearest_name(config):

@@ -8,26 +8,18 @@ import pytest
 from rich.console import Console
 
 from fakes import RuleFollower
-from pld_dspy.cli.progress import RunProgress
-from pld_dspy.cli.show import (
-    search_line,
-    show_plan,
-    show_report,
-    show_rule,
-    show_rules,
-    verdict,
-    write_markdown,
-)
+from pld_dspy.cli.show import show_plan, show_report, show_rule, show_rules
 from pld_dspy.config.run import read_config
 from pld_dspy.data.tasks import Task
 from pld_dspy.errors import StorageError
+from pld_dspy.ledger.store import StageStore
 from pld_dspy.ledger.tracker import NullTracker
+from pld_dspy.ledger.versions import commit
 from pld_dspy.records import (
     Answer,
     Clustering,
     Diagnosis,
     Evaluation,
-    Event,
     Interval,
     PLDResult,
     PredictorResult,
@@ -35,8 +27,9 @@ from pld_dspy.records import (
     TriedList,
 )
 from pld_dspy.runs.artifacts import Pictures, rules_with_evidence, write_pictures
-from pld_dspy.runs.estimate import COMPILED, GIVEN, PlannedStage, plan
-from pld_dspy.runs.report import Report, commit, scores, search_numbers, versions
+from pld_dspy.runs.estimate import plan
+from pld_dspy.runs.page import search_line, verdict, write_markdown
+from pld_dspy.runs.report import Report, scores, search_numbers
 from pld_dspy.runs.run import run_distill
 from pld_dspy.scoring.metrics import accuracy, macro_f1
 from pld_dspy.stages.common.prompt import make_candidate
@@ -133,7 +126,6 @@ def test_a_folder_without_a_report_says_how_to_get_one(tmp_path):
 
 
 def test_the_environment_is_recorded():
-    assert {"python", "dspy", "optuna"} <= versions().keys()
     found = commit()
     assert found is None or len(found.removesuffix("-dirty")) == 40
 
@@ -422,103 +414,8 @@ def test_the_plan_is_shown_with_its_bounds(tmp_path):
     assert "Price of the calls: not known" in text
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
-def planned(stage, role, calls, item=""):
-    return PlannedStage(
-        name=f"{stage} {item}",
-        role=role,
-        calls=calls,
-        exact=False,
-        input_tokens=0,
-        output_tokens=0,
-        events=stage,
-        item=item,
-    )
-
-
-def progress_lines(stages, events):
-    """The lines printed for pairs of a second and an event."""
-    clock, console = Clock(), Console(file=io.StringIO(), width=200)
-    with RunProgress(console, stages, clock=clock) as progress:
-        for second, event in events:
-            clock.now = second
-            progress(event)
-    return console.file.getvalue().splitlines()
-
-
-def on_test(done, total, item=GIVEN):
-    return Event("test", "student", done, total, item=item)
-
-
-def test_a_log_gets_a_line_at_most_every_ten_seconds():
-    lines = progress_lines([], [(n, on_test(n + 1, 60)) for n in range(60)])
-
-    assert len(lines) == 6
-    assert lines[0] == "student as given on test: 1/60"
-    assert lines[3].startswith("student as given on test: 31/60, 29 s left")
-
-
-def test_the_time_left_of_the_run_is_planned_calls_times_measured_seconds():
-    stages = [planned("test", "student", 10, GIVEN), planned("test", "student", 10, COMPILED)]
-    before = [(11 * n, on_test(n, 10)) for n in range(1, 11)]
-    after = [(110 + 11 * n, on_test(n, 10, COMPILED)) for n in range(1, 6)]
-
-    # 10 calls are left, at 11 s each; then 5.
-    assert progress_lines(stages, before)[-1] == (
-        "student as given on test: 10/10; whole run: at most about 2 min left"
-    )
-    assert progress_lines(stages, before + after)[-1] == (
-        "compiled program on test: 5/10, 55 s left; whole run: at most about 55 s left"
-    )
-
-
-def test_calls_that_turned_out_needless_are_not_waited_for():
-    stages = [
-        planned("traces", "teacher", 100),
-        planned("rules", "teacher", 4),
-        planned("test", "student", 0, COMPILED),
-    ]
-    calls = [(20, "traces", 1, 2), (40, "traces", 2, 2), (60, "rules", 1, 4), (80, "rules", 2, 4)]
-    events = [(second, Event(stage, "teacher", *counts)) for second, stage, *counts in calls]
-
-    assert progress_lines(stages, events)[-1].endswith("whole run: at most about 40 s left")
-
-
-def test_downloads_are_in_megabytes_and_do_not_count_as_calls():
-    stages = [planned("test", "student", 10, GIVEN)]
-    events = [
-        (second, Event("download", "", done * 1_000_000, 9_400_000, item="m"))
-        for second, done in ((0, 1), (11, 5))
-    ]
-    assert progress_lines(stages, events)[0] == "fetching m (MB): 1/9"
-    assert progress_lines(stages, events)[1].startswith("fetching m (MB): 5/9")
-    assert "whole run" not in progress_lines(stages, events)[1]
-
-
-def test_a_stage_that_nobody_planned_is_shown_by_its_name():
-    assert progress_lines([], [(0, Event("rewrite", "teacher", 1, 2))]) == ["rewrite: 1/2"]
-
-
-def test_a_terminal_gets_one_line_a_stage():
-    console = Console(file=io.StringIO(), force_terminal=True, width=120)
-    with RunProgress(console) as progress:
-        progress(Event("traces", "teacher", 1, 3))
-        for stage in ("val", "search"):
-            for number in range(3):
-                progress(Event(stage, "student", 1, 5, item=f"c{number}"))
-        stages = [task.description for task in progress._bars.tasks]
-
-    assert stages == ["teacher explains", "lists on val, no. 3", "searched lists on val, no. 3"]
-
-
 def test_each_predictor_of_several_has_its_own_pictures(tmp_path, monkeypatch):
-    monkeypatch.setattr("pld_dspy.runs.artifacts._cluster_picture", lambda part, embedder: None)
+    monkeypatch.setattr("pld_dspy.runs.artifacts._cluster_picture", lambda *_: {})
     part = distilled(search=record())
     parts = [replace(part, predictor=name) for name in ("first", "steps[1]")]
     said = evaluation("aabb")
@@ -543,6 +440,7 @@ def test_each_predictor_of_several_has_its_own_pictures(tmp_path, monkeypatch):
             after=said,
             intervals=((0.0, 1.0), (0.0, 1.0)),
             embedder="tfidf",
+            store=StageStore(),
         )
         return [path.name for path in write_pictures(pictures, tmp_path)]
 

@@ -5,6 +5,7 @@ from collections import Counter
 
 import dspy
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -152,11 +153,23 @@ def test_many_contradictions_are_an_error():
     [
         ([], None, "there are no examples"),
         (corpus({"a": 3}), None, "all 3 examples have the label 'a'"),
-        (corpus({"a": 3, "bb": 3}), ("a", "bbb"), "label 'bb' .* did you mean 'bbb'"),
+        (
+            corpus({"a": 3, "bb": 3}),
+            ("a", "bbb"),
+            "label 'bb', which is not in the label set; did you mean 'bbb'",
+        ),
         (
             [dspy.Example(text="x", lable="a").with_inputs("text")],
             None,
-            "no label 'label'; did you mean 'lable'",
+            "the example with text='x' has no label 'label'; did you mean 'lable'",
+        ),
+        *(
+            ([example("t0", "a").copy(label=value)], None, f"has {value} as its label 'label'")
+            for value in (None, float("nan"), pd.NA)
+        ),
+        *(
+            ([example("t0", "a").copy(text=value)], None, f"has {value} as its input 'text'")
+            for value in (float("nan"), pd.NaT)
         ),
     ],
 )

@@ -233,20 +233,6 @@ def test_spent_counts_what_this_run_used_whenever_it_was_paid(tmp_path):
     ]
 
 
-def test_used_gives_the_records_of_a_stage_by_key_and_holds_no_lock(tmp_path):
-    store = StageStore(tmp_path)
-    for key in ("b", "a"):
-        store.put("answers", key, {"value": key})
-    store.put("traces", "c", {"value": "c"})
-    records = store.used("answers")
-    assert next(records)["value"] == "a"
-    writer = threading.Thread(target=store.put, args=("answers", "d", {}), daemon=True)
-    writer.start()
-    writer.join(timeout=10)
-    assert not writer.is_alive()
-    assert [record["value"] for record in records] == ["b"]
-
-
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: (

@@ -1,8 +1,10 @@
 """The meter agrees with the model's own count, under threads, caches and other trackers too."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import dspy
+import litellm
 import pytest
 
 from fakes import FakeEngine, RuleFollower, Script, fake_lm, keyword_task
@@ -153,3 +155,14 @@ def test_a_price_is_given_only_where_every_model_has_one():
     assert cost("openai/gpt-4o-mini", "gpt-4o-mini") == pytest.approx(2 * priced)
     assert cost("openai/qwen@1d96-q4_k_m") is None
     assert cost("openai/gpt-4o-mini", "openai/nobody-knows-this") is None
+
+
+def test_an_embedder_needs_a_price_only_for_what_it_reads(monkeypatch):
+    monkeypatch.setitem(litellm.model_cost, "x/embed", {"input_cost_per_token": 2e-6})
+
+    def cost(written):
+        spent = Spent(role="embedder", calls=1, input_tokens=500, model="x/embed")
+        return total([replace(spent, output_tokens=written)])["embedder"].cost_usd
+
+    assert cost(written=0) == pytest.approx(500 * 2e-6)
+    assert cost(written=1) is None

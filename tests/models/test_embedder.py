@@ -7,13 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pld_dspy.errors import ConfigError, DataError, ModelError
+from pld_dspy.ledger.store import StageStore
 from pld_dspy.models.embedder import (
     LitellmEmbedder,
     TfidfEmbedder,
+    check_embedder,
     embed,
     embedder_name,
     make_embedder,
 )
+from pld_dspy.records import Event
 
 TEXTS = [
     "If a person is named by a job, answer profession.",
@@ -77,7 +80,7 @@ def lengths_as_vectors(texts):
     return SimpleNamespace(data=data[::-1], usage=SimpleNamespace(prompt_tokens=10 * len(texts)))
 
 
-def test_litellm_batches_keeps_the_order_and_counts(monkeypatch):
+def test_litellm_batches_and_keeps_the_order(monkeypatch):
     fake = FakeLitellm(monkeypatch, lengths_as_vectors)
     embedder = LitellmEmbedder("gemini/x", batch_size=2, api_base="http://here")
 
@@ -87,7 +90,78 @@ def test_litellm_batches_keeps_the_order_and_counts(monkeypatch):
     assert [texts for _, texts, _ in fake.requests] == [["a", "bb"], ["ccc", "dddd"], ["eeeee"]]
     assert fake.requests[0][0] == "gemini/x"
     assert fake.requests[0][2] == {"api_base": "http://here"}
-    assert (embedder.calls, embedder.tokens, embedder.name) == (3, 50, "gemini/x")
+    assert embedder.name == "gemini/x"
+
+
+def test_no_text_is_paid_for_twice_and_each_store_counts_what_it_used(monkeypatch, tmp_path):
+    fake = FakeLitellm(monkeypatch, lengths_as_vectors)
+    embedder, texts = LitellmEmbedder("gemini/x", batch_size=2), ["a", "bb", "ccc"]
+    store = StageStore(tmp_path)
+
+    events = []
+    first = embed(texts, embedder, store, progress=events.append)
+    again = embed(texts, LitellmEmbedder("gemini/x", batch_size=2, api_key="other"), store)
+    resumed = StageStore(tmp_path)
+
+    assert events == [Event("clusters", "embedder", done, 2) for done in (1, 2)]
+    assert np.array_equal(first, again)
+    assert np.array_equal(first, embed(texts, embedder, resumed))
+    assert len(fake.requests) == 2
+    for used in (store.spent(), resumed.spent()):
+        assert sorted((s.role, s.calls, s.input_tokens) for s in used) == [
+            ("embedder", 1, 10),
+            ("embedder", 1, 20),
+        ]
+    assert StageStore(tmp_path).spent() == []
+    embed(texts, LitellmEmbedder("gemini/x", batch_size=2, dimensions=8), store)
+    assert len(fake.requests) == 4  # another setting, other vectors
+
+
+def test_a_batch_that_was_answered_is_kept_when_the_next_one_fails(monkeypatch):
+    def second_fails(texts):
+        if "ccc" in texts and len(fake.requests) < 3:
+            raise openai.OpenAIError("away")
+        return lengths_as_vectors(texts)
+
+    import openai
+
+    fake, store = FakeLitellm(monkeypatch, second_fails), StageStore()
+    embedder = LitellmEmbedder("gemini/x", batch_size=2)
+    with pytest.raises(ModelError, match="away"):
+        embed(["a", "bb", "ccc"], embedder, store)
+    assert embed(["a", "bb", "ccc"], embedder, store)[:, 0].tolist() == [1.0, 2.0, 3.0]
+    assert [texts for _, texts, _ in fake.requests] == [["a", "bb"], ["ccc"], ["ccc"]]
+
+
+def test_vectors_of_a_named_function_are_kept_and_faulty_ones_are_not():
+    class Named:
+        name = "mine"
+        calls = 0
+        rows = np.nan
+
+        def __call__(self, texts):
+            self.calls += 1
+            return np.full((len(texts), 2), self.rows)
+
+    embedder, store = Named(), StageStore()
+    with pytest.raises(DataError, match="gave NaN"):
+        embed(["a"], embedder, store)
+    embedder.rows = 1.0
+    for _ in range(2):
+        assert embed(["a"], embedder, store).tolist() == [[1.0, 1.0]]
+    assert embedder.calls == 2
+
+
+def test_an_embedding_model_that_does_not_answer_fails_its_check(monkeypatch):
+    import openai
+
+    def refuse(_texts):
+        raise openai.OpenAIError("no such key")
+
+    FakeLitellm(monkeypatch, refuse)
+    check_embedder(TfidfEmbedder())
+    with pytest.raises(ModelError, match="no such key"):
+        check_embedder(LitellmEmbedder("gemini/x"))
 
 
 def test_litellm_errors_become_one_line(monkeypatch):
@@ -106,7 +180,6 @@ def test_litellm_answer_with_a_vector_missing_is_refused(monkeypatch):
     embedder = LitellmEmbedder("gemini/x")
     with pytest.raises(ModelError, match="gave 1 vectors for 2 texts"):
         embedder(["a", "b"])
-    assert embedder.calls == 0
 
 
 def test_batch_size_below_one_is_refused():

@@ -6,10 +6,11 @@ import pytest
 from rich.console import Console
 
 from fakes import FakeEngine
-from pld_dspy.cli.show import show_rules, verdict, write_markdown
+from pld_dspy.cli.show import show_rules
 from pld_dspy.config.run import read_config
 from pld_dspy.errors import StorageError
 from pld_dspy.runs.estimate import plan
+from pld_dspy.runs.page import verdict, write_markdown
 from pld_dspy.runs.run import run_distill
 from pld_dspy.runs.search_worker import join_search
 from small_runs import TASK, Models, right_answer, write_config
@@ -88,7 +89,7 @@ def test_a_worker_elsewhere_asks_the_student_with_the_examples(run, monkeypatch)
     assert models.teacher.calls == 0
 
 
-def test_a_worker_without_the_examples_is_told(run, monkeypatch, tmp_path):
+def test_a_worker_without_the_examples_is_refused(run, monkeypatch, tmp_path):
     config, _, _, _ = run
     Models(monkeypatch, student=Imitator())
     table = config.run_dir.parent / "table.csv"
@@ -96,7 +97,7 @@ def test_a_worker_without_the_examples_is_told(run, monkeypatch, tmp_path):
     lines = kept.splitlines()
     try:
         table.write_text("\n".join([lines[0], *(f"new {line}" for line in lines[1:])]), "utf-8")
-        with pytest.raises(StorageError, match=r"worked example .* is not found here"):
+        with pytest.raises(StorageError, match=r"worked example .* is not on this machine"):
             join_search(config.pld.search.storage, "shared")
     finally:
         table.write_text(kept, encoding="utf-8")

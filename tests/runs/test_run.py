@@ -1,6 +1,7 @@
 import itertools
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -8,10 +9,12 @@ from fakes import FakeTeacher, RuleFollower
 from pld_dspy.config.run import read_config
 from pld_dspy.data.splits import example_id
 from pld_dspy.errors import DataError, ModelError, StorageError
+from pld_dspy.ledger.mlflow import tracker as mlflow_tracker
 from pld_dspy.runs import run as distill_module
 from pld_dspy.runs.estimate import plan
 from pld_dspy.runs.report import Report
 from pld_dspy.runs.run import load, run_distill
+from pld_dspy.runs.setup import load_table
 from small_runs import TASK, Models, explain_in_sections, write_config
 
 
@@ -205,9 +208,16 @@ def explain(text):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
-def test_the_run_is_tracked_with_its_scores_files_and_pictures(config, models, tmp_path):
+def test_the_run_is_tracked_with_its_scores_files_and_pictures(
+    config, models, tmp_path, monkeypatch
+):
     import mlflow
 
+    opened = []
+    real = mlflow_tracker.open_run
+    monkeypatch.setattr(
+        mlflow_tracker, "open_run", lambda *args: opened.append(args) or real(*args)
+    )
     uri = f"sqlite:///{tmp_path}/m.db"
     mlflow_settings = config.mlflow.model_copy(update={"enabled": True, "tracking_uri": uri})
     report = run_distill(config.model_copy(update={"mlflow": mlflow_settings}))
@@ -215,7 +225,14 @@ def test_the_run_is_tracked_with_its_scores_files_and_pictures(config, models, t
     client = mlflow.MlflowClient(tracking_uri=uri)
     run = client.get_run(run_id)
 
+    assert len(opened) == 1
     assert run.info.status == "FINISHED"
+    settings = json.loads(
+        Path(client.download_artifacts(run_id, "params.json")).read_text(encoding="utf-8")
+    )
+    assert {"run", "versions", "embedder"} <= settings.keys()
+    assert run.data.params["student"] == "fake/student"
+    assert run.data.tags["optimizer"] == "PLD"
     assert run.data.metrics["test.compiled"] == report.compiled
     assert run.data.params["run.split.test"] == "24"
     assert run.data.tags["pld.data.test"] == report.split["digests"]["test"]
@@ -288,3 +305,26 @@ def test_a_longer_prompt_is_planned_for_students_with_rules(config):
     ]
 
     assert per_call[1] > per_call[0]
+
+
+def test_traces_with_a_byte_order_mark_and_line_separators_choose_the_training_examples(config):
+    ids = [f"table.csv:{n}" for n in range(3)]
+    lines = [json.dumps({"id": i, "rule": "If\u2028x"}, ensure_ascii=False) for i in ids]
+    file = config.run_dir.parent / "traces.jsonl"
+    file.write_text("\ufeff" + "\n".join(lines), encoding="utf-8")
+    traces = config.traces.model_copy(update={"file": str(file)})
+
+    train = load(config.model_copy(update={"traces": traces})).splits.train
+    assert set(ids) <= {example.pld_source for example in train}
+
+
+def test_another_table_is_read_with_the_settings_of_the_own_one(config, tmp_path):
+    own = config.task.table.model_copy(update={"delimiter": "^", "encoding": "cp1252"})
+    settings = config.model_copy(update={"task": config.task.model_copy(update={"table": own})})
+    task = load(config).task
+    odd, plain = tmp_path / "more.csv", tmp_path / "more.tsv"
+    odd.write_bytes("text^label\n\u00e4^red\nx^green\n".encode("cp1252"))
+    plain.write_text("text\tlabel\n\u00e4\tred\nx\tgreen\n", encoding="utf-8")
+
+    for path in (odd, plain):
+        assert [e.text for e in load_table(settings, task, path)] == ["\u00e4", "x"]

@@ -94,7 +94,9 @@ def test_metrics_are_found_by_name_and_a_typo_names_the_nearest():
         accuracy,
         mcc,
     ]
-    with pytest.raises(ConfigError, match="unknown metric 'macro-f1'; did you mean 'macro_f1'"):
+    with pytest.raises(
+        ConfigError, match="no metric is called 'macro-f1'; did you mean 'macro_f1'"
+    ):
         metric_by_name("macro-f1")
 
 

@@ -191,13 +191,13 @@ GOOD = {"id": "row-0", "rule": "If red, answer red."}
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ("{not json", r"old.jsonl, line 2 is not JSON \(.*\); mend or remove it"),
-        ("[1]", "line 2 has no `id` and `rule`"),
-        ({"id": "row-1"}, "line 2 has no `id` and `rule`"),
-        ({"rule": "If"}, "line 2 has no `id` and `rule`"),
-        ({**GOOD, "rule": None}, "line 2 has the rule None; write a sentence"),
-        ({**GOOD, "rule": " 1. "}, "line 2 has the rule ' 1. '; write a sentence"),
-        ({**GOOD, "draw": "x"}, "line 2 has the draw 'x'; write a whole number"),
+        ("{not json", r"line 2 of .*old.jsonl is not JSON: .*; write one object a line"),
+        ("[1]", r"line 2 of .*old.jsonl is not a JSON object but list"),
+        ({"id": "row-1"}, r"line 2 of .* has no `id` and `rule`"),
+        ({"rule": "If"}, r"line 2 of .* has no `id` and `rule`"),
+        ({**GOOD, "rule": None}, r"line 2 of .* has the rule None; write a sentence"),
+        ({**GOOD, "rule": " 1. "}, r"line 2 of .* has the rule ' 1. '; write a sentence"),
+        ({**GOOD, "draw": "x"}, r"line 2 of .* has the draw 'x'; write a whole number"),
     ],
 )
 def test_a_broken_line_is_named(tmp_path, bad, message):
@@ -211,7 +211,7 @@ def test_a_file_that_is_missing_or_no_text_is_one_line(tmp_path):
     with pytest.raises(DataError, match=r"nowhere.jsonl cannot be read: .*No such file"):
         import_traces(tmp_path / "nowhere.jsonl", EXAMPLES, label_key="label")
     (tmp_path / "x.jsonl").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match=r"x.jsonl cannot be read: .*codec"):
+    with pytest.raises(DataError, match=r"x.jsonl cannot be read as utf-16"):
         import_traces(tmp_path / "x.jsonl", EXAMPLES, label_key="label")
 
 

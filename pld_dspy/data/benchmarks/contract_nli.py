@@ -5,11 +5,11 @@ from typing import Any, Literal
 
 from pld_dspy.config.base import DATA_DIR_VARIABLE
 from pld_dspy.data.examples import Item, examples_from_items
+from pld_dspy.data.files import Row
 from pld_dspy.data.sources import (
     HUB,
     OFFICIAL,
     Pools,
-    Row,
     first_available,
     hub_rows,
     local_rows,

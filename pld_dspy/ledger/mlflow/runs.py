@@ -1,6 +1,5 @@
 """One MLflow run by its id: open or resume it, and write to it."""
 
-import dataclasses
 import json
 import logging
 import re
@@ -10,22 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pld_dspy.errors import ConfigError
-from pld_dspy.ledger.mlflow.uri import MASK, resolve_uri, sqlite_path, without_secrets
+from pld_dspy.ledger.mlflow.uri import one_line, resolve_uri, sqlite_path, without_secrets
+from pld_dspy.ledger.mlflow.values import MAX_VALUE, flatten, metric_key, plain
 from pld_dspy.records import Candidate, Evaluation
 
 logger = logging.getLogger(__name__)
 
 _RUN_FILE = "mlflow_run.json"
-_MAX_VALUE = 6000  # MLflow's limit for a parameter value, in characters
-_CUT = " [cut; whole value in params.json]"
-_SECRET_KEY = re.compile(
-    r"(?:^|[^a-z])(?:(?:api|access|secret|private)_?key|token|secret|passw(?:or)?d|pwd"
-    r"|credentials?|authorization)$",
-    re.IGNORECASE,
-)
 _CONTEXTS = {"train": "training", "val": "validation", "select": "selection", "test": "test"}
 _LINKED_PROMPTS = "mlflow.linkedPrompts"
 _PROMPT_EXPERIMENTS = "_mlflow_experiment_ids"
@@ -40,7 +31,9 @@ class OpenRun:
     experiment_id: str
     children: dict[tuple[str, str], tuple[str, bool]] = field(default_factory=dict)
     """Run id, and whether it is closed, by candidate id and split."""
-    known_params: Mapping[str, str] = field(default_factory=dict)
+    known_params: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    """All the settings logged since it was opened; they are `params.json`."""
     strikes: int = 0
     warned: bool = False
 
@@ -79,11 +72,11 @@ def open_run(
 
 
 def log_params(run: OpenRun, params: Mapping[str, object]) -> None:
-    """Write the settings as parameters, and in full as `params.json`."""
+    """Add the settings to the parameters, and in full to `params.json`."""
     from mlflow.entities import Param
 
-    settings = plain(params)
-    flat = flatten(settings)
+    run.settings |= plain(params)
+    flat = flatten(run.settings)
     # A parameter of a run cannot be changed, so what a resumed run changed goes into a tag.
     changed = sorted(
         key for key, value in flat.items() if run.known_params.get(key, value) != value
@@ -91,9 +84,25 @@ def log_params(run: OpenRun, params: Mapping[str, object]) -> None:
     new = [Param(key, value) for key, value in flat.items() if key not in run.known_params]
     for first in range(0, len(new), 100):
         run.client.log_batch(run.id, params=new[first : first + 100])
+    run.known_params |= {param.key: param.value for param in new}
     if changed:
-        run.client.set_tag(run.id, "pld.changed_on_resume", ", ".join(changed)[:_MAX_VALUE])
-    run.client.log_dict(run.id, settings, "params.json")
+        run.client.set_tag(run.id, "pld.changed_on_resume", ", ".join(changed)[:MAX_VALUE])
+    run.client.log_dict(run.id, run.settings, "params.json")
+
+
+def check_artifacts(run: OpenRun, params: Mapping[str, object]) -> None:
+    """Write the settings where all the artifacts go.
+
+    Raises:
+        ConfigError: They cannot be written there.
+    """
+    run.settings |= plain(params)
+    try:
+        run.client.log_dict(run.id, run.settings, "params.json")
+    except Exception as error:
+        where = without_secrets(str(run.client.get_run(run.id).info.artifact_uri))
+        msg = f"MLflow artifacts cannot be written to {where} ({one_line(error)}); make it writable, or take another mlflow.experiment or tracking_uri"
+        raise ConfigError(msg) from error
 
 
 def log_digests(run: OpenRun, digests: Mapping[str, str]) -> None:
@@ -116,7 +125,7 @@ def log_metrics(run: OpenRun, run_id: str, values: Mapping[str, float], step: in
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
-    metrics = [Metric(_key(name), float(value), now, step) for name, value in values.items()]
+    metrics = [Metric(metric_key(name), float(value), now, step) for name, value in values.items()]
     for first in range(0, len(metrics), 1000):
         run.client.log_batch(run_id, metrics=metrics[first : first + 1000])
 
@@ -194,45 +203,6 @@ def warn_of_autolog() -> None:
         )
 
 
-def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return dotted keys with values as text, each at most 6000 characters.
-
-    >>> flatten({"search": {"trials": 40, "order": ["label", "support"]}})
-    {'search.trials': '40', 'search.order': '["label", "support"]'}
-    """
-    flat: dict[str, str] = {}
-    for key, value in params.items():
-        name = prefix + _key(str(key))
-        if isinstance(value, Mapping) and value:
-            flat |= flatten(value, f"{name}.")
-            continue
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        flat[name] = text if len(text) <= _MAX_VALUE else text[: _MAX_VALUE - len(_CUT)] + _CUT
-    return flat
-
-
-def plain(value: object, key: str = "") -> Any:
-    """Return JSON types only; whatever stands under a name like `api_key` is masked."""
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if _SECRET_KEY.search(key):
-        return MASK
-    if isinstance(value, Mapping):
-        return {str(name): plain(part, str(name)) for name, part in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(part, key) for part in value]
-    if isinstance(value, str | Path):
-        return without_secrets(str(value))
-    if isinstance(value, np.generic):
-        return value.item()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name), f.name) for f in dataclasses.fields(value)}
-    if hasattr(value, "model_dump"):
-        return plain(value.model_dump())
-    # Any other object may show a key in its repr, so only its name goes out.
-    return getattr(value, "__qualname__", type(value).__qualname__)
-
-
 def _resumed_run(client: Any, uri: str, record: Path) -> OpenRun | None:
     """Return the run of the record, set to RUNNING again; None if it is gone or elsewhere."""
     from mlflow.exceptions import MlflowException
@@ -251,7 +221,7 @@ def _resumed_run(client: Any, uri: str, record: Path) -> OpenRun | None:
         client=client,
         id=found.info.run_id,
         experiment_id=found.info.experiment_id,
-        known_params=found.data.params,
+        known_params=dict(found.data.params),
     )
     for child in _children(client, run):
         tags = child.data.tags
@@ -287,8 +257,3 @@ def _tags(tags: Mapping[str, str]) -> list[Any]:
     from mlflow.entities import RunTag
 
     return [RunTag(key, value) for key, value in tags.items()]
-
-
-def _key(name: str) -> str:
-    """Return `name` with only the characters that MLflow allows in a name."""
-    return re.sub(r"[^\w./: -]", "_", name)

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING
 from pld_dspy.errors import ConfigError
 from pld_dspy.ledger.mlflow.runs import (
     OpenRun,
+    check_artifacts,
     log_candidate,
     log_digests,
     log_metrics,
     log_params,
     open_run,
-    plain,
     register_prompt_version,
     warn_of_autolog,
 )
 from pld_dspy.ledger.mlflow.uri import check_reachable, one_line, resolve_uri, without_secrets
+from pld_dspy.ledger.mlflow.values import plain
 from pld_dspy.ledger.tracker import Status
 from pld_dspy.records import Candidate, Evaluation
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_PROMPT_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _MAX_STRIKES = 5  # failures in a row after which nothing more is sent
 
 
@@ -54,14 +56,20 @@ class MlflowTracker:
         Args:
             experiment: Name of the MLflow experiment; made if it is not there.
             tracking_uri: Store; by default MLflow's own setting, and `sqlite:///mlflow.db` in the
-                working folder where there is none. Artifacts of a new SQLite experiment lie in
+                working folder where there is none. Artifacts of a new SQLite experiment are in
                 `mlartifacts` beside the database.
             run_name: Name of the run, in place of the one that the optimizer gives.
             register_prompt: Name in the prompt registry under which final prompts get a version;
                 the path of a predictor that is not the whole program is added after a dot. By
                 default nothing is registered.
             tags: Tags added to every run.
+
+        Raises:
+            ConfigError: `register_prompt` holds a character that the prompt registry refuses.
         """
+        if register_prompt is not None and not _PROMPT_NAME.fullmatch(register_prompt):
+            msg = f"register_prompt {register_prompt!r} is no name for MLflow's prompt registry; use letters, digits, '.', '-' and '_'"
+            raise ConfigError(msg)
         self.experiment = experiment
         self.tracking_uri = tracking_uri
         self.run_name = run_name
@@ -98,9 +106,18 @@ class MlflowTracker:
             msg = f"MLflow tracking at {without_secrets(uri)} does not work: {one_line(error)}; correct tracking_uri, or run without tracking"
             raise ConfigError(msg) from error
         atexit.register(self._finish_at_exit)
+        try:
+            check_artifacts(self._run, params)
+        except ConfigError:
+            self.finish("FAILED")
+            raise
         self._try("parameters", lambda run: log_params(run, params))
         self._try("data digests", lambda run: log_digests(run, digests))
         self._try("autolog", lambda _run: warn_of_autolog())
+
+    def params(self, values: Mapping[str, object]) -> None:
+        """See `Tracker`."""
+        self._try("parameters", lambda run: log_params(run, values))
 
     def metrics(self, values: Mapping[str, float], *, step: int | None = None) -> None:
         """See `Tracker`."""
@@ -168,12 +185,12 @@ class MlflowTracker:
             try:
                 action(run)
                 run.strikes = 0
-            except Exception as error:  # noqa: BLE001 - whatever tracking raises, the run goes on
+            except Exception as error:  # noqa: BLE001 - tracking never stops a run
                 run.strikes += 1
                 if not run.warned:
                     run.warned = True
                     logger.warning(
-                        "MLflow did not take %s (%s); the run goes on, later failures are not shown",
+                        "MLflow did not take %s (%s); the run continues, later failures are not shown",
                         what,
                         one_line(error),
                     )

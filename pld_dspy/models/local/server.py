@@ -39,7 +39,7 @@ class ServerSettings:
     reuse_prompt: bool = True
     """Read only the part of a prompt that differs from earlier ones. Much faster for long rule
     prompts, but rounding then depends on the calls before, and a close answer may flip even at
-    temperature 0. False gives the same answer to the same prompt, whatever came before."""
+    temperature 0. False gives the same answer to the same prompt, whatever was asked before."""
     verbose: bool = False
     """Let llama.cpp write its log to stderr."""
 

@@ -1,6 +1,5 @@
-"""Confusion matrices: which label is taken for which."""
+"""Confusion matrices of the student as given and the compiled program."""
 
-import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,28 +15,15 @@ NO_ANSWER = "no answer"
 
 
 @styled
-def confusion_figure(evaluation: Evaluation, labels: Sequence[str], title: str = "") -> Figure:
-    """Return counts and row shares: gold labels in rows, predicted ones and "no answer" in columns.
-
-    Examples on which the program crashed are left out, as they are from the score. The title
-    states score and commonest error, after the words of `title`.
-    """
-    names = _all_labels(labels, evaluation)
-    counts = _confusion(evaluation, names)
-    figure = Figure(figsize=_matrix_size(names, 1), layout="constrained")
-    axes = figure.add_subplot()
-    _draw_matrix(axes, counts, names, row_labels=True)
-    head = f"{title}: " if title else ""
-    found = textwrap.fill(head + _matrix_finding(evaluation, counts, names), 9 * len(names) + 40)
-    figure_title(figure, found)
-    return figure
-
-
-@styled
 def confusion_pair(
     before: Evaluation, after: Evaluation, labels: Sequence[str], title: str = ""
 ) -> Figure:
-    """Return the confusion of the student as given and of the compiled program, side by side."""
+    """Return the confusion of the student as given and of the compiled program, side by side.
+
+    Gold labels are in rows, predicted ones and "no answer" in columns, with counts and row shares.
+    Examples on which the program crashed are left out, as they are from the score. The title states
+    the change of the score, after `title`.
+    """
     names = _all_labels(labels, before, after)
     figure = Figure(figsize=_matrix_size(names, 2), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -117,21 +103,3 @@ def _draw_matrix(
     axes.set_xlabel("predicted label")
     if row_labels:
         axes.set_ylabel("gold label (examples)")
-
-
-def _matrix_finding(
-    evaluation: Evaluation, counts: npt.NDArray[np.int64], names: Sequence[str]
-) -> str:
-    found = f"{metric_name(evaluation.metric)} {evaluation.score:.2f} on {evaluation.split}"
-    wrong = counts.copy()
-    np.fill_diagonal(wrong, 0)
-    if not wrong.any():
-        return f"{found}; no errors in {counts.sum()}"
-    line, column = map(int, np.unravel_index(wrong.argmax(), wrong.shape))
-    said = (*names, NO_ANSWER)[column]
-    text = f"{_short(names[line], 30)} → {_short(said, 30)}"
-    return f"{found}; {wrong.sum()} of {counts.sum()} wrong, most often {text} ({wrong.max()})"
-
-
-def _short(text: str, width: int) -> str:
-    return textwrap.shorten(text, width, placeholder=" …")

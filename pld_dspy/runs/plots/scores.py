@@ -1,4 +1,4 @@
-"""Pictures of a run. Each function returns a `Figure` that belongs to no window and no global state."""
+"""Pictures of a run, each a `Figure` outside of pyplot."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -13,13 +13,12 @@ from matplotlib.ticker import MaxNLocator
 
 from pld_dspy.ledger.figure_style import GREY, INK, figure_title, metric_name, styled, wrap
 from pld_dspy.records import Candidate, Clustering, Evaluation, Interval, Split, Trace, Vectors
-from pld_dspy.runs.plots.confusion import confusion_figure, confusion_pair
+from pld_dspy.runs.plots.confusion import confusion_pair
 
 __all__ = [
     "BeforeAfter",
     "before_after_figure",
     "cluster_map",
-    "confusion_figure",
     "confusion_pair",
     "score_over_candidates",
 ]

@@ -70,7 +70,7 @@ def front_figure(
     same = start is not None and start == kept
     _mark(axes, start, "student as given, kept" if same else "student as given", rise=-9)
     _mark(axes, None if same else kept, "chosen", rise=9, colour=ORANGE)
-    axes.set_xlabel("mean input tokens of a call")
+    axes.set_xlabel("mean input tokens per call")
     axes.set_ylabel(f"{metric_name(metric)} on validation")
     axes.grid()
     figure_title(figure, wrap(_front_finding(points, front, start, kept, metric), 92, 3))

@@ -90,7 +90,7 @@ def search(contest: Contest, study: optuna.Study) -> Searched:
     """
     space, config = contest.space, contest.config
     if config.trials and space.rules:
-        _check_sampler(config.sampler)
+        check_sampler(config.sampler)
         check_examples(contest.gold)
         check_budget(contest)
         Worker(
@@ -313,7 +313,8 @@ def _sampler(config: SearchConfig, seed: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.TPESampler(seed=seed, n_startup_trials=6)
 
 
-def _check_sampler(name: str) -> None:
+def check_sampler(name: str) -> None:
+    """Raise `ConfigError` if the sampler needs a package that is not installed."""
     package = {"gp": "torch", "cmaes": "cmaes"}.get(name)
     if package is not None and find_spec(package) is None:
         msg = f"search.sampler {name!r} needs the package {package}; install it, or take 'tpe' or 'random'"

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from mlflow import MlflowClient
 
 from pld_dspy.errors import ConfigError
-from pld_dspy.ledger.mlflow.runs import flatten, plain
 from pld_dspy.ledger.mlflow.tracker import MlflowTracker
 from pld_dspy.ledger.mlflow.uri import resolve_uri, ui_command
+from pld_dspy.ledger.mlflow.values import flatten, plain
 from pld_dspy.ledger.tracker import NullTracker
 from pld_dspy.records import Answer, Candidate, Evaluation, Rule
 

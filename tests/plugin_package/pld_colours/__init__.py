@@ -1,0 +1,1 @@
+"""Extensions of pld_dspy: everything here is used by its name in a TOML file."""
