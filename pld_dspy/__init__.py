@@ -14,11 +14,21 @@ __version__ = "0.1.0"
 
 __all__ = [
     "PLD",
+    "Clusterer",
     "DirectAdapter",
     "DirectStudent",
+    "Embedder",
     "MlflowTracker",
     "PLDConfig",
     "PLDResult",
+    "Prompts",
+    "RefineContext",
+    "Refinement",
+    "Refiner",
+    "SelectContext",
+    "Selector",
+    "Tracker",
+    "Verdict",
     "__version__",
     "accuracy",
     "load_task",
@@ -31,12 +41,17 @@ if TYPE_CHECKING:
     from pld_dspy.config.optimizer import PLDConfig
     from pld_dspy.data.tasks import load_task
     from pld_dspy.ledger.mlflow.tracker import MlflowTracker
+    from pld_dspy.ledger.tracker import Tracker
     from pld_dspy.models.adapter import DirectAdapter
     from pld_dspy.models.lm import make_lm
+    from pld_dspy.models.prompts import Prompts
     from pld_dspy.models.student import DirectStudent
     from pld_dspy.optimizer import PLD
-    from pld_dspy.records import PLDResult
+    from pld_dspy.records import Embedder, PLDResult
     from pld_dspy.scoring.metrics import accuracy, macro_f1, mcc
+    from pld_dspy.stages.cluster.methods import Clusterer
+    from pld_dspy.stages.refine.protocol import RefineContext, Refinement, Refiner
+    from pld_dspy.stages.select import SelectContext, Selector, Verdict
 else:
     _HOME = {
         "DirectAdapter": "models.adapter",
@@ -50,6 +65,16 @@ else:
         "load_task": "data.tasks",
         "MlflowTracker": "ledger.mlflow.tracker",
         "PLDResult": "records",
+        "Clusterer": "stages.cluster.methods",
+        "Embedder": "records",
+        "Prompts": "models.prompts",
+        "RefineContext": "stages.refine.protocol",
+        "Refinement": "stages.refine.protocol",
+        "Refiner": "stages.refine.protocol",
+        "SelectContext": "stages.select",
+        "Selector": "stages.select",
+        "Tracker": "ledger.tracker",
+        "Verdict": "stages.select",
     }
 
     # Hidden from type checkers, which would else take every misspelt name for an object.

@@ -7,24 +7,27 @@ from typing import Any
 
 import dspy
 
+from pld_dspy.config.callables import check_call
 from pld_dspy.config.optimizer import ClusterConfig, PLDConfig, RefineConfig
 from pld_dspy.data.splits import check_disjoint
 from pld_dspy.errors import ConfigError
 from pld_dspy.ledger.store import StageStore
-from pld_dspy.ledger.tracker import NullTracker, Status, Tracker
+from pld_dspy.ledger.tracker import Status, Tracker
+from pld_dspy.ledger.trackers import resolve_tracker
 from pld_dspy.ledger.versions import package_versions
 from pld_dspy.models.embedder import embedder_name, make_embedder
 from pld_dspy.models.lm import model_name
-from pld_dspy.models.prompts import Prompts
+from pld_dspy.models.prompts import Prompts, resolve_prompts
 from pld_dspy.records import Embedder, Progress, Split, Trace, silent
 from pld_dspy.scoring.evaluator import Metric
 from pld_dspy.stages.cluster.methods import Clusterer, resolve_clusterer
 from pld_dspy.stages.common.problem import Target
 from pld_dspy.stages.common.targets import find_targets, prepare_splits, student_lm
 from pld_dspy.stages.pipeline import Pipeline
-from pld_dspy.stages.refine.stage import EditRules, Refiner
+from pld_dspy.stages.refine.protocol import Refiner
+from pld_dspy.stages.refine.stage import resolve_refiner
 from pld_dspy.stages.search.preflight import check_search
-from pld_dspy.stages.select import NeverWorse, Selector
+from pld_dspy.stages.select import Selector, resolve_selector
 
 logger = logging.getLogger(__name__)
 
@@ -47,11 +50,11 @@ class PLD(dspy.teleprompt.Teleprompter):
         teacher_lm: dspy.BaseLM | None = None,
         embedder: str | Embedder = "tfidf:32",
         clusterer: str | ClusterConfig | Clusterer | None = None,
-        refiner: RefineConfig | Refiner | None = None,
-        selector: Selector | None = None,
+        refiner: str | RefineConfig | Refiner | None = None,
+        selector: str | Selector | None = None,
         prompts: Prompts | Mapping[str, Any] | None = None,
         config: PLDConfig | None = None,
-        tracker: Tracker | None = None,
+        tracker: str | Tracker | None = None,
         run_dir: Path | str | None = None,
         seed: int = 0,
         traces: Path | str | Sequence[Trace] | None = None,
@@ -67,12 +70,13 @@ class PLD(dspy.teleprompt.Teleprompter):
             embedder: `tfidf`, `tfidf:<dimensions>`, a LiteLLM embedding model, or an `Embedder`.
             clusterer: Groups the traces: the name of a method, its settings, or a `Clusterer`;
                 None takes `config.clusters`.
-            refiner: Improves the best list: settings of the built-in edits, or a `Refiner`; None
-                takes `config.refine`.
-            selector: Makes the final choice; None is `NeverWorse` with the settings of `config`.
+            refiner: Improves the best list: `edits`, `none`, settings of the edits, or a `Refiner`;
+                None takes `config.refine`.
+            selector: Makes the final choice: `best`, `shortest-within-noise`, or a `Selector`; None
+                takes `config.prefer`.
             prompts: Prompts of the teacher in place of the built-in ones.
             config: Settings of the stages.
-            tracker: Where the run is logged; None logs nowhere.
+            tracker: Where the run is logged: `mlflow`, `none`, or a `Tracker`; None logs nowhere.
             run_dir: Folder that keeps every answer, so that a stopped run resumes; None keeps none.
             seed: Seed of every draw; the same seed and answers give the same program.
             traces: Recorded traces, or a JSONL file of them, in place of phase 1.
@@ -83,22 +87,27 @@ class PLD(dspy.teleprompt.Teleprompter):
                 `pld search-worker` can ask the same student elsewhere; None lets none join.
 
         Raises:
-            ConfigError: The embedder, the clusterer or a prompt is not known or not usable.
+            ConfigError: A name is not known, or an object cannot be called as its protocol says.
         """
         super().__init__()
         config = config or PLDConfig()
+        check_call(
+            "metric",
+            metric,
+            ("example", "prediction"),
+            expected="a CorpusMetric such as macro_f1, or a function (example, prediction)",
+        )
         self.metric = metric
         self.teacher_lm = teacher_lm
+        if not isinstance(embedder, str):
+            check_call("embedder", embedder, ("texts",), expected="a name or an Embedder (texts)")
         self.embedder = make_embedder(embedder)
         self.clusters, self.clusterer = resolve_clusterer(clusterer, config.clusters)
-        refine = config.refine if refiner is None else refiner
-        self.refiner = EditRules(refine) if isinstance(refine, RefineConfig) else refine
-        self.selector = selector or NeverWorse(
-            finalists=config.finalists, max_p_worse=config.max_p_worse, prefer=config.prefer
-        )
-        self.prompts = prompts if isinstance(prompts, Prompts) else Prompts(**(prompts or {}))
+        self.refiner = resolve_refiner(refiner, config.refine)
+        self.selector = resolve_selector(selector, config)
+        self.prompts = resolve_prompts(prompts)
         self.config = config
-        self.tracker: Tracker = tracker or NullTracker()
+        self.tracker = resolve_tracker(tracker)
         self.run_dir = Path(run_dir) if run_dir is not None else None
         self.seed = seed
         self.traces = traces

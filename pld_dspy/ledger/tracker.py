@@ -18,6 +18,15 @@ class Tracker(Protocol):
     The optimizer calls `start` once, before anything that costs money, then the other methods in
     any order from any thread, then `finish` once. Only `start` may raise, and only a
     `ConfigError`: a later failure of tracking is a warning and never stops a run.
+
+    >>> class Curves(NullTracker):  # does nothing in the other methods
+    ...     def __init__(self) -> None:
+    ...         self.values: dict[str, list[float]] = {}
+    ...
+    ...     def metrics(self, values: Mapping[str, float], *, step: int | None = None) -> None:
+    ...         for name, value in values.items():
+    ...             self.values.setdefault(name, []).append(value)
+    >>> tracker: Tracker = Curves()  # PLD(tracker=Curves(), ...)
     """
 
     def start(

@@ -1,11 +1,13 @@
 """The prompts of the teacher. The docstring of each signature is sent as it is."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 import dspy
 
-from pld_dspy.errors import ConfigError
+from pld_dspy.config.callables import described
+from pld_dspy.errors import ConfigError, nearest
 
 
 class ExplainExample(dspy.Signature):
@@ -133,10 +135,29 @@ class Prompts:
             _check_fields(field.name, given, default)
 
 
+def resolve_prompts(given: Prompts | Mapping[str, Any] | None) -> Prompts:
+    """Return the prompts, the built-in ones where `given` has none.
+
+    Raises:
+        ConfigError: `given` is no mapping, names a prompt that does not exist, or one is not usable.
+    """
+    if isinstance(given, Prompts):
+        return given
+    if given is not None and not isinstance(given, Mapping):
+        msg = f"prompts is {described(given)}; give Prompts(...) or a dict of prompts by name"
+        raise ConfigError(msg)
+    known = [field.name for field in fields(Prompts)]
+    for name in given or {}:
+        if name not in known:
+            msg = f"no prompt is called {name!r}{nearest(str(name), known)}"
+            raise ConfigError(msg)
+    return Prompts(**(given or {}))
+
+
 def _check_fields(name: str, given: Any, default: Any) -> None:
     signature = isinstance(given, type) and issubclass(given, dspy.Signature)
     if not signature:
-        msg = f"the prompt {name!r} is {given!r}; give a dspy.Signature or a text"
+        msg = f"the prompt {name!r} is {described(given)}; give a dspy.Signature or a text"
         raise ConfigError(msg)
     missing = sorted(default.output_fields.keys() - given.output_fields.keys())
     unknown = sorted(given.input_fields.keys() - default.input_fields.keys())

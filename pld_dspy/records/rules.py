@@ -1,8 +1,8 @@
 """Traces, clusters, rules, edits and candidates."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +11,29 @@ Vectors = npt.NDArray[np.float64]
 """Shape `(n, dim)`; one row a text."""
 
 
-Embedder = Callable[[Sequence[str]], Vectors]
-"""Maps `n` texts to an array of shape `(n, dim)`. A `name` attribute, if present, goes into cache keys."""
+class Embedder(Protocol):
+    """Maps texts to vectors, in which traces whose rules say much the same lie close together.
+
+    It is called once per predictor with the rules of all traces, and must be deterministic. Only
+    directions count: lengths are taken out before clustering. A `name` attribute, if present, goes
+    into reports and cache keys; change it when the vectors change.
+
+    >>> class Lengths:
+    ...     name = "lengths"
+    ...
+    ...     def __call__(self, texts: Sequence[str], /) -> Vectors:
+    ...         return np.array([[len(text.split()), len(text)] for text in texts], dtype=float)
+    >>> embedder: Embedder = Lengths()  # PLD(embedder=Lengths(), ...)
+    >>> embedder(["If it rains, answer wet."]).tolist()
+    [[5.0, 24.0]]
+    """
+
+    def __call__(self, texts: Sequence[str], /) -> Vectors:
+        """Return an array of finite numbers, shape `(len(texts), dim)` with `dim` at least 1.
+
+        Args:
+            texts: At least one; some may be equal.
+        """
 
 
 Origin = Literal["as given", "demos", "synthesis", "medoid", "micro", "refine", "search"]

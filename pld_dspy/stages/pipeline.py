@@ -28,9 +28,9 @@ from pld_dspy.stages.common.prompt import with_demos, with_prompt
 from pld_dspy.stages.demos import choose_demos, shown
 from pld_dspy.stages.explain import collect_traces
 from pld_dspy.stages.merge.stage import make_pools
-from pld_dspy.stages.refine.stage import RefineContext, Refinement, Refiner
+from pld_dspy.stages.refine.protocol import RefineContext, Refinement, Refiner, run_refiner
 from pld_dspy.stages.search.stage import search_lists
-from pld_dspy.stages.select import SelectContext, Selector
+from pld_dspy.stages.select import SelectContext, Selector, run_selector
 
 logger = logging.getLogger(__name__)
 
@@ -179,7 +179,8 @@ class Pipeline:
                 spec=self.worker_spec(target, demos),
             )
 
-        verdict = self.selector(
+        verdict = run_selector(
+            self.selector,
             SelectContext(
                 candidates=tuple(board.candidates.values()),
                 val=board.scores["val"],
@@ -187,7 +188,7 @@ class Pipeline:
                 evaluator=self.evaluator,
                 max_prompt_tokens=limit,
                 forecasts={} if record is None else record.forecasts,
-            )
+            ),
         )
         logger.info("%s: %s", target.path, verdict.reason)
         return PredictorResult(
@@ -234,7 +235,8 @@ class Pipeline:
             # The answers scored are of another output: they do not show this predictor's errors.
             logger.info("%s: no refinement, its output is not the one scored", target.path)
             return Refinement(start)
-        refined = self.refiner(
+        refined = run_refiner(
+            self.refiner,
             RefineContext(
                 start=start,
                 score=board.scores["val"][start.id],
@@ -242,7 +244,7 @@ class Pipeline:
                 evaluator=self.evaluator,
                 teacher=self.teacher,
                 traces=traces,
-            )
+            ),
         )
         self.dropped["edit lines that could not be read"] += refined.unreadable
         for candidate, evaluation in zip(refined.candidates, refined.evaluations, strict=True):

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, get_args
 
-from pld_dspy.config.optimizer import Prefer
+from pld_dspy.config.callables import check_call, described
+from pld_dspy.config.optimizer import PLDConfig, Prefer
+from pld_dspy.errors import ConfigError, DataError, nearest
 from pld_dspy.records import Candidate, Evaluation, Interval
 from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.front import Point, pareto
@@ -48,19 +50,70 @@ class Selector(Protocol):
     """Chooses the final candidate (the paper keeps the last state).
 
     It is called once per predictor, after the search. It may score candidates on the selection
-    examples by `context.run`, and must return one of `context.candidates`.
+    examples by `context.run`, and must return one of `context.candidates`. The student as given
+    may always be returned; any other candidate only if it has a validation score and is within
+    `context.max_prompt_tokens`.
 
-    >>> class FirstOnValidation:
+    >>> class BestOnValidation:
     ...     def __call__(self, context: SelectContext) -> Verdict:
-    ...         best = max(context.val, key=lambda i: context.val[i].score)
+    ...         as_given, limit = context.candidates[0], context.max_prompt_tokens
+    ...         tokens = {i: e.prompt_tokens for i, e in context.val.items()}
+    ...         fitting = [i for i in tokens if limit is None or tokens[i] <= limit]
+    ...         best = max(fitting, key=lambda i: context.val[i].score, default=as_given.id)
     ...         chosen = next(c for c in context.candidates if c.id == best)
-    ...         scored = (context.run(context.candidates[0]), context.run(chosen))
+    ...         scored = (context.run(as_given), context.run(chosen))
     ...         return Verdict(chosen=chosen, evaluations=scored, reason="best on validation")
-    >>> selector: Selector = FirstOnValidation()  # PLD(selector=FirstOnValidation(), ...)
+    >>> selector: Selector = BestOnValidation()  # PLD(selector=BestOnValidation(), ...)
     """
 
     def __call__(self, context: SelectContext) -> Verdict:
         """Return the candidate to keep, the evaluations that decided, and one sentence why."""
+
+
+NAMES = get_args(Prefer)
+
+
+def resolve_selector(given: str | Selector | None, config: PLDConfig) -> Selector:
+    """Return the selector that `given` stands for.
+
+    Args:
+        given: `best` or `shortest-within-noise`, the ways of `NeverWorse`; a selector; or None for
+            the way that `config.prefer` names.
+        config: Settings of `NeverWorse`.
+
+    Raises:
+        ConfigError: No selector has this name, or `given` cannot be called as a selector.
+    """
+    if given is not None and not isinstance(given, str):
+        known = " or ".join(map(repr, NAMES))
+        check_call("selector", given, ("context",), expected=f"{known}, or a Selector (context)")
+        return given
+    for prefer in NAMES:
+        if prefer == (given or config.prefer):
+            return NeverWorse(
+                finalists=config.finalists, max_p_worse=config.max_p_worse, prefer=prefer
+            )
+    msg = f"no selector is called {given!r}{nearest(str(given), NAMES)}"
+    raise ConfigError(msg)
+
+
+def run_selector(selector: Selector, context: SelectContext) -> Verdict:
+    """Return the checked verdict of a selector.
+
+    Raises:
+        DataError: It returned something else than a `Verdict`, or a candidate of its own.
+    """
+    name = getattr(selector, "__name__", type(selector).__name__)
+    verdict = selector(context)
+    if not isinstance(verdict, Verdict):
+        msg = f"selector {name} returned {described(verdict)}; return a Verdict"
+        raise DataError(msg)
+    chosen = getattr(verdict.chosen, "id", None)
+    if chosen not in {candidate.id for candidate in context.candidates}:
+        what = described(verdict.chosen) if chosen is None else chosen
+        msg = f"selector {name} chose {what}, which is not among the {len(context.candidates)} candidates; return one of context.candidates"
+        raise DataError(msg)
+    return verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

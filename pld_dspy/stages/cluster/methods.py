@@ -8,6 +8,7 @@ import numpy.typing as npt
 from sklearn.cluster import DBSCAN, HDBSCAN, AgglomerativeClustering, KMeans
 from sklearn.metrics import silhouette_samples
 
+from pld_dspy.config.callables import check_call
 from pld_dspy.config.optimizer import ClusterConfig
 from pld_dspy.errors import ConfigError, DataError, nearest
 from pld_dspy.records import Trace, Vectors
@@ -53,7 +54,7 @@ def resolve_clusterer(
         config: Settings for noise and labels where `given` has none.
 
     Raises:
-        ConfigError: No method has this name, or `given` cannot be called.
+        ConfigError: No method has this name, or `given` cannot be called as a clusterer.
     """
     if given is None:
         return config, None
@@ -65,9 +66,13 @@ def resolve_clusterer(
             raise ConfigError(msg)
         kept: dict[str, Any] = {"label_aware": config.label_aware, "noise": config.noise}
         return ClusterConfig(method=given, **kept), None  # type: ignore[arg-type]  # checked above
-    if not callable(given):
-        msg = f"clusterer is {given!r}; give the name of a method, a ClusterConfig, or a function (traces, vectors, *, seed)"
-        raise ConfigError(msg)
+    check_call(
+        "clusterer",
+        given,
+        ("traces", "vectors"),
+        ("seed",),
+        expected=f"one of {', '.join(METHODS)}, a ClusterConfig, or a Clusterer (traces, vectors, *, seed)",
+    )
     return config, given
 
 

@@ -3,72 +3,25 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol
 
 import dspy
 import numpy as np
 
+from pld_dspy.config.callables import check_call
 from pld_dspy.config.optimizer import RefineConfig
 from pld_dspy.data.examples import example_id
-from pld_dspy.models.teacher import Request, Resolve, Teacher
-from pld_dspy.records import Answer, Candidate, Edit, Evaluation, Trace
-from pld_dspy.scoring.evaluator import Evaluator
+from pld_dspy.errors import ConfigError, nearest
+from pld_dspy.models.teacher import Request, Resolve
+from pld_dspy.records import Answer, Candidate, Evaluation, Trace
 from pld_dspy.stages.common.problem import Problem
 from pld_dspy.stages.common.prompt import render_example
 from pld_dspy.stages.refine.edits import ParsedEdits, apply_edit, parse_edits
+from pld_dspy.stages.refine.protocol import RefineContext, Refinement, Refiner
 
 logger = logging.getLogger(__name__)
 
 STAGE = "refine"
 _ROUNDING = 1e-9
-
-
-class Refinement(NamedTuple):
-    """The refined list, and everything that was tried on the way to it."""
-
-    best: Candidate
-    candidates: tuple[Candidate, ...] = ()
-    """The lists that were scored on validation, in order."""
-    evaluations: tuple[Evaluation, ...] = ()
-    """Their evaluations, in the same order."""
-    edits: tuple[Edit, ...] = ()
-    """The edit that made each of these lists, in the same order."""
-    unreadable: int = 0
-    """Edit lines that could not be read."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefineContext:
-    """What a refiner works with. Fields may be added; none goes without a major version."""
-
-    start: Candidate
-    """The list to improve; it has at least one rule."""
-    score: Evaluation
-    """Evaluation of `start` on the validation examples."""
-    problem: Problem
-    evaluator: Evaluator
-    """Scores programs of the student; answers that are stored are not paid for again."""
-    teacher: Teacher
-    traces: Sequence[Trace]
-    """Explanations of training examples, the evidence for new rules."""
-
-
-class Refiner(Protocol):
-    """Improves a rule list from the errors of the student (PLD phase 3).
-
-    It is called once per predictor, after merging and before the search. It may score lists on
-    `context.problem.train` and `.val`; `.select` is kept for the final selection. Every list that it
-    scored on validation belongs into the result, so that the search and the selection see it. An
-    exception ends the compile; what was answered is kept.
-
-    >>> class KeepAsIs:
-    ...     def __call__(self, context: RefineContext) -> Refinement:
-    ...         return Refinement(best=context.start)
-    >>> refiner: Refiner = KeepAsIs()  # PLD(refiner=KeepAsIs(), ...)
-    """
-
-    def __call__(self, context: RefineContext) -> Refinement:
-        """Return a list that is no worse than `context.start` on the validation examples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +55,38 @@ class EditRules:
             if idle >= self.config.patience:
                 break
         return found
+
+
+NAMES = ("edits", "none")
+
+
+def resolve_refiner(given: str | RefineConfig | Refiner | None, config: RefineConfig) -> Refiner:
+    """Return the refiner that `given` stands for.
+
+    Args:
+        given: `edits` (with `config`), `none`, settings of the edits, a refiner, or None for
+            `config` as it is.
+        config: Settings of the edits where `given` has none.
+
+    Raises:
+        ConfigError: No refiner has this name, or `given` cannot be called as a refiner.
+    """
+    if given is None or given == "edits":
+        return EditRules(config)
+    if isinstance(given, RefineConfig):
+        return EditRules(given)
+    if given == "none":
+        return EditRules(config.model_copy(update={"rounds": 0}))
+    if isinstance(given, str):
+        msg = f"no refiner is called {given!r}{nearest(given, NAMES)}"
+        raise ConfigError(msg)
+    check_call(
+        "refiner",
+        given,
+        ("context",),
+        expected="'edits', 'none', a RefineConfig, or a Refiner (context)",
+    )
+    return given
 
 
 def _round(context: RefineContext, config: RefineConfig, turn: int) -> Refinement | None:

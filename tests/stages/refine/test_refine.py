@@ -20,7 +20,8 @@ from pld_dspy.stages.common.problem import Problem
 from pld_dspy.stages.common.prompt import make_candidate, with_prompt
 from pld_dspy.stages.common.rule_text import make_rule, make_trace
 from pld_dspy.stages.refine.edits import apply_edit
-from pld_dspy.stages.refine.stage import EditRules, RefineContext
+from pld_dspy.stages.refine.protocol import RefineContext
+from pld_dspy.stages.refine.stage import EditRules
 
 TRACES = [
     make_trace(example_id(e), e.label, "w", keyword_rule("it", e.label)) for e in reversed(TRAIN)
