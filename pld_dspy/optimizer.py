@@ -26,7 +26,7 @@ from pld_dspy.stages.common.targets import find_targets, prepare_splits, student
 from pld_dspy.stages.pipeline import Pipeline
 from pld_dspy.stages.refine.protocol import Refiner
 from pld_dspy.stages.refine.stage import resolve_refiner
-from pld_dspy.stages.search.preflight import check_search
+from pld_dspy.stages.search.sampler import check_search
 from pld_dspy.stages.select import Selector, resolve_selector
 
 logger = logging.getLogger(__name__)

@@ -17,10 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from experiments.simulation.students import SimulatedStudent
+from pld_dspy.stages.search.contest import Tried
 from pld_dspy.stages.search.loop import search
+from pld_dspy.stages.search.shared.storage import find_study, open_storage
 from pld_dspy.stages.search.space import RuleList
-from pld_dspy.stages.search.study import find_study, open_storage
-from pld_dspy.stages.search.trials import Tried
 
 SLOW_S = 0.1
 

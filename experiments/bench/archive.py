@@ -12,7 +12,7 @@ from experiments.bench.meter import Meter, role_of
 from pld_dspy.data.examples import example_id
 from pld_dspy.data.tasks import Task
 from pld_dspy.ledger.store import key_of
-from pld_dspy.models.labels import read_label
+from pld_dspy.models.reading.labels import read_label
 from pld_dspy.scoring.metrics import CorpusMetric
 
 

@@ -13,7 +13,7 @@ from pld_dspy.config.optimizer import PLDConfig
 from pld_dspy.optimizer import PLD
 from pld_dspy.records import Candidate, PredictorResult, Rule
 from pld_dspy.stages.common.prompt import make_candidate, with_prompt
-from pld_dspy.stages.search.orders import ordered
+from pld_dspy.stages.search.space import ordered
 
 WITHOUT_REFINEMENT: Mapping[str, Any] = {"rounds": 0}
 WITHOUT_SEARCH: Mapping[str, Any] = {"trials": 0}

@@ -20,11 +20,10 @@ from rich.progress import track
 from experiments.simulation.students import SimulatedStudent
 from pld_dspy.ledger.versions import commit
 from pld_dspy.scoring.metrics import macro_f1
-from pld_dspy.stages.search.contest import Contest
+from pld_dspy.stages.search.contest import Contest, Tried
 from pld_dspy.stages.search.loop import Searched, search
+from pld_dspy.stages.search.shared.storage import quiet
 from pld_dspy.stages.search.space import Hints, RuleList
-from pld_dspy.stages.search.study import quiet
-from pld_dspy.stages.search.trials import Tried
 
 RESULTS = Path(__file__).parents[1] / "results" / "simulation.jsonl"
 TRIALS = 60

@@ -11,9 +11,8 @@ from pld_dspy.config.optimizer import SearchConfig
 from pld_dspy.records import Answer, Rule
 from pld_dspy.scoring.metrics import macro_f1
 from pld_dspy.stages.common.rule_text import make_rule, make_trace
-from pld_dspy.stages.search.contest import Contest
+from pld_dspy.stages.search.contest import Contest, Tried
 from pld_dspy.stages.search.space import RuleList, make_space
-from pld_dspy.stages.search.trials import Tried
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

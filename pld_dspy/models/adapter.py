@@ -12,10 +12,10 @@ from dspy.utils.exceptions import AdapterParseError, LMError
 from pydantic.fields import FieldInfo
 
 from pld_dspy.config.base import Wording
-from pld_dspy.models.labels import read_label
+from pld_dspy.models.reading.labels import read_label
+from pld_dspy.models.reading.thoughts import answer_part
+from pld_dspy.models.reading.values import label_text, label_values
 from pld_dspy.models.refusals import refusals
-from pld_dspy.models.thoughts import answer_part
-from pld_dspy.models.values import label_text, label_values
 
 
 class DirectAdapter(dspy.Adapter):

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, Self
 import dspy
 from dspy.utils import exceptions as lm_errors
 
-from pld_dspy.models.label_prefix import Prefixes, text_of
-from pld_dspy.models.labels import LEAD_IN, read_label
+from pld_dspy.models.reading.label_prefix import Prefixes, text_of
+from pld_dspy.models.reading.labels import LEAD_IN, read_label
 
 logger = logging.getLogger(__name__)
 

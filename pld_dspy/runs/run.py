@@ -22,7 +22,7 @@ from pld_dspy.runs.estimate import COMPILED, GIVEN
 from pld_dspy.runs.report import REPORT_FILE, Report, make_report
 from pld_dspy.runs.setup import Loaded, Models, load, make_evaluator, make_models
 from pld_dspy.scoring.metrics import metric_by_name
-from pld_dspy.stages.search.preflight import check_search
+from pld_dspy.stages.search.sampler import check_search
 
 __all__ = ["Loaded", "Models", "Report", "load", "make_evaluator", "make_models", "run_distill"]
 

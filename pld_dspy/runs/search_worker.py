@@ -12,9 +12,9 @@ from pld_dspy.stages.common.problem import Problem
 from pld_dspy.stages.common.prompt import with_demos, with_prompt
 from pld_dspy.stages.demos import shown
 from pld_dspy.stages.search.loop import search
-from pld_dspy.stages.search.spec import SearchSpec
+from pld_dspy.stages.search.shared.spec import SearchSpec
+from pld_dspy.stages.search.shared.storage import FINGERPRINT, find_study, open_storage
 from pld_dspy.stages.search.stage import make_contest, mark_of
-from pld_dspy.stages.search.study import FINGERPRINT, find_study, open_storage
 
 logger = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ from pld_dspy.data.examples import example_id
 from pld_dspy.errors import DataError, ModelError, PLDError
 from pld_dspy.ledger.store import StageStore, key_of
 from pld_dspy.ledger.usage import Meter, metered
-from pld_dspy.models.labels import read_label
 from pld_dspy.models.lm import count_tokens, model_name
 from pld_dspy.models.lm_errors import RATE_LIMITED, REFUSED, UNREACHABLE, explain
 from pld_dspy.models.logprobs import LogprobsProgram, LogprobsUnsupported, gold_probability
-from pld_dspy.models.values import is_missing, label_text
+from pld_dspy.models.reading.labels import read_label
+from pld_dspy.models.reading.values import is_missing, label_text
 from pld_dspy.records import Answer, Evaluation, Event, Progress, Split, silent
 from pld_dspy.scoring.answers import STAGE, from_record, to_record
 from pld_dspy.scoring.fingerprint import identity

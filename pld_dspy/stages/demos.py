@@ -9,7 +9,7 @@ import numpy as np
 
 from pld_dspy.config.optimizer import DemoConfig
 from pld_dspy.data.examples import example_id
-from pld_dspy.models.values import label_text
+from pld_dspy.models.reading.values import label_text
 from pld_dspy.records import Evaluation
 from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.statistics import PairedResult

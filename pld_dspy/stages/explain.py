@@ -12,8 +12,8 @@ from pld_dspy.data.examples import example_id
 from pld_dspy.data.files import parse_jsonl, read_text
 from pld_dspy.errors import DataError, NoTracesError
 from pld_dspy.models.lm import model_name
+from pld_dspy.models.reading.values import label_text
 from pld_dspy.models.teacher import Explain, Request, Teacher
-from pld_dspy.models.values import label_text
 from pld_dspy.records import Trace
 from pld_dspy.stages.common.problem import Target
 from pld_dspy.stages.common.prompt import render_example

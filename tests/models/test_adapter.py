@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fakes import Script, fake_lm
 from goldens import golden
 from pld_dspy.models.adapter import DirectAdapter, allowed_labels, field_title
-from pld_dspy.models.labels import read_label
+from pld_dspy.models.reading.labels import read_label
 
 DOMAINS = ("gender", "profession", "race", "religion")
 NLI = ("Entailment", "Contradiction", "NotMentioned")

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pld_dspy.models.labels import read_label
 from pld_dspy.models.logprobs import Token, gold_probability, label_probabilities, read_tokens
+from pld_dspy.models.reading.labels import read_label
 
 DOMAINS = ("gender", "profession", "race", "religion")
 NLI = ("Entailment", "Contradiction", "NotMentioned")

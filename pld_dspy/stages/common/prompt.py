@@ -8,7 +8,7 @@ import dspy
 
 from pld_dspy.errors import ConfigError, nearest
 from pld_dspy.models.adapter import allowed_labels, field_title
-from pld_dspy.models.values import label_text
+from pld_dspy.models.reading.values import label_text
 from pld_dspy.records import Candidate, Origin, Rule
 
 HEADER = "Rules:"

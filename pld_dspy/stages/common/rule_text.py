@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 
-from pld_dspy.models.labels import clause, occurring, read_label
-from pld_dspy.models.thoughts import answer_part
+from pld_dspy.models.reading.labels import clause, occurring, read_label
+from pld_dspy.models.reading.thoughts import answer_part
 from pld_dspy.records import Origin, Rule, Trace
 
 _STATED = re.compile(

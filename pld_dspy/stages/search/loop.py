@@ -5,41 +5,36 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from pld_dspy.config.optimizer import SearchConfig
-from pld_dspy.errors import ConfigError
 from pld_dspy.records import Answer, Interval
 from pld_dspy.scoring.evaluator import Metric
 from pld_dspy.scoring.metrics import CorpusMetric
 from pld_dspy.stages.search.contest import (
     Contest,
+    Tried,
     best_of,
     check_budget,
     check_examples,
     forecast_of,
-    within_limit,
-)
-from pld_dspy.stages.search.gains import marginal_gains
-from pld_dspy.stages.search.orders import weakness
-from pld_dspy.stages.search.propose import SCHEDULE, Proposal, climb, starts
-from pld_dspy.stages.search.race import chance_to_win, race, stratified_blocks
-from pld_dspy.stages.search.space import Hints, RuleList, Space
-from pld_dspy.stages.search.study import FINISHED
-from pld_dspy.stages.search.trials import (
-    Tried,
     listing_of,
     note,
     note_answers,
     observations,
     tried_of,
+    within_limit,
 )
-from pld_dspy.stages.search.workers import REPEAT, Outcome, Worker, others, run_alone
+from pld_dspy.stages.search.gains import marginal_gains
+from pld_dspy.stages.search.propose import SCHEDULE, Proposal, climb, starts
+from pld_dspy.stages.search.race import chance_to_win, race, stratified_blocks
+from pld_dspy.stages.search.sampler import _sampler, check_sampler
+from pld_dspy.stages.search.shared.storage import FINISHED
+from pld_dspy.stages.search.shared.workers import REPEAT, Outcome, Worker, others, run_alone
+from pld_dspy.stages.search.space import Hints, RuleList, Space, weakness
 
 logger = logging.getLogger(__name__)
 
@@ -266,22 +261,3 @@ def _params_of(space: Space, trial: FrozenTrial) -> dict[str, Any]:
     if listing is not None:
         return space.encode(listing)
     return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-
-
-def _sampler(config: SearchConfig, seed: int) -> optuna.samplers.BaseSampler:
-    seed %= 2**32
-    if config.sampler == "random":
-        return optuna.samplers.RandomSampler(seed=seed)
-    if config.sampler == "gp":
-        return optuna.samplers.GPSampler(seed=seed)
-    if config.sampler == "cmaes":
-        return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
-    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=6)
-
-
-def check_sampler(name: str) -> None:
-    """Raise `ConfigError` if the sampler needs a package that is not installed."""
-    package = {"gp": "torch", "cmaes": "cmaes"}.get(name)
-    if package is not None and find_spec(package) is None:
-        msg = f"search.sampler {name!r} needs the package {package}; install it, or take 'tpe' or 'random'"
-        raise ConfigError(msg)

@@ -6,10 +6,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from pld_dspy.stages.search.contest import Tried
 from pld_dspy.stages.search.forecast import Forecast
-from pld_dspy.stages.search.orders import Order
-from pld_dspy.stages.search.space import RuleList, Space
-from pld_dspy.stages.search.trials import Tried
+from pld_dspy.stages.search.space import Order, RuleList, Space
 
 Proposer = Literal["start", "sampler", "forecast", "drawn forecast"]
 

@@ -12,19 +12,18 @@ from pld_dspy.config.optimizer import SearchConfig
 from pld_dspy.data.examples import example_id
 from pld_dspy.errors import StorageError
 from pld_dspy.ledger.store import key_of
-from pld_dspy.models.values import label_text
+from pld_dspy.models.reading.values import label_text
 from pld_dspy.records import Answer, Candidate, Evaluation, Rule, SearchRecord, TriedList
 from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.stages.common.candidates import Leaderboard
 from pld_dspy.stages.common.problem import Problem
 from pld_dspy.stages.common.prompt import HEADER
-from pld_dspy.stages.search.contest import Contest
+from pld_dspy.stages.search.contest import Contest, Tried
 from pld_dspy.stages.search.figures import save_study_figures
-from pld_dspy.stages.search.list_gains import list_gains
+from pld_dspy.stages.search.gains import list_gains
 from pld_dspy.stages.search.loop import Searched, search
-from pld_dspy.stages.search.space import RuleList, Space, make_space
-from pld_dspy.stages.search.spec import SearchSpec
-from pld_dspy.stages.search.study import (
+from pld_dspy.stages.search.shared.spec import SearchSpec
+from pld_dspy.stages.search.shared.storage import (
     FINGERPRINT,
     JOURNAL,
     open_storage,
@@ -32,7 +31,7 @@ from pld_dspy.stages.search.study import (
     study_name,
     without_password,
 )
-from pld_dspy.stages.search.trials import Tried
+from pld_dspy.stages.search.space import RuleList, Space, make_space
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from pld_dspy.scoring.metrics import macro_f1
 from pld_dspy.stages.common.prompt import HEADER
 from pld_dspy.stages.search.contest import best_of
 from pld_dspy.stages.search.loop import _params_of, search
+from pld_dspy.stages.search.shared.storage import quiet
 from pld_dspy.stages.search.space import Hints, RuleList
-from pld_dspy.stages.search.study import quiet
 
 
 def begin(seed=1, n=60, **config):
@@ -29,7 +29,7 @@ def begin(seed=1, n=60, **config):
 
 
 def known_of(contest, *lists):
-    from pld_dspy.stages.search.trials import Tried
+    from pld_dspy.stages.search.contest import Tried
 
     places = range(len(contest.gold))
     return tuple(

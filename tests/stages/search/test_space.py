@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 
 from pld_dspy.stages.common.prompt import HEADER
 from pld_dspy.stages.common.rule_text import make_rule, make_trace
-from pld_dspy.stages.search.orders import ORDERS
-from pld_dspy.stages.search.space import ALL, HEADERS, Hints, RuleList, make_space
-from pld_dspy.stages.search.study import quiet
+from pld_dspy.stages.search.shared.storage import quiet
+from pld_dspy.stages.search.space import ALL, HEADERS, ORDERS, Hints, RuleList, make_space
 
 LABELS = ("red", "green", "blue")
 TRACES = [make_trace(f"e{n}", LABELS[n % 3], "w", f"If {n}.") for n in range(30)]

@@ -19,9 +19,9 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from pld_dspy.errors import StorageError
+from pld_dspy.stages.search.contest import listing_of
 from pld_dspy.stages.search.loop import search
-from pld_dspy.stages.search.study import find_study, open_storage, quiet, without_password
-from pld_dspy.stages.search.trials import listing_of
+from pld_dspy.stages.search.shared.storage import find_study, open_storage, quiet, without_password
 from work_once import contest_for
 
 TESTS = Path(__file__).parents[2]
@@ -205,7 +205,7 @@ def test_a_worker_that_stands_still_loses_its_trial(tmp_path):
 
 
 def test_a_worker_that_lives_keeps_its_trial():
-    from pld_dspy.stages.search.workers import Worker
+    from pld_dspy.stages.search.shared.workers import Worker
 
     with quiet():
         study = optuna.create_study(direction="maximize")

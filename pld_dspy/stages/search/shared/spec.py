@@ -9,9 +9,8 @@ from pydantic import BaseModel, ConfigDict
 from pld_dspy.config.optimizer import SearchConfig
 from pld_dspy.errors import StorageError
 from pld_dspy.records import Answer, Rule
-from pld_dspy.stages.search.contest import Contest
+from pld_dspy.stages.search.contest import Contest, Tried
 from pld_dspy.stages.search.space import RuleList, Space
-from pld_dspy.stages.search.trials import Tried
 
 _PIECES = "spec pieces"
 _CHARS = 30_000

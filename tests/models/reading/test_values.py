@@ -18,9 +18,9 @@ from label_sets import LABELS
 from pld_dspy.errors import ConfigError, DataError
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.models.adapter import DirectAdapter
+from pld_dspy.models.reading.values import allows_none, is_missing, label_text, label_values
 from pld_dspy.models.student import DirectStudent
 from pld_dspy.models.teacher import Teacher
-from pld_dspy.models.values import allows_none, is_missing, label_text, label_values
 from pld_dspy.scoring.evaluator import Evaluator, silent
 from pld_dspy.scoring.metrics import accuracy, macro_f1, mcc
 from pld_dspy.stages.common.targets import find_targets

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pld_dspy.models.thoughts import answer_part
+from pld_dspy.models.reading.thoughts import answer_part
 from pld_dspy.stages.common.rule_text import tidy_rule
 
 PLAIN = st.text(st.characters(exclude_characters="<>[]◁▷|`~", exclude_categories=("Cs",)))

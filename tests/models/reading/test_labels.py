@@ -8,7 +8,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from label_sets import LABELS
-from pld_dspy.models.labels import clause, occurring, read_label
+from pld_dspy.models.reading.labels import clause, occurring, read_label
 from pld_dspy.stages.common.rule_text import answers_of, contradicts, names_no_label, tidy_rule
 
 SIGNS = ("-1", "0", "1")

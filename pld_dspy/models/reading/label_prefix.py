@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Self
 
-from pld_dspy.models.label_set import MARKUP, STOPS, LabelSet, label_set
+from pld_dspy.models.reading.label_set import MARKUP, STOPS, LabelSet, label_set
 
 _NEEDED = re.compile(r"^[_-]\S|\d[_-]\d")
 """A sign that makes another label of it."""

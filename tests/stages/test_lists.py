@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pld_dspy.records import Edit
 from pld_dspy.stages.common.rule_text import make_rule, make_trace
 from pld_dspy.stages.refine.edits import apply_edit, parse_edits
-from pld_dspy.stages.search.orders import ORDERS, ordered
+from pld_dspy.stages.search.space import ORDERS, ordered
 
 LABELS = ("red", "green", "blue")
 

@@ -4,8 +4,8 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-from pld_dspy.models.label_set import MARKUP, SHORT, STOPS, LabelSet, Place, label_set
-from pld_dspy.models.thoughts import answer_part
+from pld_dspy.models.reading.label_set import MARKUP, SHORT, STOPS, LabelSet, Place, label_set
+from pld_dspy.models.reading.thoughts import answer_part
 
 LEAD_IN = re.compile(
     r"""(?:

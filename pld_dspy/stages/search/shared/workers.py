@@ -14,7 +14,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from pld_dspy.stages.search.study import FINISHED, quiet
+from pld_dspy.stages.search.shared.storage import FINISHED, quiet
 
 logger = logging.getLogger(__name__)
 
