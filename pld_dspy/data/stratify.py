@@ -3,6 +3,8 @@
 Works on counts only: rows are labels, columns are splits.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -115,20 +117,31 @@ def choose_test_groups(
     best = np.zeros(len(counts), dtype=np.bool_)
     best_cost = np.inf
     for _ in range(_RESTARTS):
-        mask = rng.random(len(counts)) < share
-        now = float(cost(counts[mask].sum(axis=0), kept[mask].sum()))
-        while True:
-            sign = np.where(mask, -1, 1)
-            flipped = cost(
-                counts[mask].sum(axis=0) + sign[:, None] * counts, kept[mask].sum() + sign * kept
-            )
-            move = int(np.argmin(flipped))
-            if flipped[move] >= now:
-                break
-            mask[move] = not mask[move]
-            now = float(flipped[move])
+        start = rng.random(len(counts)) < share
+        mask, now = _descend(start, counts, kept, cost)
         if now < best_cost:
             best, best_cost = mask, now
         if now < _MISSING:
             break
     return best
+
+
+def _descend(
+    mask: npt.NDArray[np.bool_],
+    counts: Counts,
+    kept: Counts,
+    cost: Callable[[Counts, Counts], npt.NDArray[np.float64]],
+) -> tuple[npt.NDArray[np.bool_], float]:
+    """Return the mask after flips of single groups, each the best one, and its cost."""
+    now = float(cost(counts[mask].sum(axis=0), kept[mask].sum()))
+    while True:
+        sign = np.where(mask, -1, 1)
+        flipped = cost(
+            counts[mask].sum(axis=0) + sign[:, None] * counts, kept[mask].sum() + sign * kept
+        )
+        move = int(np.argmin(flipped))
+        if flipped[move] >= now:
+            return mask, now
+        mask = mask.copy()
+        mask[move] = not mask[move]
+        now = float(flipped[move])

@@ -13,7 +13,7 @@ from pld_dspy.data.files import parse_jsonl, read_text
 from pld_dspy.errors import DataError, NoTracesError
 from pld_dspy.models.lm import model_name
 from pld_dspy.models.reading.values import label_text
-from pld_dspy.models.teacher import Explain, Request, Teacher
+from pld_dspy.models.teacher import Explain, Reply, Request, Teacher
 from pld_dspy.records import Trace
 from pld_dspy.stages.common.problem import Target
 from pld_dspy.stages.common.prompt import render_example
@@ -110,40 +110,46 @@ def extract_traces(
         )
         for example, draw in jobs
     ]
-    replies = teacher.replies(STAGE, requests)
     traces: list[Trace] = []
     dropped: Counter[str] = Counter()
-    for (example, draw), reply in zip(jobs, replies, strict=True):
+    for (example, draw), reply in zip(jobs, teacher.replies(STAGE, requests), strict=True):
         gold = label_text(example[label_key])
-        output = reply.output
-        rule = tidy_rule(output["rule"]) if output else ""
-        if reply.error is not None:
-            dropped["requests that the teacher's endpoint refused"] += 1
-            continue
-        if not output or not rule:
-            dropped["teacher answers that could not be read"] += 1
-            continue
-        if contradicts(rule, gold, labels):
-            dropped["rules that name another answer than the gold label"] += 1
-            continue
-        if names_no_label(rule, labels):
-            dropped["rules that name an answer outside of the labels"] += 1
+        problem = _problem(reply, gold, labels)
+        if problem is not None or reply.output is None:
+            dropped[str(problem)] += 1
             continue
         traces.append(
             make_trace(
                 example_id(example),
                 gold,
-                output["rationale"],
-                rule,
+                reply.output["rationale"],
+                tidy_rule(reply.output["rule"]),
                 draw=draw,
                 source=model_name(teacher.lm),
             )
         )
     if not traces:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
-        msg = f"the teacher {model_name(teacher.lm)} gave no usable trace for {len(jobs)} requests ({reasons}); try a stronger teacher, or import traces"
-        raise NoTracesError(msg)
+        raise NoTracesError(_none_usable(model_name(teacher.lm), len(jobs), dropped))
     return Traces(tuple(traces), dropped)
+
+
+def _none_usable(teacher: str, requests: int, dropped: Counter[str]) -> str:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
+    return f"the teacher {teacher} gave no usable trace for {requests} requests ({reasons}); try a stronger teacher, or import traces"
+
+
+def _problem(reply: Reply, gold: str, labels: Sequence[str]) -> str | None:
+    """Return why the teacher's reply becomes no trace; None if it does."""
+    rule = tidy_rule(reply.output["rule"]) if reply.output else ""
+    if reply.error is not None:
+        return "requests that the teacher's endpoint refused"
+    if not rule:
+        return "teacher answers that could not be read"
+    if contradicts(rule, gold, labels):
+        return "rules that name another answer than the gold label"
+    if names_no_label(rule, labels):
+        return "rules that name an answer outside of the labels"
+    return None
 
 
 def import_traces(path: Path, examples: Sequence[dspy.Example], *, label_key: str) -> Traces:

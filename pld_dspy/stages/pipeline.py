@@ -18,7 +18,17 @@ from pld_dspy.ledger.versions import package_versions
 from pld_dspy.models.embedder import embed
 from pld_dspy.models.prompts import Prompts
 from pld_dspy.models.teacher import Teacher
-from pld_dspy.records import Candidate, Embedder, PLDResult, PredictorResult, Progress, Split, Trace
+from pld_dspy.records import (
+    Candidate,
+    Clustering,
+    Embedder,
+    PLDResult,
+    PredictorResult,
+    Progress,
+    SearchRecord,
+    Split,
+    Trace,
+)
 from pld_dspy.scoring.evaluator import Evaluator, Metric
 from pld_dspy.stages.cluster.methods import Clusterer
 from pld_dspy.stages.cluster.stage import cluster_traces
@@ -27,10 +37,10 @@ from pld_dspy.stages.common.problem import Problem, Target
 from pld_dspy.stages.common.prompt import with_demos, with_prompt
 from pld_dspy.stages.demos import choose_demos, shown
 from pld_dspy.stages.explain import collect_traces
-from pld_dspy.stages.merge.stage import make_pools
+from pld_dspy.stages.merge.stage import Pool, make_pools
 from pld_dspy.stages.refine.protocol import RefineContext, Refinement, Refiner, run_refiner
 from pld_dspy.stages.search.stage import search_lists
-from pld_dspy.stages.select import SelectContext, Selector, run_selector
+from pld_dspy.stages.select import SelectContext, Selector, Verdict, run_selector
 
 logger = logging.getLogger(__name__)
 
@@ -122,74 +132,22 @@ class Pipeline:
 
     def distil(self, program: dspy.Module, target: Target, name: str) -> PredictorResult:
         """Return what the stages made for one predictor; this is the method, step by step."""
-        config = self.config
         problem = self.problem(program, target)
         board = Leaderboard(problem, self.evaluator, self.tracker, predictor=name)
-
         # Phase 1: the teacher explains labelled examples.
-        found = collect_traces(
-            self.given,
-            self.teacher,
-            target,
-            problem.train,
-            explain=config.explain,
-            draws=config.draws,
-        )
-        self.dropped.update(found.dropped)
-        traces = found.traces
-
+        traces = self.explain(target, problem)
         # Phase 2: traces that say the same become rules.
-        vectors = embed(
-            [trace.rule for trace in traces],
-            self.embedder,
-            self.store,
-            progress=self.evaluator.progress,
-        )
-        clustering = cluster_traces(
-            traces, vectors, self.clusters, seed=self.seed, clusterer=self.clusterer
-        )
-        for warning in clustering.diagnosis.warnings:
-            logger.warning("clusters: %s", warning)
-        pools, dropped = make_pools(clustering, traces, self.teacher, problem, config.rules)
-        self.dropped.update(dropped)
-
-        # Worked examples, if any help; the rules are made for the student that has them.
-        limit = config.search.max_prompt_tokens
-        demos = choose_demos(
-            target, problem, board, self.evaluator, config.demos, max_prompt_tokens=limit
-        )
-        problem = replace(problem, demos=demos)
-        for pool in pools:
-            if pool.is_candidate:
-                whole = problem.candidate(pool.rules, origin=pool.origin, note=pool.name)
-                board.run(whole, "val")
-
-        # Phase 3, then size and order. Without a rule there is nothing to edit or to order.
-        refined, record = None, None
-        if pools:
-            refined = self.refine(board, problem, target, traces)
-            lists = {pool.name: pool.rules for pool in pools} | {"refined": refined.best.rules}
-            record = search_lists(
-                board,
-                problem,
-                board.ranked(lists, problem),
-                evaluator=self.evaluator,
-                config=config.search,
-                seed=self.seed,
-                spec=self.worker_spec(target, demos),
-            )
-
-        verdict = run_selector(
-            self.selector,
-            SelectContext(
-                candidates=tuple(board.candidates.values()),
-                val=board.scores["val"],
-                run=lambda candidate: board.run(candidate, "select"),
-                evaluator=self.evaluator,
-                max_prompt_tokens=limit,
-                forecasts={} if record is None else record.forecasts,
-            ),
-        )
+        clustering = self.cluster(traces)
+        pools = self.merge(clustering, traces, problem)
+        # Worked examples, if any help; the rules are scored beside them from here on.
+        problem = self.with_demos(board, problem, target)
+        self.score_pools(board, problem, pools)
+        # Phase 3: edits from the errors. Without a rule there is nothing to edit or to order.
+        refined = self.refine(board, problem, target, traces) if pools else None
+        # Size and order, which the paper leaves open.
+        record = self.search(board, problem, target, pools, refined) if refined else None
+        # The final choice, on examples that nothing else used.
+        verdict = self.select(board, record)
         logger.info("%s: %s", target.path, verdict.reason)
         return PredictorResult(
             predictor=target.path,
@@ -204,6 +162,96 @@ class Pipeline:
             reason=verdict.reason,
             search=record,
         )
+
+    def explain(self, target: Target, problem: Problem) -> tuple[Trace, ...]:
+        """Return the traces of the training examples, from the teacher or as recorded."""
+        config = self.config
+        found = collect_traces(
+            self.given,
+            self.teacher,
+            target,
+            problem.train,
+            explain=config.explain,
+            draws=config.draws,
+        )
+        self.dropped.update(found.dropped)
+        return found.traces
+
+    def cluster(self, traces: Sequence[Trace]) -> Clustering:
+        """Return the traces in clusters; what is wrong with them is logged."""
+        vectors = embed(
+            [trace.rule for trace in traces],
+            self.embedder,
+            self.store,
+            progress=self.evaluator.progress,
+        )
+        clustering = cluster_traces(
+            traces, vectors, self.clusters, seed=self.seed, clusterer=self.clusterer
+        )
+        for warning in clustering.diagnosis.warnings:
+            logger.warning("clusters: %s", warning)
+        return clustering
+
+    def merge(
+        self, clustering: Clustering, traces: Sequence[Trace], problem: Problem
+    ) -> tuple[Pool, ...]:
+        """Return the rule pools."""
+        made = make_pools(clustering, traces, self.teacher, problem, self.config.rules)
+        self.dropped.update(made.dropped)
+        return made.pools
+
+    def with_demos(self, board: Leaderboard, problem: Problem, target: Target) -> Problem:
+        """Return the problem with the worked examples that help on validation, if any do."""
+        demos = choose_demos(
+            target,
+            problem,
+            board,
+            self.evaluator,
+            self.config.demos,
+            max_prompt_tokens=self.config.search.max_prompt_tokens,
+        )
+        return replace(problem, demos=demos)
+
+    def score_pools(self, board: Leaderboard, problem: Problem, pools: Sequence[Pool]) -> None:
+        """Score each pool that is a candidate by itself on the validation examples."""
+        for pool in pools:
+            if pool.is_candidate:
+                whole = problem.candidate(pool.rules, origin=pool.origin, note=pool.name)
+                board.run(whole, "val")
+
+    def search(
+        self,
+        board: Leaderboard,
+        problem: Problem,
+        target: Target,
+        pools: Sequence[Pool],
+        refined: Refinement,
+    ) -> SearchRecord:
+        """Return what the search over size and order found; its lists are on the leaderboard."""
+        lists = {pool.name: pool.rules for pool in pools} | {"refined": refined.best.rules}
+        return search_lists(
+            board,
+            problem,
+            board.ranked(lists, problem),
+            evaluator=self.evaluator,
+            config=self.config.search,
+            seed=self.seed,
+            # From this a worker elsewhere asks the same student; without a config none may join.
+            spec=self.run_config
+            and {"config": self.run_config, "predictor": target.path, "demos": problem.demos},
+        )
+
+    def select(self, board: Leaderboard, record: SearchRecord | None) -> Verdict:
+        """Return the candidate that is kept."""
+        context = SelectContext(
+            candidates=tuple(board.candidates.values()),
+            val=board.scores["val"],
+            run=lambda candidate: board.run(candidate, "select"),
+            evaluator=self.evaluator,
+            max_prompt_tokens=self.config.search.max_prompt_tokens,
+            forecasts={} if record is None else record.forecasts,
+        )
+        return run_selector(self.selector, context)
 
     def problem(self, program: dspy.Module, target: Target) -> Problem:
         """Return the predictor's task, examples, and how a candidate becomes a program."""
@@ -250,10 +298,3 @@ class Pipeline:
         for candidate, evaluation in zip(refined.candidates, refined.evaluations, strict=True):
             board.add(candidate, evaluation)
         return refined
-
-    def worker_spec(self, target: Target, demos: Sequence[str]) -> dict[str, Any] | None:
-        """Return what a worker needs to ask the same student; None if none may join."""
-        config = self.run_config
-        if config is None:
-            return None
-        return {"config": config, "predictor": target.path, "demos": list(demos)}

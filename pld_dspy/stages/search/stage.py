@@ -13,14 +13,14 @@ from pld_dspy.data.examples import example_id
 from pld_dspy.errors import StorageError
 from pld_dspy.ledger.store import key_of
 from pld_dspy.models.reading.values import label_text
-from pld_dspy.records import Answer, Candidate, Evaluation, Rule, SearchRecord, TriedList
+from pld_dspy.records import Answer, Candidate, Evaluation, Interval, Rule, SearchRecord, TriedList
 from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.stages.common.candidates import Leaderboard
 from pld_dspy.stages.common.problem import Problem
 from pld_dspy.stages.common.prompt import HEADER
-from pld_dspy.stages.search.contest import Contest, Tried
+from pld_dspy.stages.search.contest import Contest, Tried, observations
 from pld_dspy.stages.search.figures import save_study_figures
-from pld_dspy.stages.search.gains import list_gains
+from pld_dspy.stages.search.gains import leave_one_out
 from pld_dspy.stages.search.loop import Searched, search
 from pld_dspy.stages.search.shared.spec import SearchSpec
 from pld_dspy.stages.search.shared.storage import (
@@ -260,3 +260,36 @@ def _evaluation(evaluator: Evaluator, candidate: Candidate, tried: Tried) -> Eva
         score=evaluator.score(answers),
         answers=answers,
     )
+
+
+def list_gains(
+    tried: Sequence[Tried], *, weights: Sequence[float], seed: int
+) -> dict[RuleList, dict[int, Interval]]:
+    """Return by complete list and rule what the list loses without the rule, in score units.
+
+    Only where the list without the rule was tried too, if only on a part of the examples: those that
+    both were asked count. A list that was stopped early was stopped because it did badly, so what
+    such a comparison tells is rather too much than too little.
+
+    Args:
+        tried: Every list that was tried.
+        weights: One positive weight an example.
+        seed: Seed of the intervals' resamples.
+    """
+    seen = list(zip(tried, observations(tried), strict=True))
+    found: dict[RuleList, dict[int, Interval]] = {}
+    for whole in tried:
+        rules, header = whole.listing.rules, whole.listing.header
+        if whole.stopped or not rules:
+            continue
+        near = {rules, *(tuple(k for k in rules if k != j) for j in rules)}
+        # Without rules there is no header that could differ.
+        comparable = [
+            scores
+            for other, scores in seen
+            if scores.rules in near and (other.listing.header == header or not scores.rules)
+        ]
+        gains = leave_one_out(comparable, rules, weights=weights, seed=seed)
+        if gains:
+            found[whole.listing] = dict(gains)
+    return found
