@@ -1,0 +1,200 @@
+"""Simpler searches than the package's, to see which of its parts pay.
+
+Each is one loop around an Optuna study: fixed starts, then proposers in turn; each list is asked
+block by block until the arm's rule stops it. No arm asks a list twice.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import optuna
+from optuna.trial import TrialState
+
+from pld_dspy import search as package
+from pld_dspy.contest import Contest, best_of, margins_of
+from pld_dspy.margins import Margins
+from pld_dspy.proposals import anchors, climbed
+from pld_dspy.racing import race, stratified_blocks
+from pld_dspy.space import Hints, RuleList
+from pld_dspy.trials import Tried
+from pld_dspy.types import Answer
+
+Proposer = Literal["sampler", "neighbour", "forecast", "draw"]
+"""Optuna's sampler; a random list one change away from the best one; a climb by the forecast, with
+its mean effects or with drawn ones."""
+Stop = Literal["race", "race by forecast", "wilcoxon", "never"]
+
+_WILCOXON = optuna.pruners.WilcoxonPruner(p_threshold=0.1)
+"""With Optuna's default threshold. Not the study's own pruner: the sampler would ask it for every
+trial again, which changes nothing and takes most of the time."""
+_TIMES = 40
+"""Lists drawn for one trial until one is new."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """What proposes lists, and what stops them."""
+
+    starts: int = 0
+    """Fixed lists that are tried first."""
+    turns: tuple[Proposer, ...] = ("sampler",)
+    """Who proposes the lists after those, in turn; empty ends the search."""
+    sampler: Literal["tpe", "random"] = "tpe"
+    stop: Stop = "race"
+
+
+def tried_by(arm: Arm, contest: Contest, trials: int) -> list[Tried]:
+    """Return the lists that the arm tried, in order; the first of them are those of a shorter run."""
+    study = optuna.create_study(
+        direction="maximize", sampler=_sampler(arm, contest.seed), pruner=optuna.pruners.NopPruner()
+    )
+    order = sum(stratified_blocks(contest.gold, contest.config.race.block, seed=contest.seed), ())
+    for known in contest.known:
+        if known.listing.rules:
+            _tell_known(study, contest, known, order)
+    tried: list[Tried] = []
+    starts = [start.params for start in anchors(contest.space, 60)][: arm.starts]
+    for number in range(trials):
+        found = _next(arm, contest, study, tried, starts)
+        if found is None:
+            break
+        trial, listing, kind = found
+        answers, stopped = _asked(arm, contest, listing, (*contest.known, *tried), trial, order)
+        one = Tried(listing=listing, answers=answers, number=number, kind=kind, stopped=stopped)
+        tried.append(one)
+        _tell(arm, contest, study, trial, one)
+    return tried
+
+
+def _sampler(arm: Arm, seed: int) -> optuna.samplers.BaseSampler:
+    if arm.sampler == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=6)
+
+
+def _tell_known(study: optuna.Study, contest: Contest, known: Tried, order: Sequence[int]) -> None:
+    study.enqueue_trial(contest.space.encode(known.listing))
+    asked = study.ask()
+    contest.space.suggest(asked)
+    for step, place in enumerate(order):
+        asked.report(known.answers[place].score, step)
+    study.tell(asked, known.value(contest.metric))
+
+
+def _next(
+    arm: Arm,
+    contest: Contest,
+    study: optuna.Study,
+    tried: Sequence[Tried],
+    starts: list[dict[str, Any]],
+) -> tuple[optuna.Trial, RuleList, str] | None:
+    """Return a trial with a new list, or None if the arm has none."""
+    space, everything = contest.space, (*contest.known, *tried)
+    known = {t.listing for t in everything}
+    for _ in range(_TIMES):
+        kind = "anchor"
+        if starts:
+            study.enqueue_trial(starts.pop(0))
+        elif not arm.turns:
+            return None
+        else:
+            kind = arm.turns[len(tried) % len(arm.turns)]
+            params = _proposed(kind, contest, everything)
+            if params is not None:
+                study.enqueue_trial(params)
+        trial = study.ask()
+        hints = Hints()
+        if kind in {"anchor", "sampler"}:
+            hints = package._hints(contest, everything, best_of(contest, everything))
+        listing = space.decode(space.suggest(trial), hints)
+        if listing not in known:
+            return trial, listing, kind
+        study.tell(trial, state=TrialState.FAIL)
+    return None
+
+
+def _proposed(kind: str, contest: Contest, tried: Sequence[Tried]) -> dict[str, Any] | None:
+    """Return the parameters of the proposer's list, or None if it is the sampler's turn."""
+    rng = np.random.default_rng((contest.seed, len(tried)))
+    if kind == "neighbour":
+        listing = _neighbour(contest, tried, rng)
+        return None if listing is None else contest.space.encode(listing)
+    if kind in {"forecast", "draw"}:
+        margins = margins_of(contest, tried)
+        bold = rng if kind == "draw" else None
+        found = margins and climbed(contest.space, tried, margins, bold=bold)
+        return found.params if found else None
+    return None
+
+
+def _neighbour(
+    contest: Contest, tried: Sequence[Tried], rng: np.random.Generator
+) -> RuleList | None:
+    """Return an untried list one change away from the best one, each kind of change as likely."""
+    rules, header = best_of(contest, tried).listing
+    known = {t.listing.rules for t in tried}
+    groups = [
+        [one for one in dict.fromkeys(group) if one and one not in known]
+        for group in _changes(rules, len(contest.space.rules), contest.space.most)
+    ]
+    filled = [group for group in groups if group]
+    if not filled:
+        return None
+    group = filled[rng.integers(len(filled))]
+    return RuleList(group[rng.integers(len(group))], header)
+
+
+def _changes(rules: tuple[int, ...], pool: int, most: int) -> Iterator[list[tuple[int, ...]]]:
+    """Yield the lists with a rule less, with one moved, with one more, and with one exchanged."""
+    places = range(len(rules))
+    less = [rules[:i] + rules[i + 1 :] for i in places]
+    yield less
+    yield [(*rest[:j], rules[i], *rest[j:]) for i, rest in enumerate(less) for j in places]
+    new = [rule for rule in range(pool) if rule not in rules]
+    if len(rules) < most:
+        yield [(*rules[:j], rule, *rules[j:]) for rule in new for j in range(len(rules) + 1)]
+    yield [(*rules[:j], rule, *rules[j + 1 :]) for rule in new for j in places]
+
+
+def _asked(  # noqa: PLR0913 - what is asked, against what, and how it is stopped
+    arm: Arm,
+    contest: Contest,
+    listing: RuleList,
+    tried: Sequence[Tried],
+    trial: optuna.Trial,
+    order: Sequence[int],
+) -> tuple[dict[int, Answer], bool]:
+    """Return the answers by place, and whether the list was stopped early."""
+    answers: dict[int, Answer] = {}
+
+    def ask(places: tuple[int, ...]) -> Sequence[Answer]:
+        got = contest.ask(listing, places)
+        answers.update(zip(places, got, strict=True))
+        return got
+
+    size = contest.config.race.block
+    blocks = stratified_blocks(contest.gold, size, seed=contest.seed)
+    if arm.stop == "wilcoxon":
+        for block in blocks:
+            for place, answer in zip(block, ask(block), strict=True):
+                trial.report(answer.score, order.index(place))
+            frozen = trial.study.get_trials(deepcopy=False)[trial.number]
+            if len(answers) < len(order) and _WILCOXON.prune(trial.study, frozen):
+                return answers, True
+        return answers, False
+    config = contest.config.race.model_copy(update={"enabled": arm.stop != "never"})
+    margins: Margins | None = margins_of(contest, tried) if arm.stop == "race by forecast" else None
+    chance = partial(package._chance, contest, best_of(contest, tried), listing, margins)
+    return answers, race(ask, chance, blocks=blocks, config=config).stopped
+
+
+def _tell(arm: Arm, contest: Contest, study: optuna.Study, trial: optuna.Trial, one: Tried) -> None:
+    if arm.stop != "wilcoxon" and one.stopped:
+        trial.report(one.value(contest.metric), step=len(one.answers))
+        study.tell(trial, state=TrialState.PRUNED)
+    else:
+        # As Optuna advises with this pruner, what was seen so far stands for a stopped trial.
+        study.tell(trial, one.value(contest.metric))
