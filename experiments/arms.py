@@ -8,9 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
+from warnings import catch_warnings
 
 import numpy as np
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
 
 from pld_dspy import search as package
@@ -25,11 +27,8 @@ from pld_dspy.types import Answer
 Proposer = Literal["sampler", "neighbour", "forecast", "draw"]
 """Optuna's sampler; a random list one change away from the best one; a climb by the forecast, with
 its mean effects or with drawn ones."""
-Stop = Literal["race", "race by forecast", "wilcoxon", "never"]
+Stop = Literal["race", "race by forecast", "wilcoxon", "wilcoxon by probability", "never"]
 
-_WILCOXON = optuna.pruners.WilcoxonPruner(p_threshold=0.1)
-"""With Optuna's default threshold. Not the study's own pruner: the sampler would ask it for every
-trial again, which changes nothing and takes most of the time."""
 _TIMES = 40
 """Lists drawn for one trial until one is new."""
 
@@ -44,6 +43,10 @@ class Arm:
     """Who proposes the lists after those, in turn; empty ends the search."""
     sampler: Literal["tpe", "random"] = "tpe"
     stop: Stop = "race"
+    halves: bool = False
+    """Whether the starts after the first are half as long as the pool."""
+    p_threshold: float = 0.1
+    """Of Wilcoxon's test; 0.1 is Optuna's default."""
 
 
 def tried_by(arm: Arm, contest: Contest, trials: int) -> list[Tried]:
@@ -54,9 +57,9 @@ def tried_by(arm: Arm, contest: Contest, trials: int) -> list[Tried]:
     order = sum(stratified_blocks(contest.gold, contest.config.race.block, seed=contest.seed), ())
     for known in contest.known:
         if known.listing.rules:
-            _tell_known(study, contest, known, order)
+            _tell_known(arm, study, contest, known, order)
     tried: list[Tried] = []
-    starts = [start.params for start in anchors(contest.space, 60)][: arm.starts]
+    starts = _starts(arm, contest)
     for number in range(trials):
         found = _next(arm, contest, study, tried, starts)
         if found is None:
@@ -69,18 +72,29 @@ def tried_by(arm: Arm, contest: Contest, trials: int) -> list[Tried]:
     return tried
 
 
+def _starts(arm: Arm, contest: Contest) -> list[dict[str, Any]]:
+    starts = [start.params for start in anchors(contest.space, 60)]
+    if arm.halves:
+        half = {"size": max(1, contest.space.most // 2)}
+        orders = ("weak first", "label", "support")
+        starts = [starts[0], *({**starts[0], **half, "order": order} for order in orders)]
+    return starts[: arm.starts]
+
+
 def _sampler(arm: Arm, seed: int) -> optuna.samplers.BaseSampler:
     if arm.sampler == "random":
         return optuna.samplers.RandomSampler(seed=seed)
     return optuna.samplers.TPESampler(seed=seed, n_startup_trials=6)
 
 
-def _tell_known(study: optuna.Study, contest: Contest, known: Tried, order: Sequence[int]) -> None:
+def _tell_known(
+    arm: Arm, study: optuna.Study, contest: Contest, known: Tried, order: Sequence[int]
+) -> None:
     study.enqueue_trial(contest.space.encode(known.listing))
     asked = study.ask()
     contest.space.suggest(asked)
     for step, place in enumerate(order):
-        asked.report(known.answers[place].score, step)
+        asked.report(_told(arm, known.answers[place]), step)
     study.tell(asked, known.value(contest.metric))
 
 
@@ -101,7 +115,8 @@ def _next(
         elif not arm.turns:
             return None
         else:
-            kind = arm.turns[len(tried) % len(arm.turns)]
+            later = sum(t.kind != "anchor" for t in tried)
+            kind = arm.turns[later % len(arm.turns)]
             params = _proposed(kind, contest, everything)
             if params is not None:
                 study.enqueue_trial(params)
@@ -159,7 +174,7 @@ def _changes(rules: tuple[int, ...], pool: int, most: int) -> Iterator[list[tupl
     yield [(*rules[:j], rule, *rules[j + 1 :]) for rule in new for j in places]
 
 
-def _asked(  # noqa: PLR0913 - what is asked, against what, and how it is stopped
+def _asked(
     arm: Arm,
     contest: Contest,
     listing: RuleList,
@@ -177,12 +192,16 @@ def _asked(  # noqa: PLR0913 - what is asked, against what, and how it is stoppe
 
     size = contest.config.race.block
     blocks = stratified_blocks(contest.gold, size, seed=contest.seed)
-    if arm.stop == "wilcoxon":
+    if arm.stop.startswith("wilcoxon"):
+        # Not as the study's own pruner: the sampler would ask it for every trial again, which
+        # changes nothing and takes most of the time.
+        with catch_warnings(action="ignore", category=ExperimentalWarning):
+            pruner = optuna.pruners.WilcoxonPruner(p_threshold=arm.p_threshold)
         for block in blocks:
             for place, answer in zip(block, ask(block), strict=True):
-                trial.report(answer.score, order.index(place))
+                trial.report(_told(arm, answer), order.index(place))
             frozen = trial.study.get_trials(deepcopy=False)[trial.number]
-            if len(answers) < len(order) and _WILCOXON.prune(trial.study, frozen):
+            if len(answers) < len(order) and pruner.prune(trial.study, frozen):
                 return answers, True
         return answers, False
     config = contest.config.race.model_copy(update={"enabled": arm.stop != "never"})
@@ -191,8 +210,13 @@ def _asked(  # noqa: PLR0913 - what is asked, against what, and how it is stoppe
     return answers, race(ask, chance, blocks=blocks, config=config).stopped
 
 
+def _told(arm: Arm, answer: Answer) -> float:
+    by_probability = arm.stop == "wilcoxon by probability"
+    return (answer.p_gold or 0.0) if by_probability else answer.score
+
+
 def _tell(arm: Arm, contest: Contest, study: optuna.Study, trial: optuna.Trial, one: Tried) -> None:
-    if arm.stop != "wilcoxon" and one.stopped:
+    if one.stopped and not arm.stop.startswith("wilcoxon"):
         trial.report(one.value(contest.metric), step=len(one.answers))
         study.tell(trial, state=TrialState.PRUNED)
     else:

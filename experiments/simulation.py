@@ -21,7 +21,7 @@ import optuna
 import typer
 from rich.progress import track
 
-from experiments.arms import Arm, tried_by
+from experiments.arms import Arm, Proposer, tried_by
 from experiments.simulated import STUDENTS
 from pld_dspy import search as package
 from pld_dspy.contest import Contest, margins_of
@@ -52,6 +52,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "without designed subsets": {"subsets": False},
     "right and wrong only": {"odds": False},
 }
+_BOTH: tuple[Proposer, ...] = ("sampler", "forecast", "draw")
 ARMS: Mapping[str, Arm] = {
     "anchors only": Arm(starts=8, turns=()),
     "anchors, then random, racing": Arm(starts=4, sampler="random"),
@@ -67,19 +68,45 @@ ARMS: Mapping[str, Arm] = {
     "anchors, then forecasts, racing by forecast": Arm(
         starts=4, turns=("forecast", "draw"), stop="race by forecast"
     ),
-    "anchors, then forecasts and TPE, racing": Arm(starts=4, turns=("forecast", "draw", "sampler")),
+    "anchors, then TPE and forecasts, racing": Arm(starts=4, turns=_BOTH),
+    "2 anchors, then TPE and forecasts, racing": Arm(starts=2, turns=_BOTH),
+    "half anchors, then TPE, racing": Arm(starts=4, halves=True),
+    "half anchors, then TPE and forecasts, racing": Arm(starts=4, halves=True, turns=_BOTH),
+    "half anchors, then TPE and forecasts, racing by forecast": Arm(
+        starts=4, halves=True, turns=_BOTH, stop="race by forecast"
+    ),
+    "half anchors, then TPE and forecasts, Wilcoxon 0.3": Arm(
+        starts=4, halves=True, turns=_BOTH, stop="wilcoxon", p_threshold=0.3
+    ),
+    "half anchors, then TPE and forecasts, Wilcoxon by probability": Arm(
+        starts=4, halves=True, turns=_BOTH, stop="wilcoxon by probability"
+    ),
     "random": Arm(sampler="random", stop="never"),
 }
 """Simpler searches; what they try does not depend on how many lists are to come, so one search
 gives the shorter ones, too."""
+FIRST = (
+    "as it is",
+    "without designed subsets",
+    "right and wrong only",
+    "anchors, then TPE, racing",
+    "anchors, then forecasts, racing",
+    "anchors, then TPE and forecasts, racing",
+    "half anchors, then TPE, racing",
+    "half anchors, then TPE and forecasts, racing",
+    "half anchors, then TPE and forecasts, Wilcoxon 0.3",
+    "random",
+)
 LONG = (
     "as it is",
     "as it is, in full",
     "without designed subsets",
     "right and wrong only",
     "anchors, then TPE, racing",
-    "anchors, then neighbours, racing",
     "anchors, then forecasts, racing",
+    "anchors, then TPE and forecasts, racing",
+    "half anchors, then TPE, racing",
+    "half anchors, then TPE and forecasts, racing",
     "random",
 )
 """Arms that are tried with 60 lists, too."""
@@ -149,17 +176,17 @@ def choose(contest: Contest, found: Sequence[Tried]) -> tuple[Tried, Tried]:
 
 
 def plan(students: int) -> Iterator[tuple[str, int, str, tuple[int, ...]]]:
-    """Yield kind, seed, arm and numbers of lists of each search, all arms of a student together.
+    """Yield kind, seed, arm and numbers of lists of each search.
 
-    First up to 30 lists, then 60 for the first `SHORTER` students.
+    First up to 30 lists, the arms that matter most before the others, so that the start of the file
+    tells most; then 60 for the first `SHORTER` students.
     """
-    for seed in range(students):
-        for kind in STUDENTS:
-            for arm, counts in PACKAGE.items():
-                for together in counts:
-                    yield kind, seed, arm, together
-            for arm in ARMS:
-                yield kind, seed, arm, TRIALS[:-1]
+    for arms in (FIRST, [arm for arm in (*PACKAGE, *ARMS) if arm not in FIRST]):
+        for seed in range(students):
+            for kind in STUDENTS:
+                for arm in arms:
+                    for together in PACKAGE.get(arm, (TRIALS[:-1],)):
+                        yield kind, seed, arm, together
     for seed in range(min(students, SHORTER)):
         for kind in STUDENTS:
             yield kind, seed, "as it is, in full", (30,)
