@@ -8,7 +8,7 @@ import pytest
 
 from experiments import simulation_report
 from experiments.simulated import STUDENTS, ShortStudent, SimulatedStudent
-from experiments.simulation import ARMS, PACKAGE, RESULTS, TRIALS, main, plan, repetition
+from experiments.simulation import RESULTS, main, plan, repetition
 
 KINDS = list(STUDENTS)
 
@@ -28,8 +28,7 @@ def test_the_climb_finds_the_best_of_all_lists_of_four_rules(kind):
 def test_margins_of_the_additive_student_add_up_and_those_of_the_interacting_one_do_not():
     def surplus(student):
         empty, one, two, both = (
-            student.margins(rules, student.population).mean()
-            for rules in ((), (0,), (1,), (0, 1))
+            student.margins(rules, student.population).mean() for rules in ((), (0,), (1,), (0, 1))
         )
         return abs(both - one - two + empty)
 
@@ -46,7 +45,7 @@ def test_a_short_student_follows_late_rules_on_a_fifth_of_the_examples():
     change = student.margins((*rules, late), student.population) - student.margins(
         rules, student.population
     )
-    assert 0.15 < np.mean(change != change.max() * 0) < 0.25
+    assert 0.15 < np.mean(np.abs(change) > 1e-9) < 0.25
 
 
 def test_a_short_search_closes_most_of_the_gap_with_part_of_the_calls():
@@ -56,7 +55,14 @@ def test_a_short_search_closes_most_of_the_gap_with_part_of_the_calls():
         assert line["calls"] < 0.5 * line["full_calls"]
 
 
-@pytest.mark.parametrize("arm", [arm for arm in ARMS if arm != "anchors only"])
+@pytest.mark.parametrize(
+    "arm",
+    [
+        "anchors, then neighbours, racing",
+        "anchors, then forecasts, racing by forecast",
+        "half anchors, then TPE and forecasts, Wilcoxon by probability",
+    ],
+)
 def test_an_arm_is_the_same_again_and_a_shorter_one_its_start(arm):
     first, longer = (list(repetition("short", 3, arm, counts)) for counts in ([4], [4, 6]))
     for line in (*first, *longer):
@@ -96,5 +102,3 @@ def test_every_line_that_is_committed_is_of_a_planned_search(lines):
     keys = [(x["kind"], x["seed"], x["arm"], x["trials"]) for x in lines]
     assert len(set(keys)) == len(keys)
     assert set(keys) <= planned
-    assert {x["arm"] for x in lines} == {*PACKAGE, *ARMS}
-    assert {x["trials"] for x in lines} == set(TRIALS)
