@@ -5,7 +5,7 @@ block by block until the arm's rule stops it. No arm asks a list twice.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 from warnings import catch_warnings
@@ -14,6 +14,7 @@ import numpy as np
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
+from scipy.special import ndtr
 
 from pld_dspy import search as package
 from pld_dspy.contest import Contest, best_of, margins_of
@@ -27,8 +28,14 @@ from pld_dspy.types import Answer
 Proposer = Literal["sampler", "neighbour", "forecast", "draw"]
 """Optuna's sampler; a random list one change away from the best one; a climb by the forecast, with
 its mean effects or with drawn ones."""
-Stop = Literal["race", "race by forecast", "wilcoxon", "wilcoxon by probability", "never"]
+Stop = Literal[
+    "race", "race by forecast", "wilcoxon", "wilcoxon by probability", "differences", "never"
+]
 
+_IMAGINED = 8.0
+"""Examples imagined beside the seen ones, without a difference in the mean."""
+_SPREAD = 0.3
+"""Variance of these."""
 _TIMES = 40
 """Lists drawn for one trial until one is new."""
 
@@ -45,6 +52,8 @@ class Arm:
     stop: Stop = "race"
     halves: bool = False
     """Whether the starts after the first are half as long as the pool."""
+    odds: bool = True
+    """Whether answers come with log-probabilities; without, right is 0.9 and wrong 0.1."""
     p_threshold: float = 0.1
     """Of Wilcoxon's test; 0.1 is Optuna's default."""
 
@@ -138,11 +147,20 @@ def _proposed(kind: str, contest: Contest, tried: Sequence[Tried]) -> dict[str, 
         listing = _neighbour(contest, tried, rng)
         return None if listing is None else contest.space.encode(listing)
     if kind in {"forecast", "draw"}:
-        margins = margins_of(contest, tried)
+        margins = margins_of(contest, [_soft(one) for one in tried])
         bold = rng if kind == "draw" else None
         found = margins and climbed(contest.space, tried, margins, bold=bold)
         return found.params if found else None
     return None
+
+
+def _soft(tried: Tried) -> Tried:
+    """Return the list with a probability for each answer that has none."""
+    answers = {
+        at: a if a.p_gold is not None else replace(a, p_gold=0.1 + 0.8 * a.score)
+        for at, a in tried.answers.items()
+    }
+    return replace(tried, answers=answers)
 
 
 def _neighbour(
@@ -206,8 +224,32 @@ def _asked(
         return answers, False
     config = contest.config.race.model_copy(update={"enabled": arm.stop != "never"})
     margins: Margins | None = margins_of(contest, tried) if arm.stop == "race by forecast" else None
-    chance = partial(package._chance, contest, best_of(contest, tried), listing, margins)
+    leader = best_of(contest, tried)
+    if arm.stop == "differences":
+        chance = partial(_chance, contest, leader)
+    else:
+        chance = partial(package._chance, contest, leader, listing, margins)
     return answers, race(ask, chance, blocks=blocks, config=config).stopped
+
+
+def _chance(
+    contest: Contest, leader: Tried, answers: Sequence[Answer], seen: Sequence[int]
+) -> float:
+    """Return the chance that the mean score of all examples is above the leader's.
+
+    Differences of single examples are taken for normal; imagined ones without a difference keep
+    the mean from certainty. Examples are weighted so that labels count the same.
+    """
+    weights = np.asarray(contest.weights)
+    at = np.asarray(seen)
+    change = np.array([a.score - leader.answers[i].score for a, i in zip(answers, at, strict=True)])
+    own, left = weights[at], float(weights.sum() - weights[at].sum())
+    mass = float(own.sum()) + _IMAGINED
+    middle = float(own @ change) / mass
+    spread = (float(own @ (change - middle) ** 2) + _IMAGINED * _SPREAD) / mass
+    expected = float(own @ change) + left * middle
+    sd = np.sqrt(spread * left * (1 + left / mass))
+    return float(ndtr(expected / max(sd, 1e-9)))
 
 
 def _told(arm: Arm, answer: Answer) -> float:

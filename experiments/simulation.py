@@ -78,6 +78,12 @@ ARMS: Mapping[str, Arm] = {
     "half anchors, then TPE and forecasts, Wilcoxon 0.3": Arm(
         starts=4, halves=True, turns=_BOTH, stop="wilcoxon", p_threshold=0.3
     ),
+    "half anchors, then TPE and forecasts, racing by differences": Arm(
+        starts=4, halves=True, turns=_BOTH, stop="differences"
+    ),
+    "half anchors, then TPE and forecasts, right and wrong only": Arm(
+        starts=4, halves=True, turns=_BOTH, odds=False
+    ),
     "half anchors, then TPE and forecasts, Wilcoxon by probability": Arm(
         starts=4, halves=True, turns=_BOTH, stop="wilcoxon by probability"
     ),
@@ -95,6 +101,9 @@ FIRST = (
     "half anchors, then TPE, racing",
     "half anchors, then TPE and forecasts, racing",
     "half anchors, then TPE and forecasts, Wilcoxon 0.3",
+    "half anchors, then TPE and forecasts, racing by differences",
+    "half anchors, then TPE and forecasts, right and wrong only",
+    "half anchors, then TPE and forecasts, racing by forecast",
     "random",
 )
 LONG = (
@@ -129,6 +138,7 @@ def repetition(kind: str, seed: int, arm: str, trials: Sequence[int] = TRIALS) -
     student = STUDENTS[kind](seed)
     settings = dict(SETTINGS.get(arm, {}))
     odds, subsets = settings.pop("odds", True), settings.pop("subsets", True)
+    odds = odds and (arm not in ARMS or ARMS[arm].odds)
     contest, _ = student.contest(EXAMPLES, seed=seed, odds=odds, trials=max(trials), **settings)
     every = contest.space.ordered(next(iter(contest.space.groups)), "support", Hints())
     contest = replace(contest, known=tuple(_asked(contest, rules) for rules in ((), every)))

@@ -30,6 +30,11 @@ PAIRS = (
     # Its regression of scores, where there are no log-probabilities.
     ("right and wrong only", "anchors, then TPE, racing"),
     ("right and wrong only", "half anchors, then TPE, racing"),
+    (
+        "half anchors, then TPE and forecasts, right and wrong only",
+        "half anchors, then TPE, racing",
+    ),
+    ("right and wrong only", "half anchors, then TPE and forecasts, right and wrong only"),
     # Forecasts.
     ("anchors, then forecasts, racing", "anchors, then TPE, racing"),
     ("anchors, then TPE and forecasts, racing", "anchors, then TPE, racing"),
@@ -61,6 +66,10 @@ PAIRS = (
     (
         "half anchors, then TPE and forecasts, racing",
         "half anchors, then TPE and forecasts, Wilcoxon by probability",
+    ),
+    (
+        "half anchors, then TPE and forecasts, racing",
+        "half anchors, then TPE and forecasts, racing by differences",
     ),
     ("anchors, then forecasts, racing by forecast", "anchors, then forecasts, racing"),
     (
