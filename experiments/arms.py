@@ -33,7 +33,7 @@ Stop = Literal[
 ]
 
 _IMAGINED = 8.0
-"""Examples imagined beside the seen ones, without a difference in the mean."""
+"""Examples imagined beside the seen ones."""
 _SPREAD = 0.3
 """Variance of these."""
 _TIMES = 40
@@ -225,31 +225,41 @@ def _asked(
     config = contest.config.race.model_copy(update={"enabled": arm.stop != "never"})
     margins: Margins | None = margins_of(contest, tried) if arm.stop == "race by forecast" else None
     leader = best_of(contest, tried)
-    if arm.stop == "differences":
-        chance = partial(_chance, contest, leader)
+    if arm.stop.startswith("differences"):
+        hoped = _hoped(contest, tried, leader, listing) if "forecast" in arm.stop else 0.0
+        chance = partial(_chance, contest, leader, hoped)
     else:
         chance = partial(package._chance, contest, leader, listing, margins)
     return answers, race(ask, chance, blocks=blocks, config=config).stopped
 
 
 def _chance(
-    contest: Contest, leader: Tried, answers: Sequence[Answer], seen: Sequence[int]
+    contest: Contest, leader: Tried, hoped: float, answers: Sequence[Answer], seen: Sequence[int]
 ) -> float:
     """Return the chance that the mean score of all examples is above the leader's.
 
-    Differences of single examples are taken for normal; imagined ones without a difference keep
-    the mean from certainty. Examples are weighted so that labels count the same.
+    Differences of single examples are taken for normal; imagined ones with the difference that was
+    `hoped` for keep the mean from certainty. Examples are weighted so that labels count the same.
     """
     weights = np.asarray(contest.weights)
     at = np.asarray(seen)
     change = np.array([a.score - leader.answers[i].score for a, i in zip(answers, at, strict=True)])
     own, left = weights[at], float(weights.sum() - weights[at].sum())
     mass = float(own.sum()) + _IMAGINED
-    middle = float(own @ change) / mass
+    middle = (float(own @ change) + _IMAGINED * hoped) / mass
     spread = (float(own @ (change - middle) ** 2) + _IMAGINED * _SPREAD) / mass
     expected = float(own @ change) + left * middle
     sd = np.sqrt(spread * left * (1 + left / mass))
     return float(ndtr(expected / max(sd, 1e-9)))
+
+
+def _hoped(contest: Contest, tried: Sequence[Tried], leader: Tried, listing: RuleList) -> float:
+    """Return how much more right answers are forecast of the list than of the leader."""
+    margins = margins_of(contest, tried)
+    if margins is None:
+        return 0.0
+    new, old = margins.forecast([listing.rules, leader.listing.rules])
+    return float(new - old)
 
 
 def _told(arm: Arm, answer: Answer) -> float:

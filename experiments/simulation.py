@@ -81,6 +81,9 @@ ARMS: Mapping[str, Arm] = {
     "half anchors, then TPE and forecasts, racing by differences": Arm(
         starts=4, halves=True, turns=_BOTH, stop="differences"
     ),
+    "half anchors, then TPE and forecasts, racing by differences and forecast": Arm(
+        starts=4, halves=True, turns=_BOTH, stop="differences and forecast"
+    ),
     "half anchors, then TPE and forecasts, right and wrong only": Arm(
         starts=4, halves=True, turns=_BOTH, odds=False
     ),
@@ -102,6 +105,7 @@ FIRST = (
     "half anchors, then TPE and forecasts, racing",
     "half anchors, then TPE and forecasts, Wilcoxon 0.3",
     "half anchors, then TPE and forecasts, racing by differences",
+    "half anchors, then TPE and forecasts, racing by differences and forecast",
     "half anchors, then TPE and forecasts, right and wrong only",
     "half anchors, then TPE and forecasts, racing by forecast",
     "random",
