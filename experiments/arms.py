@@ -11,6 +11,7 @@ from typing import Any, Literal
 from warnings import catch_warnings
 
 import numpy as np
+import numpy.typing as npt
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
@@ -25,6 +26,7 @@ from pld_dspy.space import Hints, RuleList
 from pld_dspy.trials import Tried
 from pld_dspy.types import Answer
 
+Floats = npt.NDArray[np.float64]
 Proposer = Literal["sampler", "neighbour", "forecast", "draw"]
 """Optuna's sampler; a random list one change away from the best one; a climb by the forecast, with
 its mean effects or with drawn ones."""
@@ -228,6 +230,8 @@ def _asked(
     if arm.stop.startswith("differences"):
         hoped = _hoped(contest, tried, leader, listing) if "forecast" in arm.stop else 0.0
         chance = partial(_chance, contest, leader, hoped)
+    elif arm.stop == "expected answers":
+        chance = partial(_chance_expected, contest, leader, _expected(contest, tried, listing))
     else:
         chance = partial(package._chance, contest, leader, listing, margins)
     return answers, race(ask, chance, blocks=blocks, config=config).stopped
@@ -251,6 +255,39 @@ def _chance(
     expected = float(own @ change) + left * middle
     sd = np.sqrt(spread * left * (1 + left / mass))
     return float(ndtr(expected / max(sd, 1e-9)))
+
+
+def _expected(contest: Contest, tried: Sequence[Tried], listing: RuleList) -> Floats:
+    """Return by example the chance of a right answer that is forecast, in [0, 1]."""
+    margins = margins_of(contest, [_soft(one) for one in tried])
+    assert margins is not None
+    shifts = margins._shifts([listing.rules], margins.mean[None])[0][0]
+    sure = margins.levels + shifts[margins.labels] - margins.bar
+    return np.asarray(ndtr(sure / np.hypot(margins.noise, margins.unsure)))
+
+
+def _chance_expected(
+    contest: Contest,
+    leader: Tried,
+    expected: Floats,
+    answers: Sequence[Answer],
+    seen: Sequence[int],
+) -> float:
+    """Return the chance that the mean score of all examples is above the leader's.
+
+    Unseen answers are as expected, moved by what the seen ones are off in the mean.
+    """
+    weights, at = np.asarray(contest.weights), np.asarray(seen)
+    best = np.array([leader.answers[i].score for i in range(len(weights))])
+    scores = np.array([a.score for a in answers])
+    own, left = weights[at], np.delete(np.arange(len(weights)), at)
+    mass = float(own.sum()) + _IMAGINED
+    off = float(own @ (scores - expected[at])) / mass
+    ahead = own @ (scores - best[at]) + weights[left] @ (expected[left] + off - best[left])
+    spread = expected * (1 - expected)
+    shared = float(weights[left].sum()) ** 2 * float(weights @ spread / weights.sum()) / mass
+    sd = np.sqrt(float(weights[left] ** 2 @ spread[left]) + shared)
+    return float(ndtr(ahead / max(sd, 1e-9)))
 
 
 def _hoped(contest: Contest, tried: Sequence[Tried], leader: Tried, listing: RuleList) -> float:

@@ -84,6 +84,9 @@ ARMS: Mapping[str, Arm] = {
     "half anchors, then TPE and forecasts, racing by differences and forecast": Arm(
         starts=4, halves=True, turns=_BOTH, stop="differences and forecast"
     ),
+    "half anchors, then TPE and forecasts, racing by expected answers": Arm(
+        starts=4, halves=True, turns=_BOTH, stop="expected answers"
+    ),
     "half anchors, then TPE and forecasts, right and wrong only": Arm(
         starts=4, halves=True, turns=_BOTH, odds=False
     ),
@@ -106,6 +109,7 @@ FIRST = (
     "half anchors, then TPE and forecasts, Wilcoxon 0.3",
     "half anchors, then TPE and forecasts, racing by differences",
     "half anchors, then TPE and forecasts, racing by differences and forecast",
+    "half anchors, then TPE and forecasts, racing by expected answers",
     "half anchors, then TPE and forecasts, right and wrong only",
     "half anchors, then TPE and forecasts, racing by forecast",
     "random",

@@ -79,6 +79,19 @@ PAIRS = (
         "half anchors, then TPE and forecasts, racing by forecast",
         "half anchors, then TPE and forecasts, racing by differences and forecast",
     ),
+    (
+        "half anchors, then TPE and forecasts, racing by expected answers",
+        "half anchors, then TPE and forecasts, racing by differences",
+    ),
+    (
+        "half anchors, then TPE and forecasts, racing by forecast",
+        "half anchors, then TPE and forecasts, racing by expected answers",
+    ),
+    (
+        "half anchors, then TPE and forecasts, racing",
+        "half anchors, then TPE and forecasts, racing by expected answers",
+    ),
+    ("as it is", "half anchors, then TPE and forecasts, racing by expected answers"),
     ("as it is", "half anchors, then TPE and forecasts, racing by differences and forecast"),
     ("as it is", "half anchors, then TPE and forecasts, racing by differences"),
     ("anchors, then forecasts, racing by forecast", "anchors, then forecasts, racing"),

@@ -60,6 +60,7 @@ def test_a_short_search_closes_most_of_the_gap_with_part_of_the_calls():
     [
         "anchors, then neighbours, racing",
         "anchors, then forecasts, racing by forecast",
+        "half anchors, then TPE and forecasts, racing by expected answers",
         "half anchors, then TPE and forecasts, Wilcoxon by probability",
     ],
 )
@@ -95,6 +96,14 @@ def test_a_difference_is_of_students_that_both_arms_have():
     one, other = {0: {"closed": 0.5}, 1: {"closed": 0.9}}, {1: {"closed": 0.6}}
     assert simulation_report.difference(one, other, ("closed", "closed")) == [pytest.approx(0.3)]
     assert simulation_report.interval([[0.1, 0.1], [0.3, 0.3]]) == pytest.approx((0.2, 0.2, 0.2))
+
+
+@pytest.mark.long
+def test_thirty_trials_close_much_of_the_gap_of_students_of_each_kind():
+    for kind in KINDS:
+        made = [next(repetition(kind, seed, "as it is", [30])) for seed in range(10)]
+        assert np.mean([line["closed_by_mean"] for line in made]) > 0.6
+        assert sum(x["calls"] for x in made) < 0.5 * sum(x["full_calls"] for x in made)
 
 
 def test_every_line_that_is_committed_is_of_a_planned_search(lines):
