@@ -31,7 +31,14 @@ Proposer = Literal["sampler", "neighbour", "forecast", "draw"]
 """Optuna's sampler; a random list one change away from the best one; a climb by the forecast, with
 its mean effects or with drawn ones."""
 Stop = Literal[
-    "race", "race by forecast", "wilcoxon", "wilcoxon by probability", "differences", "never"
+    "race",
+    "race by forecast",
+    "wilcoxon",
+    "wilcoxon by probability",
+    "differences",
+    "differences and forecast",
+    "expected answers",
+    "never",
 ]
 
 _IMAGINED = 8.0

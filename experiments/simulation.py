@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from statistics import mean
 from time import perf_counter
@@ -23,7 +24,6 @@ from rich.progress import track
 
 from experiments.arms import Arm, Proposer, tried_by
 from experiments.simulated import STUDENTS
-from pld_dspy import search as package
 from pld_dspy.contest import Contest, margins_of
 from pld_dspy.gains import marginal_gains
 from pld_dspy.margins import Margins
@@ -34,6 +34,7 @@ from pld_dspy.space import Hints, RuleList
 from pld_dspy.studies import quiet
 from pld_dspy.trials import Tried
 
+package: Any = import_module("pld_dspy.search")
 RESULTS = Path(__file__).parent / "results" / "simulation.jsonl"
 TRIALS = (4, 12, 30, 60)
 EXAMPLES = 100
@@ -87,6 +88,9 @@ ARMS: Mapping[str, Arm] = {
     "half anchors, then TPE and forecasts, racing by expected answers": Arm(
         starts=4, halves=True, turns=_BOTH, stop="expected answers"
     ),
+    "half anchors, then TPE and forecasts, right and wrong only, expected answers": Arm(
+        starts=4, halves=True, turns=_BOTH, odds=False, stop="expected answers"
+    ),
     "half anchors, then TPE and forecasts, right and wrong only": Arm(
         starts=4, halves=True, turns=_BOTH, odds=False
     ),
@@ -111,6 +115,7 @@ FIRST = (
     "half anchors, then TPE and forecasts, racing by differences and forecast",
     "half anchors, then TPE and forecasts, racing by expected answers",
     "half anchors, then TPE and forecasts, right and wrong only",
+    "half anchors, then TPE and forecasts, right and wrong only, expected answers",
     "half anchors, then TPE and forecasts, racing by forecast",
     "random",
 )

@@ -35,6 +35,14 @@ PAIRS = (
         "half anchors, then TPE, racing",
     ),
     ("right and wrong only", "half anchors, then TPE and forecasts, right and wrong only"),
+    (
+        "right and wrong only",
+        "half anchors, then TPE and forecasts, right and wrong only, expected answers",
+    ),
+    (
+        "half anchors, then TPE and forecasts, right and wrong only",
+        "half anchors, then TPE and forecasts, right and wrong only, expected answers",
+    ),
     # Forecasts.
     ("anchors, then forecasts, racing", "anchors, then TPE, racing"),
     ("anchors, then TPE and forecasts, racing", "anchors, then TPE, racing"),
