@@ -48,6 +48,11 @@ PAIRS = (
     ("anchors, then TPE and forecasts, racing", "anchors, then TPE, racing"),
     ("half anchors, then TPE and forecasts, racing", "half anchors, then TPE, racing"),
     ("anchors, then TPE and forecasts, racing", "anchors, then forecasts, racing"),
+    # Log-probabilities.
+    (
+        "half anchors, then TPE and forecasts, racing by expected answers",
+        "half anchors, then TPE and forecasts, right and wrong only, expected answers",
+    ),
     # Starts.
     ("anchors, then TPE, racing", "anchors only"),
     ("anchors, then TPE, racing", "TPE, racing"),
