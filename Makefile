@@ -60,7 +60,7 @@ docs: $(INSTALLED) ## Build the documentation into site/; a warning is an error
 live: $(INSTALLED) ## Run the pipeline on real local models (downloads them once)
 	$(PY) -m pytest -m live $(ARGS)
 
-simulations: $(INSTALLED) ## Search for a simulated student whose best list is known, 20 times
+simulations: $(INSTALLED) ## Search for 30 simulated students whose best lists are known
 	$(PY) -m pytest -m long $(ARGS)
 
 rivals: $(INSTALLED) ## Install what TextGrad and Ray need for the comparison (300 MB more)

@@ -4,7 +4,6 @@ A cell that the config has and the file has not is shown as missing. The same li
 bytes.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from os.path import relpath
 from pathlib import Path
@@ -27,6 +26,7 @@ from experiments.report.page import (
 )
 from experiments.report.runs import Runs, picture, runs_of, section, summary
 from experiments.report.tracked import TRACKING_URI, log_report
+from experiments.simulation import ablation
 from experiments.simulation import command as simulation
 from pld_dspy.errors import ConfigError, PLDError, StorageError
 
@@ -66,7 +66,9 @@ def report(
         for path in sorted((HERE / "configs").glob("*.toml")):
             if "[[grid]]" in path.read_text(encoding="utf-8") and read_bench(path).page:
                 _report(path, read_bench(path), (None, None, None), uri)
-        fill_places("simulation", lambda _: _simulated())
+        simulated = simulation.read()
+        fill_places("simulation", lambda _: simulation.summary(simulated))
+        fill_places("ablation", lambda _: ablation.table(simulated))
     except PLDError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
@@ -186,8 +188,3 @@ def _draw_runs(earlier: Runs, path: Path) -> str | None:
 
 def _seen_from(page: Path, paths: Mapping[str, Path]) -> dict[str, str]:
     return {name: Path(relpath(path, page.parent)).as_posix() for name, path in paths.items()}
-
-
-def _simulated() -> str:
-    lines = simulation.RESULTS.read_text(encoding="utf-8").splitlines()
-    return simulation.summary([json.loads(line) for line in lines if line.strip()])

@@ -1,41 +1,126 @@
-"""What the search finds on a student of known optimum, and what it asks for it."""
+"""What the search finds on students of known optimum, and what it asks for it."""
 
 import json
-import sys
 from statistics import mean
 
 import pytest
 
-from experiments.simulation.command import RESULTS, repetition, summary
+from experiments.simulation import ablation
+from experiments.simulation.command import ARMS, RESULTS, key, main, plan, read, repetition, summary
+from experiments.simulation.students import STUDENTS
+
+
+@pytest.fixture(scope="module")
+def lines():
+    return read(RESULTS)
 
 
 def test_a_short_search_closes_most_of_the_gap_with_part_of_the_calls():
-    lines = [line for seed in (0, 1) for line in repetition(seed, ["raced"], trials=40)]
-    assert all(line["closed"] > 0.6 for line in lines)
-    assert sum(line["calls"] for line in lines) < 0.5 * sum(line["full_calls"] for line in lines)
-    assert [line["seed"] for line in lines] == [0, 1]
+    for seed in (0, 1):
+        (line,) = repetition("additive", seed, "search", [20])
+        assert line["closed_by_mean"] > 0.6
+        assert line["calls"] < 0.5 * line["full_calls"]
 
 
-def test_a_repetition_is_the_same_again():
-    first, again = (list(repetition(3, ["random"], trials=4)) for _ in range(2))
-    assert first == again
+@pytest.mark.parametrize("arm", ARMS)
+def test_an_arm_is_the_same_again_and_a_shorter_one_its_start(arm):
+    first, longer = (list(repetition("short", 3, arm, counts)) for counts in ([4], [4, 7]))
+    for line in (*first, *longer):
+        del line["seconds"]
+    assert longer[0] == first[0]
+    assert first[0]["calls"] < longer[1]["calls"] <= 700
+
+
+def test_arms_differ_in_what_they_ask():
+    raced, full, hard = (
+        next(repetition("additive", 0, arm, [7]))
+        for arm in ("search", "search, in full", "search, right and wrong only")
+    )
+    assert raced["calls"] < full["calls"] == full["full_calls"] == 700
+    assert raced["closed_by_mean"] is not None
+    assert hard["closed_by_mean"] is None
+
+
+def test_the_file_is_added_to_and_nothing_is_made_twice(tmp_path, monkeypatch):
+    arm = "starts, then random"
+    searches = [("additive", 0, arm, (4,)), ("short", 0, arm, (4,))]
+    monkeypatch.setattr("experiments.simulation.command.plan", lambda n: searches[:n])
+    path = tmp_path / "lines.jsonl"
+    main(1, path)
+    begun = path.read_text(encoding="utf-8")
+    main(2, path)
+    assert path.read_text(encoding="utf-8").startswith(begun)
+    assert [line["kind"] for line in read(path)] == ["additive", "short"]
+
+
+def test_the_summary_has_the_mean_of_the_kinds_and_the_arms_of_today_alone():
+    def line(kind, closed, arm="search"):
+        same = {"seed": 0, "trials": 4, "calls": 100, "full_calls": 400}
+        return {"kind": kind, "closed": closed, "arm": arm, **same}
+
+    lines = [line("additive", 0.2), line("interacting", 0.4), line("short", 0.9)]
+    lines += [line(kind, 0.5, "as it is") for kind in STUDENTS]
+    lines += [line("short", 0.5, "search, in full")]  # not of all kinds
+    assert summary(lines).splitlines()[2:] == ["| 4 | search | 3 | 20% | 40% | 90% | 50% | 25% |"]
+
+
+def test_a_difference_is_of_students_that_both_arms_have():
+    one, other = {0: {"closed": 0.5}, 1: {"closed": 0.9}}, {1: {"closed": 0.6}}
+    assert ablation.difference(one, other, "closed") == [pytest.approx(0.3)]
+    assert ablation.interval([[0.1, 0.1], [0.3, 0.3]]) == pytest.approx((0.2, 0.2, 0.2))
+
+
+def test_the_table_has_the_paired_differences_of_questions_that_can_be_answered(monkeypatch):
+    pairs = (ablation.Pair("a part", "a", "b"), ablation.Pair("another", "a", "c"))
+    monkeypatch.setattr(ablation, "PAIRS", pairs)
+    made = [
+        {"kind": kind, "seed": seed, "arm": arm, "trials": 12, "closed": closed, "calls": calls}
+        for kind in STUDENTS
+        for seed in (0, 1)
+        for arm, closed, calls in (("a", 0.5 + seed / 10, 90), ("b", 0.3 + seed / 10, 100))
+    ]
+    assert ablation.table(made).splitlines()[2:] == [
+        "| a part | 12 | 6 | **+20.0 [+20.0, +20.0]** | +20, +20, +20 | -10 [-10, -10] |"
+    ]
+
+
+def test_every_committed_line_of_an_arm_of_today_is_of_a_planned_search(lines):
+    planned = {(k, s, a, count) for k, s, a, counts in plan(40) for count in counts}
+    keys = [key(line) for line in lines]
+    assert len(set(keys)) == len(keys)
+    assert {one for one in keys if one[2] in ARMS} <= planned
+
+
+def test_arms_of_every_question_are_in_the_committed_lines(lines):
+    assert {arm for _, *arms in ablation.PAIRS for arm in arms} <= {line["arm"] for line in lines}
+
+
+@pytest.mark.parametrize("trials", [4, 12])
+def test_the_search_is_not_worse_than_before_it_was_cut_down(lines, trials):
+    found = ablation.cells(lines)
+    for earlier, now in (
+        ("as it is", "search"),
+        ("as it is", ablation._CHOSEN),
+        ("right and wrong only", "search, right and wrong only"),
+    ):
+        gaps = [
+            ablation.difference(found[now, kind, trials], found[earlier, kind, trials], "closed")
+            for kind in STUDENTS
+        ]
+        assert min(map(len, gaps)) >= 20
+        assert mean(map(mean, gaps)) > 0
 
 
 @pytest.mark.long
-def test_sixty_trials_close_four_fifths_of_the_gap_in_18_of_20_students(capsys):
-    lines = [line for seed in range(20) for line in repetition(seed, ["raced", "full", "random"])]
-    with capsys.disabled():
-        sys.stdout.write("\n" + summary(lines) + "\n")
-    raced, full, _ = (
-        [line for line in lines if line["arm"] == arm] for arm in ("raced", "full", "random")
-    )
-    assert sum(line["closed"] >= 0.8 for line in raced) >= 18
-    assert mean(line["chosen"] for line in raced) >= mean(line["chosen"] for line in full) - 0.005
-    assert sum(line["calls"] for line in raced) <= 0.4 * sum(line["full_calls"] for line in raced)
+def test_thirty_lists_close_much_of_the_gap_of_students_of_each_kind():
+    for kind in STUDENTS:
+        made = [next(repetition(kind, seed, "search", [30])) for seed in range(10)]
+        assert mean(line["closed_by_mean"] for line in made) > 0.6
+        assert sum(x["calls"] for x in made) < 0.5 * sum(x["full_calls"] for x in made)
 
 
-def test_the_committed_repetitions_hold_what_is_claimed():
-    lines = [json.loads(text) for text in RESULTS.read_text(encoding="utf-8").splitlines()]
-    raced = [line for line in lines if line["arm"] == "raced"]
-    assert len(raced) == 20
-    assert sum(line["closed"] >= 0.8 for line in raced) >= 18
+def test_committed_lines_are_one_json_object_each():
+    for text in RESULTS.read_text(encoding="utf-8").splitlines():
+        assert {"kind", "seed", "trials", "arm", "closed", "calls", "commit"} <= set(
+            json.loads(text)
+        )
