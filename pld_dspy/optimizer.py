@@ -102,7 +102,8 @@ class PLD(dspy.teleprompt.Teleprompter):
         if not isinstance(embedder, str):
             check_call("embedder", embedder, ("texts",), expected="a name or an Embedder (texts)")
         self.embedder = make_embedder(embedder)
-        self.clusters, self.clusterer = resolve_clusterer(clusterer, config.clusters)
+        named = config.clusterer if clusterer is None else clusterer
+        self.clusters, self.clusterer = resolve_clusterer(named, config.clusters)
         self.refiner = resolve_refiner(refiner, config.refine)
         self.selector = resolve_selector(selector, config)
         self.prompts = resolve_prompts(prompts)

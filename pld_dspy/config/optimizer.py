@@ -152,6 +152,9 @@ class PLDConfig(Settings):
     """Teacher explanations per training example."""
     explain: int | None = Field(default=None, ge=1)
     """Maximum examples to explain, balanced by label; None means all."""
+    clusterer: str | None = None
+    """Name of a clusterer that an installed package adds, or of a built-in method; None takes
+    `clusters.method`. `clusters.noise` and `clusters.label_aware` hold for either."""
     clusters: ClusterConfig = ClusterConfig()
     rules: RuleConfig = RuleConfig()
     demos: DemoConfig = DemoConfig()

@@ -11,6 +11,7 @@ from pld_dspy.errors import ConfigError, nearest
 TASKS = "pld_dspy.tasks"
 METRICS = "pld_dspy.metrics"
 EMBEDDERS = "pld_dspy.embedders"
+CLUSTERERS = "pld_dspy.clusterers"
 
 OWN_PACKAGE = "pld-dspy"
 
