@@ -1,104 +1,155 @@
-"""The search against a simulated student whose best list is known: what it finds, and what it asks.
+"""The search against simulated students whose best lists are known: what it finds, and what it asks.
 
-`python -m experiments simulate` makes 20 repetitions, each with another student, and writes one
-JSON line for each repetition and arm to `experiments/results/simulation.jsonl`. All arms may try
-60 lists on the same 100 validation examples, and start from the student as given and from all rules
-in support order.
+`python -m experiments simulate` searches for 40 students of three kinds, with the package's search,
+with parts of it left out, and at random, at 4, 12 and 30 lists, and at 60 for the first 20. It adds
+one JSON line for each kind, student, number of lists and arm to `experiments/results/simulation.jsonl`,
+and resumes from what the file has. All arms use the same 100 validation examples, and start from the
+student as given and from all rules in support order. Lines of other arms are of the search before it
+was cut down (`experiments.simulation.ablation`); their commit has the code.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from statistics import mean
+from time import perf_counter
 from typing import Annotated, Any
 
 import optuna
 import typer
 from rich.progress import track
 
-from experiments.simulation.students import SimulatedStudent
+from experiments.simulation.students import STUDENTS
 from pld_dspy.ledger.versions import commit
 from pld_dspy.scoring.metrics import macro_f1
-from pld_dspy.stages.search.contest import Contest, Tried
-from pld_dspy.stages.search.loop import Searched, search
+from pld_dspy.stages.search import loop
+from pld_dspy.stages.search.contest import Contest, Tried, forecast_of
+from pld_dspy.stages.search.forecast import Forecast
+from pld_dspy.stages.search.gains import marginal_gains
 from pld_dspy.stages.search.shared.storage import quiet
 from pld_dspy.stages.search.space import Hints, RuleList
 
 RESULTS = Path(__file__).parents[1] / "results" / "simulation.jsonl"
-TRIALS = 60
+TRIALS = (4, 12, 30)
+LONG = 60
+"""Lists that the first `SHORTER` students of each kind are searched for, too."""
+SHORTER = 20
 EXAMPLES = 100
 ARMS: Mapping[str, Mapping[str, Any]] = {
-    "raced": {},
-    "full": {"race": {"enabled": False}},
-    "raced, right and wrong only": {"odds": False},
-    "random": {"guided": False, "sampler": "random", "race": {"enabled": False}},
+    "search": {},
+    "search, in full": {"race": {"enabled": False}},
+    "search, right and wrong only": {"odds": False},
+    "search, without forecasts": {"guided": False},
+    "starts, then random": {"guided": False, "sampler": "random", "race": {"enabled": False}},
 }
-"""The search as it is; every list asked in full; an endpoint without log-probabilities; Optuna's
-random sampler with every list asked in full."""
+"""The package's search; with every list asked in full; for an endpoint without log-probabilities; by
+Optuna's TPE alone after the starts; by its random sampler, every list asked in full."""
 
 Line = dict[str, Any]
+Key = tuple[str, int, str, int]
 
 
-def repetition(
-    seed: int, arms: Sequence[str] = tuple(ARMS), *, trials: int = TRIALS
-) -> Iterator[Line]:
-    """Yield one line an arm: scores of all rules, of the list chosen and of the best one, and calls.
+def repetition(kind: str, seed: int, arm: str, trials: Sequence[int] = TRIALS) -> Iterator[Line]:
+    """Yield one line a number of lists: scores of all rules, of the list chosen, and of the best one.
 
+    One search gives all of them: what it tries does not depend on how many lists are to come.
     `closed` is the share of the gap between all rules and the best list, by true macro-F1, that the
-    list chosen closes; `calls` counts student answers, `full_calls` those that the same number of
-    lists takes in full.
+    list with the best validation score closes; `closed_by_mean` that of the list with the best mean
+    of score and forecast, null without log-probabilities. `calls` counts student answers,
+    `full_calls` those that the same number of lists takes in full.
     """
-    for arm in arms:
-        student = SimulatedStudent(seed)
-        contest, _ = student.contest(EXAMPLES, seed=seed, trials=trials, **ARMS[arm])
-        every = contest.space.ordered(next(iter(contest.space.groups)), "support", Hints())
-        contest = replace(contest, known=tuple(_asked(contest, rules) for rules in ((), every)))
-        with quiet():
-            found = search(contest, optuna.create_study(direction="maximize"))
-        chosen = choose(contest, found)
-        low, top = student.true_score(every), student.true_score(student.best_list())
-        score = student.true_score(chosen.listing.rules)
+    low, top = _bounds(kind, seed)
+    student = STUDENTS[kind](seed)
+    contest, _ = student.contest(EXAMPLES, seed=seed, trials=max(trials), **ARMS[arm])
+    every = contest.space.ordered(next(iter(contest.space.groups)), "support", Hints())
+    contest = replace(contest, known=tuple(_asked(contest, rules) for rules in ((), every)))
+    begun = perf_counter()
+    with quiet(), _no_waste():
+        study = optuna.create_study(direction="maximize")
+        tried = loop.search(contest, study, shared=False).tried
+    seconds = perf_counter() - begun
+    for count in trials:
+        first = tried[:count]
+        by_score, by_mean = choose(contest, first)
+        score = student.true_score(by_score.listing.rules)
+        mixed = None if by_mean is None else student.true_score(by_mean.listing.rules)
         yield {
+            "kind": kind,
             "seed": seed,
+            "trials": count,
             "arm": arm,
             "all_rules": low,
             "chosen": score,
             "best": top,
             "closed": (score - low) / (top - low),
-            "val_score": chosen.score(macro_f1),
-            "rules_kept": len(chosen.listing.rules),
-            "calls": found.calls,
-            "full_calls": trials * EXAMPLES,
+            "closed_by_mean": None if mixed is None else (mixed - low) / (top - low),
+            "val_score": by_score.score(macro_f1),
+            "rules_kept": len(by_score.listing.rules),
+            "calls": sum(len(t.answers) for t in first),
+            "full_calls": count * EXAMPLES,
+            "seconds": round(seconds * count / max(trials), 2),
         }
 
 
-def choose(contest: Contest, found: Searched) -> Tried:
-    """Return the list that `select` ranks first: by the mean of validation score and forecast."""
-    full = [t for t in (*contest.known, *found.tried) if len(t.answers) == EXAMPLES]
+def choose(contest: Contest, found: Sequence[Tried]) -> tuple[Tried, Tried | None]:
+    """Return the best list by validation score, and by the mean of score and forecast, as `select` does.
 
-    def worth(tried: Tried) -> float:
-        score = tried.score(macro_f1)
-        return (score + found.forecasts.get(tried.listing, score)) / 2
+    The second is None where answers came without log-probabilities.
+    """
+    everything = (*contest.known, *found)
+    full = [t for t in everything if len(t.answers) == EXAMPLES]
+    by_score = max(full, key=lambda t: t.score(macro_f1))
+    forecast = forecast_of(contest, everything)
+    if forecast is None or any(a.p_gold is None for a in by_score.answers.values()):
+        return by_score, None
+    expected = forecast.expected([t.listing.rules for t in full])
+    worth = [t.score(macro_f1) + share for t, share in zip(full, expected, strict=True)]
+    return by_score, full[worth.index(max(worth))]
 
-    return max(full, key=worth)
+
+def plan(students: int) -> Iterator[tuple[str, int, str, tuple[int, ...]]]:
+    """Yield kind, seed, arm and numbers of lists of each search, all arms of a student together."""
+    for seed in range(students):
+        for kind in STUDENTS:
+            for arm in ARMS:
+                yield kind, seed, arm, TRIALS
+    for seed in range(min(students, SHORTER)):
+        for kind in STUDENTS:
+            for arm in ARMS:
+                yield kind, seed, arm, (LONG,)
 
 
 def summary(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Return a Markdown table with one row an arm."""
+    """Return a Markdown table of today's arms, one row a number of lists and arm."""
     rows = [
-        "| arm | repetitions | gap closed, mean | closes 80% or more | true macro-F1 | calls of full scoring |",
-        "| --- | --- | --- | --- | --- | --- |",
+        f"| lists | arm | students | gap closed: {' | '.join(STUDENTS)} | mean of the kinds | calls of full scoring |",
+        "| --- | --- | --- " + "| --- " * (len(STUDENTS) + 2) + "|",
     ]
-    for arm in dict.fromkeys(line["arm"] for line in lines):
-        own = [line for line in lines if line["arm"] == arm]
-        rows.append(
-            f"| {arm} | {len(own)} | {mean(x['closed'] for x in own):.0%} "
-            f"| {sum(x['closed'] >= 0.8 for x in own)} of {len(own)} "
-            f"| {mean(x['chosen'] for x in own):.3f} "
-            f"| {sum(x['calls'] for x in own) / sum(x['full_calls'] for x in own):.0%} |"
-        )
+    for trials in (*TRIALS, LONG):
+        for arm in ARMS:
+            own = [x for x in lines if x["arm"] == arm and x["trials"] == trials]
+            by_kind = [[x["closed"] for x in own if x["kind"] == kind] for kind in STUDENTS]
+            if not all(by_kind):
+                continue
+            shares = [mean(closed) for closed in by_kind]
+            calls = sum(x["calls"] for x in own) / sum(x["full_calls"] for x in own)
+            rows.append(
+                f"| {trials} | {arm} | {len(own)} | {' | '.join(f'{x:.0%}' for x in shares)} "
+                f"| {mean(shares):.0%} | {calls:.0%} |"
+            )
     return "\n".join(rows)
+
+
+@cache
+def _bounds(kind: str, seed: int) -> tuple[float, float]:
+    """Return the true scores of all rules in support order and of the best list."""
+    student = STUDENTS[kind](seed)
+    space = student.contest(len(student.rules()))[0].space
+    every = space.ordered(next(iter(space.groups)), "support", Hints())
+    return student.true_score(every), student.true_score(student.best_list())
 
 
 def _asked(contest: Contest, rules: tuple[int, ...]) -> Tried:
@@ -106,12 +157,59 @@ def _asked(contest: Contest, rules: tuple[int, ...]) -> Tried:
     return Tried(listing=listing, answers=dict(enumerate(contest.ask(listing, places))))
 
 
+@contextmanager
+def _no_waste() -> Iterator[None]:
+    """Leave out of the search what only costs time here, and changes nothing that it tries.
+
+    The regression is made once where it is made twice for a trial, from the same answers; intervals
+    of the gains, which nothing here uses, are not resampled.
+    """
+    made: dict[Any, Forecast | None] = {}
+
+    def forecast_once(contest: Contest, tried: Sequence[Tried]) -> Forecast | None:
+        key = tuple((t.listing, tuple(t.answers)) for t in tried)
+        if key not in made:
+            made.clear()
+            made[key] = forecast_of(contest, tried)
+        return made[key]
+
+    patched: Any = loop
+    patched.forecast_of = forecast_once
+    patched.marginal_gains = lambda *args, **given: marginal_gains(*args, **{**given, "n": 1})
+    try:
+        yield
+    finally:
+        patched.forecast_of, patched.marginal_gains = forecast_of, marginal_gains
+
+
+def read(path: Path = RESULTS) -> list[Line]:
+    """Return the lines of the file, or none if there is no file."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return [json.loads(line) for line in text.splitlines() if line.strip()]
+
+
+def key(line: Mapping[str, Any]) -> Key:
+    """Return what no two lines of a file have in common."""
+    return line["kind"], line["seed"], line["arm"], line["trials"]
+
+
 def main(
-    repetitions: Annotated[int, typer.Option(help="Students, with seeds from 0.")] = 20,
+    students: Annotated[int, typer.Option(help="Of each kind, with seeds from 0.")] = 40,
+    results: Annotated[Path, typer.Option(help="File of lines that is added to.")] = RESULTS,
 ) -> None:
-    """Make the repetitions, and print the table."""
-    lines: list[Line] = []
-    for seed in track(range(repetitions), description="repetitions"):
-        lines.extend(line | {"commit": commit()} for line in repetition(seed))
-    RESULTS.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    """Make what is missing, and print the table."""
+    lines = read(results)
+    done, made_by = {key(line) for line in lines}, commit()
+    todo = [
+        (kind, seed, arm, counts)
+        for kind, seed, arm, counts in plan(students)
+        if any((kind, seed, arm, count) not in done for count in counts)
+    ]
+    with results.open("a", encoding="utf-8") as file:
+        for kind, seed, arm, counts in track(todo, description="searches"):
+            for line in repetition(kind, seed, arm, counts):
+                if key(line) not in done:
+                    lines.append(line | {"commit": made_by})
+                    file.write(json.dumps(lines[-1]) + "\n")
+            file.flush()
     typer.echo(summary(lines))

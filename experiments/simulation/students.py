@@ -1,7 +1,9 @@
-"""A student whose rules have known effects, so that the best list of all is known."""
+"""Students whose rules have known effects, so that the best list of all is known."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,8 @@ class Examples:
     slip: Ints
     taste: Floats
     """What each rule does to each example beyond its effect on the label, shape `(n, rules)`."""
+    followed: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+    """1.0 where a student of short attention follows a late rule all the same; shape as `taste`."""
 
 
 class SimulatedStudent:
@@ -64,16 +68,25 @@ class SimulatedStudent:
 
     def margins(self, rules: tuple[int, ...], examples: Examples) -> Floats:
         """Return by example how far the student is on the right side under the list."""
-        margin = examples.base.copy()
+        return examples.base + self._weights(rules) @ self._columns(examples)
+
+    def _columns(self, examples: Examples) -> Floats:
+        """Return what can move the margin, one row a cause: each rule, then 1."""
+        own = self.effect[:, examples.gold] + examples.taste.T
+        return np.concatenate([own, np.ones((1, len(examples.gold)))])
+
+    def _weights(self, rules: tuple[int, ...]) -> Floats:
+        """Return how much of each row of `_columns` the list brings about."""
+        weights = np.zeros(self.n + 1)
         for rank, rule in enumerate(rules):
-            weight = 1.0 if rank < 4 else 0.6
+            weights[rule] = 1.0 if rank < 4 else 0.6
             if self.copy_of.get(rule) in rules:
-                weight *= 0.2
-            margin += weight * (self.effect[rule][examples.gold] + examples.taste[:, rule])
+                weights[rule] *= 0.2
         for first, second in self.pairs:
             if first in rules and second in rules:
-                margin += 0.35 if rules.index(first) < rules.index(second) else -0.35
-        return margin - 0.05 * max(0, len(rules) - 6)
+                weights[-1] += 0.35 if rules.index(first) < rules.index(second) else -0.35
+        weights[-1] -= 0.05 * max(0, len(rules) - 6)
+        return weights
 
     def said(self, rules: tuple[int, ...], examples: Examples) -> Ints:
         """Return the numbers of the labels that the student answers."""
@@ -84,20 +97,31 @@ class SimulatedStudent:
         said = self.said(rules, self.population)
         return macro_f1([LABELS[i] for i in self.population.gold], [LABELS[i] for i in said])
 
-    def best_list(self) -> tuple[int, ...]:
-        """Return the best list on the population that climbing from four starts finds."""
+    def best_list(self, starts: int = 8) -> tuple[int, ...]:
+        """Return the best list on the population that climbing from the empty list and others finds.
+
+        Args:
+            starts: Random lists to climb from besides.
+        """
         rng = np.random.default_rng(0)
         tops = [self._climb(())]
-        for _ in range(3):
+        for _ in range(starts):
             start = rng.permutation(self.n)[: rng.integers(2, self.n)]
             tops.append(self._climb(tuple(int(i) for i in start)))
-        return max(tops, key=self._right)
+        return max(zip(self._right(tops), tops, strict=True))[1]
 
-    def _right(self, rules: tuple[int, ...]) -> float:
-        return float((self.margins(rules, self.population) > 0).mean())
+    @cached_property
+    def _population_columns(self) -> Floats:
+        return self._columns(self.population)
+
+    def _right(self, lists: Sequence[tuple[int, ...]]) -> list[float]:
+        """Return the share of right answers on the population under each list."""
+        weights = np.stack([self._weights(rules) for rules in lists])
+        margins = self.population.base + weights @ self._population_columns
+        return [float(share) for share in (margins > 0).mean(axis=1)]
 
     def _climb(self, rules: tuple[int, ...]) -> tuple[int, ...]:
-        score = self._right(rules)
+        (score,) = self._right([rules])
         while True:
             options = [rules[:i] + rules[i + 1 :] for i in range(len(rules))]
             for i, rule in enumerate(rules):
@@ -105,7 +129,7 @@ class SimulatedStudent:
                 options += [(*rest[:j], rule, *rest[j:]) for j in range(len(rules))]
             for rule in set(range(self.n)) - set(rules):
                 options += [(*rules[:j], rule, *rules[j:]) for j in range(len(rules) + 1)]
-            scores = [self._right(option) for option in options]
+            scores = self._right(options)
             top = int(np.argmax(scores))
             if scores[top] <= score:
                 return rules
@@ -169,3 +193,60 @@ class SimulatedStudent:
             )
             for i, k in enumerate(support)
         ]
+
+
+class InteractingStudent(SimulatedStudent):
+    """What two rules do together is as large as what each does by itself, and differs by label.
+
+    Half of the pairs interact, so a list of six has about seven such terms: log-odds do not add up.
+    """
+
+    def __init__(self, seed: int, *, rules: int = 12) -> None:
+        """Draw the effects of the rules and of their pairs."""
+        rng = np.random.default_rng((seed, 1))
+        self.couples = list(combinations(range(rules), 2))
+        strength = rng.normal(-0.1, 0.35, (len(self.couples), 1))
+        strength = strength + rng.normal(0, 0.35, (len(self.couples), len(LABELS)))
+        self.together = strength * (rng.random((len(self.couples), 1)) < 0.5)
+        super().__init__(seed, rules=rules)
+
+    def _columns(self, examples: Examples) -> Floats:
+        return np.concatenate([super()._columns(examples), self.together[:, examples.gold]])
+
+    def _weights(self, rules: tuple[int, ...]) -> Floats:
+        inside = set(rules)
+        both = [float(a in inside and b in inside) for a, b in self.couples]
+        return np.concatenate([super()._weights(rules), both])
+
+
+class ShortStudent(SimulatedStudent):
+    """Follows the first `k` rules, 2 to 5 of them, and each later one on a fifth of the examples."""
+
+    def __init__(self, seed: int, *, rules: int = 12) -> None:
+        """Draw the effects of the rules, and how many are followed."""
+        self._attention = np.random.default_rng((seed, 2))
+        self.k = int(self._attention.integers(2, 6))
+        super().__init__(seed, rules=rules)
+
+    def examples(self, n: int) -> Examples:
+        """Return `n` fresh examples, as many of each label."""
+        drawn = super().examples(n)
+        followed = (self._attention.random(drawn.taste.shape) < 0.2).astype(np.float64)
+        return replace(drawn, followed=followed)
+
+    def _columns(self, examples: Examples) -> Floats:
+        columns = super()._columns(examples)
+        return np.concatenate([columns, columns[: self.n] * examples.followed.T])
+
+    def _weights(self, rules: tuple[int, ...]) -> Floats:
+        weights = np.concatenate([super()._weights(rules), np.zeros(self.n)])
+        for rule in rules[self.k :]:
+            weights[self.n + 1 + rule], weights[rule] = weights[rule], 0.0
+        return weights
+
+
+STUDENTS: Mapping[str, type[SimulatedStudent]] = {
+    "additive": SimulatedStudent,
+    "interacting": InteractingStudent,
+    "short": ShortStudent,
+}
