@@ -1,4 +1,4 @@
-"""Errors that say what went wrong, with which value, and what to do, in one line."""
+"""Exceptions of the package; each message is one line with the value and the remedy."""
 
 import difflib
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ class DataError(PLDError, ValueError):
 
 
 class LeakageError(DataError):
-    """An example, or a group of examples, stands in more than one split."""
+    """An example, or a group of examples, is in more than one split."""
 
 
 class ModelError(PLDError, RuntimeError):
@@ -25,7 +25,7 @@ class ModelError(PLDError, RuntimeError):
 
 
 class NoTracesError(PLDError, RuntimeError):
-    """The teacher gave no usable trace, so there is nothing to distil."""
+    """The teacher returned no usable trace."""
 
 
 class StorageError(PLDError, RuntimeError):

@@ -1,4 +1,4 @@
-"""The optimizer as DSPy knows it: settings, checks, and one compile."""
+"""Prompt-Level Distillation as a DSPy optimizer."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -33,13 +33,20 @@ logger = logging.getLogger(__name__)
 
 
 class PLD(dspy.teleprompt.Teleprompter):
-    """Prompt-Level Distillation: rules from a teacher's explanations, in the prompt of a student.
+    """Prompt-Level Distillation: puts rules from a teacher's explanations into a student's prompt.
 
     The object holds settings only, so `compile` can be called again and returns the same program.
 
+    Source: "Prompt-Level Distillation", arXiv 2602.21103.
+
+    >>> from pld_dspy import macro_f1
     >>> optimizer = PLD(
-    ...     metric=macro_f1, teacher_lm=dspy.LM("gemini/gemini-2.5-pro")
-    ... )  # doctest: +SKIP
+    ...     metric=macro_f1,
+    ...     teacher_lm=dspy.LM("gemini/gemini-2.5-pro"),
+    ...     config=PLDConfig(search={"trials": 12}),
+    ... )
+    >>> optimizer.selector.finalists
+    3
     >>> compiled = optimizer.compile(student, trainset=examples)  # doctest: +SKIP
     """
 
@@ -62,32 +69,33 @@ class PLD(dspy.teleprompt.Teleprompter):
         progress: Progress | None = None,
         run_config: Mapping[str, Any] | None = None,
     ) -> None:
-        """Set up the optimizer; nothing is called or written yet.
+        """Set up the optimizer; no model is called and no file is written.
 
         Args:
             metric: A corpus metric such as `macro_f1`, or a DSPy metric `(example, prediction)`.
             teacher_lm: Writes traces, rules and edits; None takes the student's own model.
             embedder: `tfidf`, `tfidf:<dimensions>`, a LiteLLM embedding model, or an `Embedder`.
-            clusterer: Groups the traces: the name of a method, its settings, or a `Clusterer`;
-                None takes `config.clusters`.
-            refiner: Improves the best list: `edits`, `none`, settings of the edits, or a `Refiner`;
-                None takes `config.refine`.
+            clusterer: Groups the traces: a method by name, its settings, or a `Clusterer`; None
+                uses `config.clusters`.
+            refiner: Improves the best rule list: `edits`, `none`, settings of the edits, or a
+                `Refiner`; None uses `config.refine`.
             selector: Makes the final choice: `best`, `shortest-within-noise`, or a `Selector`; None
-                takes `config.prefer`.
-            prompts: Prompts of the teacher in place of the built-in ones.
+                uses `config.prefer`.
+            prompts: Prompts of the teacher; None uses the built-in ones.
             config: Settings of the stages.
-            tracker: Where the run is logged: `mlflow`, `none`, or a `Tracker`; None logs nowhere.
-            run_dir: Folder that keeps every answer, so that a stopped run resumes; None keeps none.
-            seed: Seed of every draw; the same seed and answers give the same program.
-            traces: Recorded traces, or a JSONL file of them, in place of phase 1.
-            predictors: Paths of the predictors to distil into; None takes each predictor that
-                has an output with a gold label in the examples.
+            tracker: Logs the run: `mlflow`, `none`, or a `Tracker`; None is `none`.
+            run_dir: Folder where every answer is stored, so that a stopped run resumes; None stores
+                nothing.
+            seed: Random seed; the same seed and answers give the same program.
+            traces: Recorded traces, or a JSONL file of them, used instead of phase 1.
+            predictors: Paths of the predictors to distil into; None means every predictor with
+                an output that the examples label.
             progress: Called with an `Event` after each call, also from worker threads.
-            run_config: Settings of `pld distill`, written into the study of the search so that
-                `pld search-worker` can ask the same student elsewhere; None lets none join.
+            run_config: Settings of `pld distill`, stored in the Optuna study so that `pld search-worker`
+                can evaluate the same student on another machine; None allows no workers.
 
         Raises:
-            ConfigError: A name is not known, or an object cannot be called as its protocol says.
+            ConfigError: A name is unknown, or an object does not match its protocol.
         """
         super().__init__()
         config = config or PLDConfig()
@@ -102,7 +110,8 @@ class PLD(dspy.teleprompt.Teleprompter):
         if not isinstance(embedder, str):
             check_call("embedder", embedder, ("texts",), expected="a name or an Embedder (texts)")
         self.embedder = make_embedder(embedder)
-        self.clusters, self.clusterer = resolve_clusterer(clusterer, config.clusters)
+        named = config.clusterer if clusterer is None else clusterer
+        self.clusters, self.clusterer = resolve_clusterer(named, config.clusters)
         self.refiner = resolve_refiner(refiner, config.refine)
         self.selector = resolve_selector(selector, config)
         self.prompts = resolve_prompts(prompts)
@@ -125,24 +134,25 @@ class PLD(dspy.teleprompt.Teleprompter):
         selectset: Sequence[dspy.Example] | None = None,
         **kwargs: Any,
     ) -> dspy.Module:
-        """Return a copy of `student` whose instructions hold the rules, with `pld_result` attached.
+        """Return a copy of `student` with the rules in its instructions and a `pld_result` attribute.
 
-        The student is scored beside every rule list on examples that no step has used, and is
-        returned as given if no list beats it there.
+        The uncompiled student is a candidate too: on held-out examples it is compared with the best
+        rule lists, and its copy is returned without rules if none of them beats it.
 
         Args:
-            student: The program; it is not changed.
-            trainset: Labelled examples for the teacher and for the refinement loop.
+            student: The program; not modified.
+            trainset: Labelled examples, for the teacher and for refinement.
             teacher: Only its LM is used, and only if no `teacher_lm` was set.
-            valset: Examples that guide refinement and search; None sets some of `trainset` aside.
-            selectset: Examples for the final choice alone; None takes half of `valset`.
-            **kwargs: None is known; a name that is not is refused.
+            valset: Validation examples, for refinement and search; None holds out a share of
+                `trainset` (`config.val_share`, half of it for selection).
+            selectset: Held-out examples for the final choice only; None takes half of `valset`.
+            **kwargs: Refused; only there because `dspy.Teleprompter.compile` has it.
 
         Raises:
             ConfigError: No LM is set, or no predictor can be distilled into.
             DataError: The examples are empty, of one class, or shared between the splits.
-            NoTracesError: The teacher gave nothing usable.
-            ModelError: An endpoint cannot be reached; what was answered before is kept.
+            NoTracesError: The teacher returned nothing usable.
+            ModelError: An endpoint cannot be reached; answers so far are kept.
             StorageError: The run folder or the storage of the search cannot be used.
         """
         if kwargs:
@@ -187,7 +197,7 @@ class PLD(dspy.teleprompt.Teleprompter):
         targets: Sequence[Target],
         digests: Mapping[Split, str],
     ) -> dspy.Module:
-        """Return the compiled program; the tracked run is closed whatever happens."""
+        """Return the compiled program; the tracked run is closed in any case."""
         self.tracker.start(
             name="pld",
             params=self._params(run.lm, run.teacher_lm),

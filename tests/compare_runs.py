@@ -28,7 +28,7 @@ select = 12
 test = 20
 """
 PLD_SETTINGS = {"search": {"trials": 2}, "refine": {"rounds": 1}, "finalists": 2}
-PING = "Answer with one word: ok"
+PING = "Say ok."
 
 
 def propose(prompt):

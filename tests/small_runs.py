@@ -34,6 +34,7 @@ model = "fake/student"
 model = "fake/teacher"
 [pld.search]
 trials = 2
+race.enabled = false
 [pld.refine]
 rounds = 1
 """

@@ -1,4 +1,4 @@
-"""A compiled program is a DSPy program: each row of docs/dspy-contract.md names its test here."""
+"""A compiled program is a DSPy program: each row of docs/dspy.md names its test here."""
 
 import asyncio
 import re
@@ -14,7 +14,7 @@ from pld_dspy import DirectStudent, PLDConfig
 from pld_dspy.config.optimizer import RefineConfig, SearchConfig
 from pld_dspy.models.teacher import Explain
 
-PAGE = Path(__file__).parent.parent / "docs" / "dspy-contract.md"
+PAGE = Path(__file__).parent.parent / "docs" / "dspy.md"
 SMALL = PLDConfig(search=SearchConfig(trials=0), refine=RefineConfig(rounds=0), finalists=1)
 GOOD = 0.8
 

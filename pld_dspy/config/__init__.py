@@ -1,1 +1,1 @@
-"""Settings: of the optimizer and its stages, and of a run."""
+"""Settings of the optimizer, of its stages, and of a run."""

@@ -1,4 +1,4 @@
-"""Base of the settings records, with errors in one line, and the settings that several share."""
+"""Base class of the settings, with one-line validation errors."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -13,18 +13,18 @@ DATA_DIR_VARIABLE = "PLD_DATA_DIR"
 """Environment variable with the folder of local data sets."""
 
 Wording = Literal["field", "sentence"]
-"""How the student's prompt asks for the label: `Bias domain (answer with one of: a, b):`, or
+"""How the student's prompt asks for the label: `Bias domain (answer with one of: a, b):` or
 `Answer with one of: a, b.`"""
 
 By = Literal["item", "group"]
-"""What is kept apart for test: single examples, or whole groups."""
+"""Unit that is kept out of the other splits: single examples, or whole groups."""
 
 Balance = Literal["natural", "equal"]
 """Label shares of the splits: those of the data, or equal counts."""
 
 
 class Settings(BaseModel):
-    """Base of the settings records: frozen, no unknown key, and errors in one line.
+    """Base class of the settings: frozen, unknown keys are refused, errors are one line.
 
     >>> class Example(Settings):
     ...     trials: int = 3
@@ -36,7 +36,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     def __init__(self, /, **data: Any) -> None:
-        """Check the settings.
+        """Validate the settings.
 
         Raises:
             ConfigError: A key is unknown, or a value is not allowed.
@@ -51,12 +51,12 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """Return the problems as one line, `key: problem; did you mean ...`, joined by ` | `.
 
     Args:
-        error: What pydantic raised for `model`.
-        model: The settings record; its fields are what an unknown key is compared with.
+        error: Raised by pydantic for `model`.
+        model: The settings class; an unknown key is compared with its fields.
     """
     problems: dict[str, list[ErrorDetails]] = {}
     for detail in error.errors():
-        # The branches of a union are one problem of one key.
+        # Each branch of a union reports an error; together they are one problem of one key.
         problems.setdefault(_key(detail, model), []).append(detail)
     return " | ".join(
         f"{key}: {_problem(details, model)}" if key else _problem(details, model)
@@ -80,7 +80,7 @@ def _key(detail: ErrorDetails, model: type[BaseModel]) -> str:
 def _walk(
     loc: Iterable[int | str], model: type[BaseModel]
 ) -> Iterator[tuple[int | str, type[BaseModel] | None]]:
-    """Yield each field or index of `loc` with the settings record that it holds, if any."""
+    """Yield each field or index of `loc` with the settings class of its value, if any."""
     current: type[BaseModel] | None = model
     for part in loc:
         if isinstance(part, str):
@@ -91,7 +91,7 @@ def _walk(
 
 
 def _nested(annotation: Any) -> type[BaseModel] | None:
-    """Return the first settings record inside a type such as `tuple[Inner, ...] | None`."""
+    """Return the first settings class inside a type such as `tuple[Inner, ...] | None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for arg in get_args(annotation) if (found := _nested(arg))), None)
@@ -107,15 +107,15 @@ def _problem(details: list[ErrorDetails], model: type[BaseModel]) -> str:
         return "is required"
     if first["type"] == "value_error":
         return str(first["ctx"]["error"])
-    wanted = " or ".join(_wanted(detail) for detail in details)
+    allowed = " or ".join(_allowed(detail) for detail in details)
     options = [word for detail in details for word in _literals(detail)]
     hint = nearest(str(first["input"]), options) if options else ""
-    # A list of the options would repeat what is wanted.
+    # The message names the options already.
     hint = hint if "did you mean" in hint else ""
-    return f"{first['input']!r} is not allowed, should be {wanted}{hint}"
+    return f"{first['input']!r} is not allowed, should be {allowed}{hint}"
 
 
-def _wanted(detail: ErrorDetails) -> str:
+def _allowed(detail: ErrorDetails) -> str:
     text = detail["msg"].removeprefix("Input should be ").partition(", unable to parse")[0]
     return " ".join(text.split())
 

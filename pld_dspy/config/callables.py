@@ -1,4 +1,4 @@
-"""Checks of an object that takes the place of a built-in one, before it is called."""
+"""Checks the signatures of user-supplied objects."""
 
 import inspect
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ def check_call(
     *,
     expected: str,
 ) -> None:
-    """Return if `given` can be called with these arguments.
+    """Check that `given` can be called with these arguments.
 
     Args:
-        kind: The argument that `given` was passed as, for the message.
+        kind: Name of the argument, for the message.
         given: An object; one without a readable signature passes.
         arguments: Names of the positional arguments.
         keywords: Names of the keyword arguments.
-        expected: What else may be given, for the message.
+        expected: Values that are allowed, for the message.
 
     Raises:
         ConfigError: It is a class, is not callable, or takes other arguments.
@@ -50,7 +50,7 @@ def check_call(
 
 
 def described(given: object) -> str:
-    """Return the value, cut, and its type on one line.
+    """Return the value, shortened to 60 characters, and its type, on one line.
 
     >>> described([1, 2])
     '[1, 2] of type list'
@@ -60,7 +60,7 @@ def described(given: object) -> str:
 
 
 def _parameters(signature: inspect.Signature) -> str:
-    """Return the parameters without their annotations, which can be long."""
+    """Return the parameters without annotations, which can be long."""
     empty = inspect.Parameter.empty
     bare = [p.replace(annotation=empty) for p in signature.parameters.values()]
     return str(inspect.Signature(bare))

@@ -9,7 +9,13 @@ from pld_dspy.errors import ConfigError
 
 
 class ClusterConfig(Settings):
-    """Clustering of the rules; by default DBSCAN with eps from the data, which keeps every trace."""
+    """Clustering of the traces; by default DBSCAN with eps chosen from the data, keeping every trace.
+
+    >>> ClusterConfig(method="kmeans", n_clusters=8).n_clusters
+    8
+    >>> ClusterConfig.paper().eps
+    0.4
+    """
 
     method: Literal["dbscan", "hdbscan", "agglomerative", "kmeans"] = "dbscan"
     """PLD §3.2 uses DBSCAN. Average linkage for `agglomerative`; k-means on unit rows."""
@@ -27,15 +33,15 @@ class ClusterConfig(Settings):
     Off, because recorded teacher rules group by topic, and the contrast of the labels within a
     topic is the rule: on 193 ContractNLI rules (TF-IDF) the joint clusters, 21, match the 17
     hypotheses with V-measure 0.92, and label-aware ones, 45, with 0.80; and where a label is an
-    option letter (LogiQA) it cuts topics by a letter that means nothing. Turn it on where labels
-    are topics themselves (StereoSet), or where a warning says that a label is outvoted everywhere.
+    option letter (LogiQA) it splits topics by a letter without meaning. Turn it on where labels are
+    topics themselves (StereoSet), or where a warning says that a label is outvoted in every cluster.
     """
     noise: Literal["singletons", "drop", "nearest"] = "nearest"
     """Noise points become clusters of one, are dropped, or join the cluster (of the same label if
     label-aware) with the smallest mean distance, which keeps every trace and adds no rule."""
 
     @model_validator(mode="after")
-    def _refuse_what_would_be_ignored(self) -> Self:
+    def _refuse_ignored_settings(self) -> Self:
         counts = self.method in {"agglomerative", "kmeans"}
         ignored = {"eps": self.method != "dbscan", "min_samples": counts, "n_clusters": not counts}
         for key, unused in ignored.items():
@@ -51,7 +57,11 @@ class ClusterConfig(Settings):
 
 
 class RuleConfig(Settings):
-    """Merging of a cluster's micro-rules into one rule."""
+    """Merging of a cluster's micro-rules into one rule.
+
+    >>> RuleConfig(method="medoid", examples=0).method
+    'medoid'
+    """
 
     method: Literal["merge", "medoid"] = "merge"
     """`merge` asks the teacher; `medoid` takes the most central micro-rule and makes no call."""
@@ -63,7 +73,7 @@ class RuleConfig(Settings):
     examples: int = Field(default=4, ge=0)
     """Input values shown with each general rule in additional candidates; short fields only."""
     draws: int = Field(default=1, ge=1, le=10)
-    """Teacher samples per cluster; weak teachers vary much from one sample to the next."""
+    """Teacher samples per cluster; the answers of weak teachers vary from sample to sample."""
     max_notes: int = Field(default=12, ge=2)
     """Maximum micro-rules per request; larger clusters are merged in two steps (map-reduce)."""
     duplicate_cosine: float = Field(default=0.9, gt=0, le=1)
@@ -71,20 +81,28 @@ class RuleConfig(Settings):
 
 
 class DemoConfig(Settings):
-    """Worked examples (demos) in the student's prompt."""
+    """Worked examples (demos) in the student's prompt.
+
+    >>> DemoConfig(per_label=(1, 2)).draws
+    2
+    """
 
     per_label: tuple[PositiveInt, ...] = ()
     """Numbers of demos per label to try; empty tries none. Very small students follow demos better
-    than rules alone, at the price of a longer prompt for each call."""
+    than rules alone, at the cost of a longer prompt."""
     draws: int = Field(default=2, ge=1)
-    """Random choices of demos for each number."""
+    """Random draws of demos for each number."""
     max_p_worse: float = Field(default=0.05, gt=0, le=0.5)
     """Demos are used only if their paired probability of being worse than none, on validation, is at
-    most this. They make each call longer, and rules are then built for the student with demos."""
+    most this."""
 
 
 class RefineConfig(Settings):
-    """Refinement: the teacher edits rules where the student is wrong."""
+    """Refinement: the teacher edits rules from the student's errors.
+
+    >>> RefineConfig(rounds=3, max_p_worse=0.25).rounds
+    3
+    """
 
     rounds: int = Field(default=2, ge=0)
     """Maximum rounds; 0 turns refinement off."""
@@ -104,38 +122,47 @@ class RefineConfig(Settings):
 
 
 class RaceConfig(Settings):
-    """How soon a candidate stops."""
+    """When a rule list is stopped before it was evaluated on every validation example.
+
+    >>> RaceConfig(block=16).min_chance
+    0.08
+    """
 
     enabled: bool = True
     block: int = Field(default=8, ge=1)
-    """Examples between two looks."""
+    """Examples between two checks."""
     min_chance: float = Field(default=0.08, gt=0, lt=0.5)
-    """A candidate stops when its chance to end ahead of the incumbent falls below this."""
+    """A list is stopped when its probability of beating the incumbent falls below this."""
 
 
 class SearchConfig(Settings):
-    """How many lists are tried, and which."""
+    """The search over size and order of the rule list.
+
+    >>> SearchConfig(trials=12, race={"block": 16}).race.block
+    16
+    """
 
     trials: int = Field(default=30, ge=0)
-    """Different lists asked on validation, besides those that are scored anyway."""
+    """Number of different lists to evaluate on validation, besides those of the earlier stages."""
     sampler: Literal["tpe", "random", "gp", "cmaes"] = "tpe"
     """`gp` needs torch, and `cmaes` the package of that name."""
     guided: bool = True
-    """Whether measured gains propose lists too; without, all but the starts are the sampler's."""
+    """Whether a forecast from earlier trials proposes lists too; if not, the sampler proposes all but
+    the fixed starts."""
     max_rules: int | None = Field(default=None, ge=1)
-    """Longest list; None is as long as the longest pool."""
+    """Maximum number of rules in a list; None means the size of the largest pool."""
     max_prompt_tokens: int | None = Field(default=None, ge=1)
-    """Most input tokens of a call, rules and example together, in the mean; None is no limit."""
+    """Maximum mean input tokens per call, rules and example together; None means no limit."""
     race: RaceConfig = RaceConfig()
     probabilities: bool = True
-    """Whether the student's endpoint is asked for log-probabilities, which tell more than right or
-    wrong; one that gives none is asked without."""
+    """Whether to request log-probabilities from the student's endpoint, which say more than right or
+    wrong; an endpoint that returns none is called without."""
     storage: str | None = None
-    """Database URL or `journal:<path>`; None is a journal in the run folder."""
+    """Database URL or `journal:<path>`; None means a journal in the run folder."""
     study: str | None = None
-    """Name of the study; None makes one from everything that trials depend on."""
+    """Name of the study; None derives it from everything that trials depend on."""
     grace_s: float = Field(default=60.0, gt=0)
-    """Seconds without a sign of life after which a worker's trial goes to another."""
+    """Seconds without a heartbeat after which a worker's trial is queued again."""
 
 
 Prefer = Literal["best", "shortest-within-noise"]
@@ -152,6 +179,9 @@ class PLDConfig(Settings):
     """Teacher explanations per training example."""
     explain: int | None = Field(default=None, ge=1)
     """Maximum examples to explain, balanced by label; None means all."""
+    clusterer: str | None = None
+    """Name of a clusterer that an installed package adds, or of a built-in method; None takes
+    `clusters.method`. `clusters.noise` and `clusters.label_aware` hold for either."""
     clusters: ClusterConfig = ClusterConfig()
     rules: RuleConfig = RuleConfig()
     demos: DemoConfig = DemoConfig()

@@ -1,4 +1,4 @@
-"""Extensions by name: what this package has, and what installed packages add as entry points."""
+"""Finds extensions by name: built-in ones and entry points of installed packages."""
 
 import importlib.metadata
 import sys
@@ -11,6 +11,7 @@ from pld_dspy.errors import ConfigError, nearest
 TASKS = "pld_dspy.tasks"
 METRICS = "pld_dspy.metrics"
 EMBEDDERS = "pld_dspy.embedders"
+CLUSTERERS = "pld_dspy.clusterers"
 
 OWN_PACKAGE = "pld-dspy"
 
@@ -32,14 +33,14 @@ def find(
 
     Args:
         group: Entry-point group; its last part is the kind of extension in messages.
-        name: Name asked for.
-        built_in: What this package has, by name.
+        name: Name of the extension.
+        built_in: Extensions of this package, by name.
         is_valid: Whether an object from an entry point is of the right kind.
         expected: What `is_valid` accepts, for the message.
 
     Raises:
-        ConfigError: No extension or more than one has this name, importing it failed, or it is not
-            what was expected; the message names the package.
+        ConfigError: No extension or more than one has this name, importing it failed, or it is of
+            the wrong kind; the message names the package.
 
     >>> find("pld_dspy.metrics", "one", {"one": 1})
     1
@@ -57,9 +58,9 @@ def find(
         raise ConfigError(msg)
     try:
         loaded = found[0].load()
-    except Exception as error:  # whatever the other package does at import
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        msg = f"{kind} {name!r} of package {packages[0]} cannot be imported ({said}); mend or uninstall the package"
+    except Exception as error:  # importing the other package may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        msg = f"{kind} {name!r} of package {packages[0]} cannot be imported ({reason}); mend or uninstall the package"
         raise ConfigError(msg) from error
     if not is_valid(loaded):
         msg = f"{kind} {name!r} of package {packages[0]} is {_described(loaded)}, should be {expected}"

@@ -1,4 +1,4 @@
-"""Settings of one run, read from a TOML file; every error is one line."""
+"""Settings of a run, read from a TOML file."""
 
 import os
 import tomllib
@@ -18,13 +18,13 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class TaskConfig(Settings):
-    """The task: one known by name, or a table of one's own."""
+    """The task: a named one, or a table of your own."""
 
     name: str | None = None
     """`stereoset`, `contract_nli`, `logiqa`, or a task that an installed package adds."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Options of the named task; `form` and `max_premise_chars`, of `contract_nli`, may also be
-    beside `name`."""
+    """Options of the named task; `form` and `max_premise_chars` (of `contract_nli`) may also be
+    given beside `name`."""
     table: TableConfig | None = None
 
     @model_validator(mode="before")
@@ -69,7 +69,7 @@ class SplitConfig(Settings):
 
 
 class ServerConfig(Settings):
-    """Settings of the server of a local model."""
+    """Server of a local model."""
 
     parallel: Count = 1
     """Calls answered at the same time (server slots)."""
@@ -78,7 +78,7 @@ class ServerConfig(Settings):
     threads: Count | None = None
     """CPU threads; None means one per core, at most eight."""
     reuse_prompt: bool = True
-    """Reuse the prompt cache; False is slower and makes answers independent of earlier calls."""
+    """Reuse the prompt cache; False is slower, and makes answers independent of earlier calls."""
 
 
 class ModelConfig(Settings):
@@ -87,11 +87,11 @@ class ModelConfig(Settings):
     model: str = Field(min_length=1)
     """`local/...`, or a name that DSPy knows, such as `openai/gpt-4o-mini`."""
     temperature: Annotated[float, Field(ge=0)] | None = 0.0
-    """`"default"` or `"none"` (None) leaves it out of the request, and so to the endpoint."""
+    """Sampling temperature; `"default"` or `"none"` (None) leaves it to the endpoint."""
     max_tokens: Count | None = None
     """Maximum answer tokens; None means the endpoint's default (1024 for local models)."""
     api_base: str | None = None
-    """URL of an OpenAI-compatible endpoint. Keys come from the environment only."""
+    """URL of an OpenAI-compatible endpoint. Keys are read from the environment only."""
     threads: Count | None = None
     """Concurrent calls; None means the setting of `[pld]`."""
     server: ServerConfig | None = None
@@ -133,8 +133,8 @@ class TracesConfig(Settings):
     """JSONL file of recorded traces; a relative path is relative to `PLD_DATA_DIR`, then to the
     working folder."""
     use: bool = True
-    """False asks the teacher all the same, and uses the file only for the splits (its examples go to
-    train first), so that runs with and without recorded traces have the same test examples."""
+    """False asks the teacher anyway and uses the file only for the splits (its examples go to train
+    first), so that runs with and without recorded traces have the same test examples."""
 
     @property
     def path(self) -> Path | None:
@@ -189,7 +189,7 @@ class RunConfig(Settings):
     split: SplitConfig
     student: StudentConfig
     teacher: ModelConfig | None = None
-    """None means that the student's model is its own teacher."""
+    """None means that the student's model is also the teacher."""
     traces: TracesConfig = TracesConfig()
     pld: PLDConfig = PLDConfig()
     mlflow: MlflowConfig = MlflowConfig()
@@ -215,11 +215,11 @@ class RunConfig(Settings):
 
 
 def read_config(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
-    """Return the settings of a file with overrides applied.
+    """Return the settings in a TOML file, with overrides applied.
 
     Args:
         path: A TOML file.
-        overrides: `key=value` with a dotted key; the value is TOML, or else a plain string.
+        overrides: `key=value` with a dotted key; the value is read as TOML, else as a string.
 
     Raises:
         ConfigError: The file cannot be read or is not TOML, or a setting is unknown or not allowed.
@@ -268,6 +268,6 @@ def _value(text: str) -> Any:
         read = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
-    # A second line could set more than the one value, and dates are text here.
+    # A second line could set more than one value, and dates are strings here.
     value = read["value"] if set(read) == {"value"} else text
     return value if isinstance(value, bool | int | float | str | list | dict) else text

@@ -1,4 +1,4 @@
-"""Settings of a user's own table."""
+"""Settings of a table of your own examples."""
 
 from pathlib import Path
 from typing import Literal, Self
@@ -12,7 +12,7 @@ Format = Literal["csv", "tsv", "jsonl", "parquet"]
 
 
 class TableConfig(Settings):
-    """The files or the hub data set of a user's examples, and how they become a task.
+    """Files or a hub data set with labelled examples, and which columns are inputs and label.
 
     >>> TableConfig(path="tickets.csv", inputs=["text"], label="team").task_description
     'Give the team from the text.'
@@ -20,39 +20,39 @@ class TableConfig(Settings):
 
     name: str = "table"
     path: Path | None = None
-    """One file, to be split; or else `train`, with any of the other three."""
+    """One file, to be split; otherwise give `train`, with any of `val`, `select` and `test`."""
     train: Path | None = None
     val: Path | None = None
     select: Path | None = None
     test: Path | None = None
     hub: str | None = None
-    """A data set on the Hugging Face hub, `owner/name`, or a local folder that `datasets` can load;
-    takes the place of files."""
+    """A data set on the Hugging Face hub, `owner/name`, or a local folder that `datasets` can load,
+    instead of files."""
     subset: str | None = None
-    """Subset (configuration) of the hub data set; None is its only or default one."""
+    """Subset (configuration) of the hub data set; None means its default one."""
     split: str | dict[Split, str] | None = None
-    """Split of the hub data set that is split here, or its split for each use, such as
+    """One split of the hub data set, to be split here, or a hub split for each of ours, such as
     `{train = "train", test = "validation"}`."""
     revision: str | None = None
-    """Commit, tag or branch of the hub data set; None is its newest."""
+    """Commit, tag or branch of the hub data set; None means the newest."""
     format: Format | None = None
-    """None takes it from the suffix: .csv, .tsv, .tab, .jsonl, .ndjson, .parquet, .pq."""
+    """File format; None infers it from the suffix: .csv, .tsv, .tab, .jsonl, .ndjson, .parquet, .pq."""
     delimiter: str | None = Field(default=None, min_length=1, max_length=1)
     """Delimiter of a CSV file; None detects comma, semicolon, tab or bar from the header."""
     encoding: str | None = None
-    """Encoding of text files, such as `cp1252`; None is UTF-8, or what the byte order mark says."""
+    """Encoding of text files, such as `cp1252`; None means UTF-8, or the encoding of the byte order mark."""
     inputs: tuple[str, ...] = Field(min_length=1)
-    """Columns that the student sees."""
+    """Columns of the inputs."""
     label: str
     """Column of the gold label."""
     labels: tuple[str, ...] | None = None
-    """Labels allowed; None takes those of the data, sorted."""
+    """Label set; None means the labels in the data, sorted."""
     description: str = ""
-    """Task instructions in one sentence, the start of the prompt; "" writes a plain one."""
+    """Task instructions in one sentence, the start of the prompt; "" means a default sentence."""
     group: str | None = None
-    """Column of what must not be split between train and test, for instance a customer."""
+    """Column of the group that must not be in both train and test, for instance a customer."""
     id: str | None = None
-    """Column of the id; None takes the file name and the row number, from 0."""
+    """Column of the example id; None means file name and row number, from 0."""
     metric: str = "macro_f1"
     """`macro_f1`, `accuracy`, `mcc`, or a metric that an installed package adds."""
 
@@ -109,18 +109,18 @@ class TableConfig(Settings):
 
     @property
     def hub_splits(self) -> dict[Split, str]:
-        """The hub's split for each use; a single split to be split is under `train`."""
+        """The hub's split for each of ours; a single one to be split is under `train`."""
         if isinstance(self.split, str):
             return {"train": self.split}
         return self.split or {}
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that are used."""
+        """All columns that are read."""
         optional = (column for column in (self.group, self.id) if column is not None)
         return (*self.inputs, self.label, *optional)
 
     @property
     def task_description(self) -> str:
-        """The description, or a plain sentence in its place."""
+        """The description, or a default sentence."""
         return self.description or f"Give the {self.label} from the {', '.join(self.inputs)}."

@@ -1,4 +1,4 @@
-"""A DSPy adapter for small students: instructions verbatim, plain fields, lenient reading."""
+"""DSPy adapter for small students: plain prompts, lenient parsing."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,20 +21,27 @@ from pld_dspy.models.refusals import refusals
 class DirectAdapter(dspy.Adapter):
     """Sends the instructions verbatim as the system message and reads one short answer.
 
-    The user message holds the input fields as `Name: value` lines and ends with the name of the
-    output field and its allowed labels, because small models answer best when the labels are the
-    last thing they read. A signature with several outputs is asked for as `Name: value` sections in
-    order, so a chain of thought works with the same adapter. An output that names no single label
-    raises `AdapterParseError`; no second call is made behind the caller's back. Only a request that
-    the endpoint refused for a parameter, or for its system role, is sent again without it.
+    The user message has the inputs as `Name: value` lines and ends with the name of the output and
+    its labels, because small models answer best if they read the labels last. Several outputs are
+    requested as `Name: value` sections in order, so a chain of thought works too. An answer without
+    a single label raises `AdapterParseError` and is not retried; only a request that the endpoint
+    refused for a parameter or for its system role is sent again without it.
 
-    The wording of the request decides much with small students: without rules, a 1.5B model scores
-    0.741 macro-F1 [0.680, 0.797] on 200 StereoSet test sentences with `field`, and 0.871
-    [0.818, 0.916] with `sentence` (`experiments/results/wording.jsonl`).
+    The wording matters for small students: without rules, a 1.5B model scores 0.741 macro-F1
+    [0.680, 0.797] on 200 StereoSet test sentences with `field`, and 0.871 [0.818, 0.916] with
+    `sentence` (`experiments/results/wording.jsonl`).
+
+    >>> task = dspy.Signature("text -> colour: Literal['red', 'grey']", "Name the colour.")
+    >>> print(DirectAdapter().format(task, [], {"text": "blood"})[1]["content"])
+    Text: blood
+    <BLANKLINE>
+    Colour (answer with one of: red, grey):
+    >>> DirectAdapter().parse(task, "**Red**.")
+    {'colour': 'red'}
     """
 
     def __init__(self, wording: Wording = "field", **kwargs: Any) -> None:
-        """Ask for the answer in this wording; the rest is as in `dspy.Adapter`."""
+        """Set the wording of the request; `kwargs` are those of `dspy.Adapter`."""
         super().__init__(**kwargs)
         self.wording = wording
 
@@ -46,13 +53,13 @@ class DirectAdapter(dspy.Adapter):
         demos: list[dict[str, Any]],
         inputs: dict[str, Any],
     ) -> list[dict[str, Any]]:
-        """Ask `lm` and return what `parse` reads, one record for each answer."""
+        """Call `lm` and return the parsed outputs, one dict per completion."""
         refused = refusals(lm)
         while True:
             asked, settings = refused.applied(lm, lm_kwargs)
             sent, system_role = {**asked.kwargs, **settings}, not refused.system_role
             try:
-                with _folding(lm):
+                with _formatting_for(lm):
                     return list(super().__call__(asked, settings, signature, demos, inputs))
             except LMError as error:
                 if not refused.learn(sent, error, system_role=system_role):
@@ -66,13 +73,13 @@ class DirectAdapter(dspy.Adapter):
         demos: list[dict[str, Any]],
         inputs: dict[str, Any],
     ) -> list[dict[str, Any]]:
-        """Do as `__call__` does, asynchronously."""
+        """Call `lm` asynchronously; see `__call__`."""
         refused = refusals(lm)
         while True:
             asked, settings = refused.applied(lm, lm_kwargs)
             sent, system_role = {**asked.kwargs, **settings}, not refused.system_role
             try:
-                with _folding(lm):
+                with _formatting_for(lm):
                     return list(await super().acall(asked, settings, signature, demos, inputs))
             except LMError as error:
                 if not refused.learn(sent, error, system_role=system_role):
@@ -84,9 +91,9 @@ class DirectAdapter(dspy.Adapter):
         demos: list[dict[str, Any]],
         inputs: dict[str, Any],
     ) -> list[dict[str, Any]]:
-        """Return the messages, without a system role where the endpoint takes none."""
+        """Return the messages, without a system role if the endpoint refuses it."""
         messages = super().format(signature, demos, inputs)
-        lm = _asked.get()
+        lm = _current_lm.get()
         return messages if lm is None else refusals(lm).messages(messages)
 
     def _call_postprocess(
@@ -102,7 +109,7 @@ class DirectAdapter(dspy.Adapter):
                 and not output.get("text")
                 and "reasoning_content" in output
             ):
-                # The base class would put the thoughts in the place of the answer.
+                # The base class would use the reasoning as the answer.
                 raise AdapterParseError(
                     adapter_name=type(self).__name__,
                     signature=original_signature,
@@ -125,7 +132,7 @@ class DirectAdapter(dspy.Adapter):
         suffix: str = "",
         main_request: bool = False,
     ) -> str:
-        """Return the fields, then what to answer and from which labels."""
+        """Return the inputs, then the request with the labels."""
         lines = [
             f"{field_title(name, field)}: {label_text(inputs[name])}"
             for name, field in signature.input_fields.items()
@@ -140,7 +147,7 @@ class DirectAdapter(dspy.Adapter):
         outputs: Mapping[str, Any],
         missing_field_message: str | None = None,
     ) -> str:
-        """Return a demonstration's answer in the form that `parse` reads."""
+        """Return the outputs of a demo in the form that `parse` reads."""
         fields = signature.output_fields
         if len(fields) == 1:
             return label_text(outputs.get(next(iter(fields)), missing_field_message))
@@ -150,11 +157,11 @@ class DirectAdapter(dspy.Adapter):
         )
 
     def parse(self, signature: type[dspy.Signature], completion: str) -> dict[str, Any]:
-        """Return a value of its own type for each output field.
+        """Return the value of each output field, in the type of the field.
 
         Raises:
-            AdapterParseError: A closed-set field names no single label, a section is missing, or a
-                text is no value of its field's type.
+            AdapterParseError: A field with a closed label set has no single label, a section is
+                missing, or a text cannot be read as the field's type.
         """
         texts = _sections(completion, signature)
         values: dict[str, Any] = {}
@@ -171,21 +178,21 @@ class DirectAdapter(dspy.Adapter):
         return values
 
 
-_asked: ContextVar[dspy.BaseLM | None] = ContextVar("asked", default=None)
+_current_lm: ContextVar[dspy.BaseLM | None] = ContextVar("current_lm", default=None)
 
 
 @contextmanager
-def _folding(lm: dspy.BaseLM) -> Iterator[None]:
-    """Let `format` know which endpoint its messages are for."""
-    token = _asked.set(lm)
+def _formatting_for(lm: dspy.BaseLM) -> Iterator[None]:
+    """Set the LM that `format` makes messages for."""
+    token = _current_lm.set(lm)
     try:
         yield
     finally:
-        _asked.reset(token)
+        _current_lm.reset(token)
 
 
 def _value(text: str, field: FieldInfo) -> Any:
-    """Return the value that the text is; ValueError if it is none."""
+    """Return the text as a value of the field's type; ValueError if it is not one."""
     labels = label_values(field.annotation)
     if labels:
         label = read_label(text, tuple(labels))
@@ -198,12 +205,12 @@ def _value(text: str, field: FieldInfo) -> Any:
 
 
 def allowed_labels(field: FieldInfo) -> tuple[str, ...]:
-    """Return the labels of a field with a closed set as text, or an empty tuple for an open one."""
+    """Return the closed label set of a field as text; empty for an open field."""
     return tuple(label_values(field.annotation))
 
 
 def field_title(name: str, field: FieldInfo) -> str:
-    """Return the name a person would read: the field's own prefix if it was set, else from its key.
+    """Return the display name of a field: its prefix if one was set, else its key as words.
 
     >>> field_title("bias_domain", dspy.InputField())
     'Bias domain'
@@ -211,7 +218,7 @@ def field_title(name: str, field: FieldInfo) -> str:
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     prefix = str(extra.get("prefix") or "").rstrip(": ")
     inferred = name.replace("_", " ")
-    # DSPy fills in a title-cased prefix by itself; only one that differs was chosen by the author.
+    # DSPy sets a title-cased prefix by default; only another one was chosen by the author.
     if prefix and prefix.lower() != inferred.lower():
         return prefix
     return inferred[:1].upper() + inferred[1:]
@@ -243,7 +250,7 @@ def _description(name: str, field: FieldInfo) -> str:
 
 
 def _sections(completion: str, signature: type[dspy.Signature]) -> dict[str, str]:
-    """Return the text under each output's heading; of a repeated one the last, which a draft is not."""
+    """Return the text under each output's heading; the last one if a heading is repeated."""
     fields = signature.output_fields
     text = answer_part(completion)
     titles = {name: field_title(name, field) for name, field in fields.items()}
@@ -251,22 +258,22 @@ def _sections(completion: str, signature: type[dspy.Signature]) -> dict[str, str
     if len(fields) > 1:
         text = _before_next_example(text, signature, titles)
     pieces = re.split(_heading(titles.values()), text)
-    found: dict[str, str] = {}
+    sections: dict[str, str] = {}
     for title, body in zip(pieces[1::2], pieces[2::2], strict=True):
-        said = _without_stray_stars(body)
-        if said:
-            found[names[title.lower()]] = said
-    if len(fields) == 1 and not found:
-        found[next(iter(fields))] = text if len(pieces) == 1 else ""
+        content = _without_stray_stars(body)
+        if content:
+            sections[names[title.lower()]] = content
+    if len(fields) == 1 and not sections:
+        sections[next(iter(fields))] = text if len(pieces) == 1 else ""
     elif len(fields) > 1 and pieces[0].strip():
-        # Models often go straight on with the first section and leave its heading out.
-        found.setdefault(next(iter(fields)), pieces[0].strip())
-    return found
+        # Models often leave out the heading of the first section.
+        sections.setdefault(next(iter(fields)), pieces[0].strip())
+    return sections
 
 
 def _heading(titles: Iterable[str]) -> str:
     named = "|".join(re.escape(title) for title in titles)
-    # A model may repeat the request, the labels in brackets included, before it answers.
+    # A model may repeat the request, with the labels in brackets, before it answers.
     repeated = r"(?:\((?:[^()\n]|\([^()\n]*\))*\)[\s*_]*)?"
     return rf"(?im)^[\s*#>_-]*(?:the\s+)?({named})(?:\s+is)?[\s*_]*{repeated}[:\uff1a][ \t*_]*"
 
@@ -274,7 +281,7 @@ def _heading(titles: Iterable[str]) -> str:
 def _before_next_example(
     text: str, signature: type[dspy.Signature], titles: Mapping[str, str]
 ) -> str:
-    """Return the text up to where the model, done with its answer, continues with an example of its own."""
+    """Return the text without further examples that the model made up after its answer."""
     seen: set[str] = set()
     inputs = {field_title(name, field).lower() for name, field in signature.input_fields.items()}
     outputs = {title.lower() for title in titles.values()}
@@ -288,6 +295,6 @@ def _before_next_example(
 
 
 def _without_stray_stars(body: str) -> str:
-    """Return the body without the end of bold type that began before the heading."""
+    """Return the body without the closing `**` of bold type that began before the heading."""
     text = body.strip()
     return text.removesuffix("**").rstrip() if text.count("**") % 2 else text

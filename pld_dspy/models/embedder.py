@@ -1,4 +1,4 @@
-"""Vectors of texts: TF-IDF without a model, any embedding model of LiteLLM, or a function."""
+"""Text embeddings: TF-IDF, an embedding model of LiteLLM, or a function."""
 
 import difflib
 import inspect
@@ -19,20 +19,20 @@ from pld_dspy.records import Embedder, Event, Progress, Vectors, silent
 STAGE = "embeddings"
 
 _ZERO = 1e-9
-"""A row shorter than this carries no direction, only rounding."""
+"""Rows shorter than this are rounding errors and have no direction."""
 
 
 @dataclass(frozen=True, slots=True)
 class TfidfEmbedder:
-    """Unit rows from the words and word pairs of the texts given; needs no model and no network.
+    """TF-IDF vectors of length 1, from the given texts alone; needs no model and no network.
 
     Sublinear TF-IDF of one- and two-word terms, then a truncated SVD to
-    `min(dim, texts - 1, terms - 1)` dimensions. The axes depend on the texts of the call, so rows
-    of two calls cannot be compared. A text without a word gives a row of zeros.
+    `min(dim, texts - 1, terms - 1)` dimensions. The axes depend on the texts, so rows of different
+    calls cannot be compared. A text without words gives a row of zeros.
     """
 
     dim: int = 64
-    """Most dimensions, at least 1."""
+    """Maximum number of dimensions, at least 1."""
     seed: int = 0
     """Seed of the randomised SVD."""
 
@@ -48,7 +48,7 @@ class TfidfEmbedder:
 
     def __call__(self, texts: Sequence[str]) -> Vectors:
         """Return an array of shape `(len(texts), dimensions)`; equal texts get equal rows."""
-        # One-letter words stay in: rules of logic speak of P and Q.
+        # One-letter words are kept: rules of logic use P and Q.
         vectorizer = TfidfVectorizer(
             ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b"
         )
@@ -57,27 +57,27 @@ class TfidfEmbedder:
             return np.zeros((len(texts), 1))
         terms = vectorizer.fit_transform(texts)
         dim = min(self.dim, terms.shape[0] - 1, terms.shape[1] - 1)
-        if dim < 1:  # one text or one term: nothing to reduce
+        if dim < 1:  # one text or one term
             return _unit(terms.toarray())
         svd = TruncatedSVD(n_components=dim, n_iter=10, random_state=self.seed)
-        # Sums of squares over the dropped dimensions are not needed, and warn for equal texts.
+        # The explained variance, which is not used, divides by zero for equal texts.
         with np.errstate(invalid="ignore", divide="ignore"):
             return _unit(svd.fit_transform(terms))
 
 
 class LitellmEmbedder:
-    """Rows of an embedding model behind LiteLLM, for instance `gemini/gemini-embedding-001`.
+    """Vectors of an embedding model of LiteLLM, for instance `gemini/gemini-embedding-001`.
 
     May be called from several threads.
     """
 
     def __init__(self, model: str, *, batch_size: int = 64, **options: Any) -> None:
-        """Keep the settings; nothing is called yet.
+        """Set up the embedder; no call is made.
 
         Args:
             model: LiteLLM model name.
-            batch_size: Texts a request, at least 1.
-            options: Passed on to `litellm.embedding`, for instance `api_base` or `dimensions`.
+            batch_size: Texts per request, at least 1.
+            options: Passed to `litellm.embedding`, for instance `api_base` or `dimensions`.
 
         Raises:
             ConfigError: `batch_size` is below 1.
@@ -104,19 +104,19 @@ class LitellmEmbedder:
             yield list(texts[start : start + self.batch_size])
 
     def request(self, texts: list[str]) -> tuple[list[list[float]], int]:
-        """Return one vector a text, and the input tokens that the endpoint reports.
+        """Return one vector per text, and the input tokens that the endpoint reports.
 
         Raises:
             ModelError: The endpoint refused, failed, or gave another number of vectors.
         """
-        # Else the import of litellm fetches a price list from the network.
+        # Otherwise the import of litellm fetches a price list from the network.
         os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
         import litellm
         import openai
 
         try:
             response = litellm.embedding(model=self.name, input=texts, **self.options)
-        except openai.OpenAIError as error:  # base of litellm's own errors
+        except openai.OpenAIError as error:  # base class of litellm's errors
             reason = " ".join(str(error).split())[:300]
             msg = f"embedder {self.name!r} failed: {reason}; check the model name, key and endpoint"
             raise ModelError(msg) from error
@@ -130,10 +130,10 @@ class LitellmEmbedder:
 
 
 def check_embedder(embedder: Embedder) -> None:
-    """Return if an embedding model answers one tiny request; others need no check.
+    """Check with one small request that an embedding model answers; others need no check.
 
     Raises:
-        ModelError: It does not; one line says which model, why, and what to do.
+        ModelError: It does not answer.
     """
     if isinstance(embedder, LitellmEmbedder):
         embedder.request(["ok"])
@@ -143,13 +143,13 @@ def make_embedder(spec: str | Embedder) -> Embedder:
     """Return the embedder that `spec` names.
 
     Args:
-        spec: `tfidf`, `tfidf:128` (most dimensions), an entry point of the group
-            `pld_dspy.embedders` (an embedder, or a class or function without arguments that makes
+        spec: `tfidf`, `tfidf:128` (maximum dimensions), an entry point of the group
+            `pld_dspy.embedders` (an embedder, or a class or function without arguments that returns
             one), a LiteLLM model name, or an embedder.
 
     Raises:
-        ConfigError: `spec` is empty, looks like a misspelt `tfidf` or entry point, has no whole
-            number of dimensions, or the entry point is no embedder.
+        ConfigError: `spec` is empty or a misspelt `tfidf` or entry point, its number of dimensions
+            is not an integer, or the entry point is not an embedder.
     """
     if not isinstance(spec, str):
         return spec
@@ -159,7 +159,7 @@ def make_embedder(spec: str | Embedder) -> Embedder:
         if not dim:
             return TfidfEmbedder()
         if not dim.isdecimal():
-            msg = f"embedder {spec!r}: dimensions are no whole number; write tfidf:128"
+            msg = f"embedder {spec!r}: the number of dimensions is not an integer; write tfidf:128"
             raise ConfigError(msg)
         return TfidfEmbedder(dim=int(dim))
     if is_added(EMBEDDERS, spec.strip()):
@@ -174,15 +174,15 @@ def make_embedder(spec: str | Embedder) -> Embedder:
 
 
 def _added(name: str) -> Embedder:
-    """Return the embedder of another package, made if the entry point is a class or a factory."""
+    """Return the embedder of an entry point, which may be a class or a factory."""
     who = owner(EMBEDDERS, name)
     found = find(EMBEDDERS, name, {}, expected="an embedder, or a function that makes one")
     if not _takes_texts(found) or isinstance(found, type):
         try:
             found = found()
-        except Exception as error:  # whatever the other package does
-            said = " ".join(f"{type(error).__name__}: {error}".split())
-            msg = f"{who} cannot be made without arguments ({said}); an embedder takes a list of texts, and its maker no argument"
+        except Exception as error:  # the other package may raise anything
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            msg = f"{who} cannot be made without arguments ({reason}); an embedder takes a list of texts, and its maker no argument"
             raise ConfigError(msg) from error
     if not _takes_texts(found):
         msg = f"{who} is of type {type(found).__name__}, should be an embedder: a callable of a list of texts"
@@ -192,7 +192,7 @@ def _added(name: str) -> Embedder:
 
 
 def _takes_texts(value: Any) -> bool:
-    """Return whether the value can be called with one argument, and not without."""
+    """Return whether the value can be called with one argument but not with none."""
     if not callable(value):
         return False
     try:
@@ -225,13 +225,13 @@ def embed(
     Args:
         texts: At least one.
         embedder: TF-IDF, an embedding model, or a function.
-        store: Keeps the vectors of an embedder that has a name, and the usage of an embedding model,
-            so that no text is paid for twice. TF-IDF is computed again.
+        store: Stores the vectors of an embedder with a name, and the usage of an embedding model, so
+            that no text is paid for twice. TF-IDF is computed again.
         progress: Called after each request to an embedding model.
 
     Raises:
-        ModelError: The embedding model cannot be reached or refuses; what it gave before is kept.
-        DataError: There is no text, or the embedder gave another shape or a number that is not
+        ModelError: The embedding model cannot be reached or refuses; vectors so far are kept.
+        DataError: There is no text, or the embedder returned a wrong shape or a number that is not
             finite.
     """
     if not texts:
@@ -253,8 +253,8 @@ def embed(
 
 
 def _paid(texts: list[str], embedder: LitellmEmbedder, store: StageStore) -> Vectors:
-    """Return the vectors of one request, made now with its usage noted, or made before."""
-    # Another address or key of the same model gives the same vectors.
+    """Return the vectors of one request, from the store or else from the model."""
+    # Address and key do not change the vectors.
     options = {k: v for k, v in embedder.options.items() if k not in {"api_base", "api_key"}}
     record = store.get(STAGE, key := key_of(embedder.name, options, texts))
     if record is None:
@@ -290,6 +290,6 @@ def _checked(texts: Sequence[str], name: str, rows: Callable[[], Any]) -> Vector
 
 
 def _unit(rows: Vectors) -> Vectors:
-    """Return rows of length 1; rows without a direction become zeros."""
+    """Return the rows scaled to length 1; rows without a direction become zeros."""
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.where(length > _ZERO, rows / np.where(length > _ZERO, length, 1.0), 0.0)

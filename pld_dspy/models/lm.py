@@ -1,4 +1,4 @@
-"""Language models by name: hosted ones as DSPy knows them, and `local/...` ones started here."""
+"""Makes language models by name, hosted or local."""
 
 import os
 from pathlib import Path
@@ -28,12 +28,12 @@ from pld_dspy.records import Progress
 
 LOCAL_PREFIX = "local/"
 LOCAL_MAX_TOKENS = 1_024
-"""Longest answer of a local model by default; without a bound a weak model can talk for minutes."""
+"""Default answer limit of a local model, in tokens; without it a weak model may write for minutes."""
 
 
 class _LocalModel(NamedTuple):
     model: str
-    """As in `lm.model`: it names the weights, and is the same at every start."""
+    """Name for `lm.model`: identifies the weights, and is the same at every start."""
     path: Path
 
 
@@ -49,18 +49,18 @@ def make_lm(
 ) -> dspy.LM:
     """Return a `dspy.LM` for `name`.
 
-    `local/<catalogue name>` downloads the model if need be, and `local/<path>.gguf` takes any file;
-    both start a server in this process, which runs until the process ends. Every other name goes
-    to `dspy.LM` as it is.
+    `local/<catalogue name>` downloads the model if needed, and `local/<path>.gguf` loads a file;
+    both start a server in this process, which runs until the process ends. Any other name is passed
+    to `dspy.LM`.
 
     Args:
         name: `local/qwen2.5-coder-1.5b`, `local//models/x.gguf`, `openai/gpt-4o-mini`, ...
         temperature: None leaves it to the endpoint; some reasoning models allow nothing else.
-        max_tokens: None is 1024 for local models, and the endpoint's own limit elsewhere.
-        cache: DSPy's cache. None is off for local models, whose answers the run folder keeps, and
-            on elsewhere.
-        server: How a local server runs; refused for other models.
-        progress: Called while a local model is downloaded.
+        max_tokens: Maximum answer tokens; None means 1024 for local models, else the endpoint's limit.
+        cache: Whether to use DSPy's cache; None means off for local models, whose answers the run
+            folder stores, and on for others.
+        server: Settings of a local server; refused for other models.
+        progress: Called during a download.
         **kwargs: Further arguments of `dspy.LM`.
 
     Raises:
@@ -99,14 +99,14 @@ def _find_local(rest: str, progress: Progress | None) -> _LocalModel:
 
 
 def model_name(lm: dspy.BaseLM) -> str:
-    """Return the name of `lm` for cache keys and reports; for a local model it names the weights."""
+    """Return the name of `lm` for cache keys and reports."""
     return str(lm.model)
 
 
 def count_tokens(lm: dspy.BaseLM, text: str) -> int:
-    """Return how many tokens `text` is for `lm`.
+    """Return the number of tokens of `text` for `lm`.
 
-    Exact for local models and those whose tokenizer LiteLLM has; a close guess for the others.
+    Exact for local models and those whose tokenizer LiteLLM has, approximate for others.
     """
     api_base = lm.kwargs.get("api_base")
     if is_local(api_base):
@@ -117,10 +117,10 @@ def count_tokens(lm: dspy.BaseLM, text: str) -> int:
 
 
 def check_lm(lm: dspy.BaseLM) -> None:
-    """Return if `lm` answers one tiny call in the form of a run's, made now and kept in no cache.
+    """Check with one small call, which is not cached, that `lm` answers.
 
     Raises:
-        ModelError: It does not; one line says which model, why, and what to do.
+        ModelError: It does not answer.
     """
     short = {"max_tokens": 16} if lm.kwargs.get("max_tokens") else {}
     asked = dspy.Signature("request -> answer", "Answer with one word.")
@@ -128,6 +128,6 @@ def check_lm(lm: dspy.BaseLM) -> None:
         try:
             DirectStudent(asked)(request="Say ok.")
         except AdapterParseError:
-            pass  # it answered; a model that thinks needs more room than that
+            pass  # it answered; a reasoning model needs more tokens for a label
         except LMError as error:
             raise ModelError(explain(lm, error)) from error

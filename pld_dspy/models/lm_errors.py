@@ -1,4 +1,4 @@
-"""Classes of LM errors, and one line for each that says what to do."""
+"""Classifies LM errors and explains them in one line."""
 
 import re
 from http import HTTPStatus
@@ -21,15 +21,15 @@ from dspy.utils.exceptions import (
 )
 
 UNREACHABLE: tuple[type[LMError], ...] = (LMTransportError, LMTimeoutError, LMServerError)
-"""The endpoint gave no answer; DSPy has already retried. Another example would fare no better."""
+"""The endpoint did not answer, after retries by DSPy; other examples would fail too."""
 
 
 REFUSED: tuple[type[LMError], ...] = (LMAuthError, LMBillingError, LMConfigurationError)
-"""No example can be answered until a person changes a key, an account or a setting."""
+"""The key, the account or a setting is wrong; other examples would fail too."""
 
 
 RATE_LIMITED: tuple[type[LMError], ...] = (LMRateLimitError,)
-"""Too many calls; `retry_after` of the error is in seconds where the provider returns it."""
+"""Too many calls; `retry_after` of the error is in seconds, if the provider returns it."""
 
 
 _TOO_LONG = (
@@ -59,7 +59,7 @@ _SYSTEM_ROLE = re.compile(
 def context_too_long(error: BaseException) -> bool:
     """Return whether `error` says that the prompt does not fit into the model's context.
 
-    DSPy classes most of these itself; llama.cpp and some gateways only say so in words.
+    DSPy recognises most of these; llama.cpp and some gateways only say it in the message.
     """
     if isinstance(error, ContextWindowExceededError):
         return True
@@ -72,23 +72,23 @@ def content_filtered(error: BaseException) -> bool:
     """Return whether `error` says that a content filter stopped this one request."""
     if not isinstance(error, LMInvalidRequestError):
         return False
-    said = f"{error.provider_code or ''} {error}".lower()
-    return any(words in said for words in _FILTERED)
+    message = f"{error.provider_code or ''} {error}".lower()
+    return any(words in message for words in _FILTERED)
 
 
 def refuses_system_role(error: BaseException) -> bool:
-    """Return whether `error` says that the endpoint takes no system role (Gemma on vLLM, say)."""
+    """Return whether `error` says that the endpoint takes no system role (e.g. Gemma on vLLM)."""
     kinds = (LMInvalidRequestError, LMUnsupportedFeatureError)
     return isinstance(error, kinds) and _SYSTEM_ROLE.search(str(error)) is not None
 
 
 def explain(lm: dspy.BaseLM, error: LMError) -> str:
-    """Return one line for `error`: which model, what it said, and what to do about it."""
-    # A missing key has its own remedy, which already quotes what is missing.
-    said = "no key" if isinstance(error, LMNotConfiguredError) else _first_line(error)
+    """Return one line for `error`: the model, the reason, and what to do."""
+    # The remedy for a missing key already names the variable.
+    reason = "no key" if isinstance(error, LMNotConfiguredError) else _first_line(error)
     where = lm.kwargs.get("api_base")
     place = f" at {where}" if where else ""
-    return f"{lm.model}{place} does not answer: {said}; {_remedy(lm, error)}"
+    return f"{lm.model}{place} does not answer: {reason}; {_remedy(lm, error)}"
 
 
 def _remedy(lm: dspy.BaseLM, error: LMError) -> str:
@@ -96,17 +96,17 @@ def _remedy(lm: dspy.BaseLM, error: LMError) -> str:
         keys = getattr(error, "env_keys", None) or _missing_keys(lm) or ("the endpoint's variable",)
         return f"set {' or '.join(keys)} to a valid key, or pass api_key="
     if context_too_long(error):
-        return "shorten the prompt, or take a model or a server with a longer context"
+        return "shorten the prompt, or use a model or a server with a longer context"
     if refuses_system_role(error):
-        return "use DirectStudent, which puts the instructions into the user's turn there"
+        return "use DirectStudent, which then puts the instructions into the user message"
     if content_filtered(error):
-        return "leave the example out, or take an endpoint without that filter"
+        return "leave the example out, or use an endpoint without that filter"
     if isinstance(error, LMServerError | LMInvalidRequestError) and (keys := _missing_keys(lm)):
-        # Some of LiteLLM's providers call out without a key, and fail in ways that hide it.
+        # Some of LiteLLM's providers call the API without a key and fail with an unrelated error.
         return f"{' and '.join(keys)} not set; check that, and the model's name"
-    # Many gateways answer 404 without the code by which DSPy knows an unknown model.
+    # Many gateways answer 404 without the code by which DSPy recognises an unknown model.
     if isinstance(error, LMUnsupportedModelError) or error.status == HTTPStatus.NOT_FOUND:
-        return "check the model's name, and that api_base ends where the endpoint wants (often /v1)"
+        return "check the model's name, and that api_base ends as the endpoint requires (often /v1)"
     remedies: dict[type[LMError], str] = {
         LMTransportError: "check api_base, and that the server runs",
         LMTimeoutError: "check api_base, or pass a longer timeout=",
@@ -119,7 +119,7 @@ def _remedy(lm: dspy.BaseLM, error: LMError) -> str:
 
 
 def _missing_keys(lm: dspy.BaseLM) -> tuple[str, ...]:
-    """Return the environment variables that LiteLLM misses; none if the caller gave address or key."""
+    """Return the missing environment variables of LiteLLM; none if address or key was passed."""
     if lm.kwargs.keys() & {"api_key", "api_base", "base_url"}:
         return ()
     import litellm

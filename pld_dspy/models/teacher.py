@@ -159,7 +159,7 @@ class Teacher:
             error, LMUnsupportedModelError
         )
         if not own and not (invalid and self._answered.is_set()):
-            msg = f"{said}; what was answered is kept, start again to go on"
+            msg = f"{said}; answers so far are kept; run again to resume"
             raise ModelError(msg) from error
         logger.warning("%s (%s) is left out: %s", request.name, stage, said)
         return said

@@ -1,4 +1,4 @@
-"""Records that pass between the stages. All are frozen; none has behaviour beyond properties."""
+"""Frozen records that the stages pass to each other."""
 
 from pld_dspy.records.progress import Event, Progress, Role, silent
 from pld_dspy.records.results import PLDResult, PredictorResult, SearchRecord, TriedList

@@ -1,4 +1,4 @@
-"""How far a run has come, told to whoever shows it."""
+"""Progress events."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,22 +9,21 @@ Role = Literal["teacher", "student", "embedder", ""]
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`done` of `total` calls, or bytes, of one stage are done.
+    """Progress of one stage: `done` of `total` calls, or bytes for a file.
 
     >>> Event("val", "student", 3, 24, item="c1")
     Event(stage='val', role='student', done=3, total=24, item='c1')
     """
 
     stage: str
-    """Of the teacher: `traces`, `rules`, `refine`. Of the student: the split it is scored on (`train`,
-    `val`, `select`, `test`), or `search`. Of an embedding model: `clusters`. Of a file, in bytes:
-    `download`, `check`."""
+    """Teacher: `traces`, `rules`, `refine`. Student: the split it is scored on (`train`, `val`,
+    `select`, `test`), or `search`. Embedding model: `clusters`. File: `download`, `check`."""
     role: Role
-    """Who is called; empty for a file."""
+    """The model that is called; empty for a file."""
     done: int
     total: int
     item: str = ""
-    """Id of the candidate that is scored, or what is downloaded."""
+    """Id of the candidate that is scored, or name of the file."""
 
 
 Progress = Callable[[Event], None]

@@ -1,4 +1,4 @@
-"""What a search and a compile return."""
+"""Results of a search and of a compile."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,95 +9,96 @@ from pld_dspy.records.scores import Evaluation, Interval, Split, Usage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriedList:
-    """One list that the search asked the student about."""
+    """One trial of the search: a rule list and its validation score."""
 
     number: int
-    """Place among the study's trials that count, from 0."""
+    """Number of the trial, from 0, failed trials not counted."""
     candidate_id: str
     rule_ids: tuple[str, ...]
-    """In the order of the list."""
+    """In list order."""
     proposed_by: str
     """`start`, `sampler`, `forecast` or `drawn forecast`."""
     score: float
-    """Metric over the examples that were asked."""
+    """Metric over the examples that were evaluated."""
     asked: int
-    """Validation examples that were asked."""
+    """Number of validation examples that were evaluated."""
     stopped: bool
-    """Whether it was stopped before the last example."""
+    """Whether the list was stopped before the last example."""
     prompt_tokens: float
-    """Mean input tokens of a call; 0.0 where the endpoint reports none."""
+    """Mean input tokens per call; 0.0 where the endpoint reports none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRecord:
-    """What the search over size and order did."""
+    """Trials and statistics of the search over size and order."""
 
     study: str
     """Name of the Optuna study."""
     trials: tuple[TriedList, ...]
     gains: Mapping[str, Interval]
-    """By rule id: how much the mean score changes when the rule is in the list."""
+    """By rule id: change of the mean score when the rule is in the list."""
     calls: int
-    """Student answers that the trials took."""
+    """Number of student answers in the trials."""
     full_calls: int
-    """Student answers that the same lists would have taken without racing."""
+    """Number of student answers that the same trials would take without racing."""
     forecasts: Mapping[str, float] = field(default_factory=dict)
-    """By candidate id: share of right answers expected of it on validation, its labels weighted the
-    same, in [0, 1]. From all lists' gold probabilities, so less a matter of luck than one list's
-    score; empty where the endpoint told none."""
+    """By candidate id: expected balanced accuracy on validation, in [0, 1]. It uses the gold
+    probabilities of all lists, so it is less noisy than one list's score; empty where the endpoint
+    returns no log-probabilities."""
     list_gains: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
-    """By candidate id, then rule id: the mean score of the list less that of the same list without
-    the rule, over the examples that both were asked; only where both lists were tried."""
+    """By candidate id, then rule id: mean score of the list minus that of the same list without the
+    rule, over the examples evaluated with both; only where both lists were tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictorResult:
-    """What was distilled into one predictor."""
+    """Result for one predictor."""
 
     predictor: str
     """Path of the predictor in the program, as in `named_predictors()`."""
     traces: tuple[Trace, ...]
     clustering: Clustering
     rules: tuple[Rule, ...]
-    """Every rule that was considered, in order of creation."""
+    """All rules, in order of creation."""
     edits: tuple[Edit, ...]
     candidates: tuple[Candidate, ...]
     evaluations: tuple[Evaluation, ...]
     chosen_id: str
-    """Id of the candidate that was kept."""
+    """Id of the selected candidate."""
     select_delta: Interval | None
-    """Chosen minus as given, on the selection examples; None if the student was kept as given."""
+    """Selected candidate minus the student as given, on the selection examples; None if the student
+    as given was selected."""
     reason: str
-    """One sentence: why this candidate was kept."""
+    """One sentence: why this candidate was selected."""
     search: SearchRecord | None = None
     """None if there was nothing to search."""
 
     def score(self, candidate_id: str, split: Split) -> float | None:
-        """Return a candidate's score on a split; None if it was not scored there in full."""
-        found = (
+        """Return a candidate's score on a split; None if it was not scored on all of it."""
+        scores = (
             e.score for e in self.evaluations if e.candidate_id == candidate_id and e.split == split
         )
-        return next(found, None)
+        return next(scores, None)
 
     @property
     def chosen(self) -> Candidate:
-        """The candidate that was kept."""
+        """The selected candidate."""
         return next(c for c in self.candidates if c.id == self.chosen_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PLDResult:
-    """Everything that a compile did, attached to the program as `pld_result`."""
+    """Result of a compile, attached to the program as `pld_result`."""
 
     predictors: tuple[PredictorResult, ...]
     usage: Mapping[str, Usage]
     """Usage by role: `teacher`, `student`, `embedder`."""
     dropped: Mapping[str, int]
-    """What was dropped, by reason, for instance `unreadable teacher answers`."""
+    """Counts of dropped items by reason, for instance `unreadable teacher answers`."""
     split_sizes: Mapping[str, int]
     seed: int
     wall_s: float
-    """Seconds, summed over all the sessions that worked on the run folder."""
+    """Wall time in seconds, summed over all processes that worked on the run folder."""
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -8,15 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 Vectors = npt.NDArray[np.float64]
-"""Shape `(n, dim)`; one row a text."""
+"""Shape `(n, dim)`; one row per text."""
 
 
 class Embedder(Protocol):
-    """Maps texts to vectors, in which traces whose rules say much the same lie close together.
+    """Maps texts to vectors; texts of similar meaning should get vectors of similar direction.
 
-    It is called once per predictor with the rules of all traces, and must be deterministic. Only
-    directions count: lengths are taken out before clustering. A `name` attribute, if present, goes
-    into reports and cache keys; change it when the vectors change.
+    It is called once per predictor with the rules of all traces, and must be deterministic. Rows
+    are scaled to length 1 before clustering. A `name` attribute, if present, goes into reports and
+    cache keys; change it when the vectors change.
 
     >>> class Lengths:
     ...     name = "lengths"
@@ -32,12 +32,12 @@ class Embedder(Protocol):
         """Return an array of finite numbers, shape `(len(texts), dim)` with `dim` at least 1.
 
         Args:
-            texts: At least one; some may be equal.
+            texts: At least one; may hold duplicates.
         """
 
 
 Origin = Literal["as given", "demos", "synthesis", "medoid", "micro", "refine", "search"]
-"""Which stage a rule or a candidate came from."""
+"""The stage that made a rule or a candidate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,42 +55,42 @@ class Trace:
     draw: int = 0
     """0 for the first explanation of an example, 1 for the second, ..."""
     source: str = ""
-    """Model that wrote it, or the file it was imported from."""
+    """Model that wrote it, or file that it was imported from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """Traces whose rules say much the same."""
+    """Traces with similar rules."""
 
     id: str
     trace_ids: tuple[str, ...]
     medoid_id: str
-    """The member with the smallest mean cosine distance to the others."""
+    """Id of the trace with the smallest mean cosine distance to the others."""
     labels: Mapping[str, int]
-    """How many members carry each gold label."""
+    """Number of traces by gold label."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """What a clustering looks like, and what is wrong with it."""
+    """Statistics of a clustering, and warnings."""
 
     method: str
-    """Method as run, with its settings, for instance `dbscan(eps=0.31, min_samples=3)`."""
+    """Method and settings, for instance `dbscan(eps=0.31, min_samples=3)`."""
     clusters: int
     noise_share: float
     """Share of traces in no cluster, in [0, 1]."""
     largest_share: float
     """Share of traces in the largest cluster, in [0, 1]."""
     label_mix: float
-    """Mean normalised label entropy of the clusters, in [0, 1]; 0 is one label a cluster."""
+    """Mean normalised label entropy of the clusters, in [0, 1]; 0 means one label per cluster."""
     labels_without_rule: tuple[str, ...]
-    """Labels whose every trace is noise."""
+    """Labels of which all traces are noise."""
     warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clustering:
-    """A partition of the traces: each trace is in one cluster, or is noise."""
+    """A partition of the traces: each trace is in one cluster or is noise."""
 
     clusters: tuple[Cluster, ...]
     noise: tuple[str, ...]
@@ -100,7 +100,7 @@ class Clustering:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One line of the student's prompt, with the evidence behind it."""
+    """One rule of the student's prompt, with the traces that support it."""
 
     id: str
     """`r` and eight hex digits, from the text and the origin."""
@@ -108,7 +108,7 @@ class Rule:
     trace_ids: tuple[str, ...]
     """Traces that support the rule; never empty."""
     labels: Mapping[str, int]
-    """Gold labels of the supporting traces, with counts."""
+    """Number of supporting traces by gold label."""
     origin: Origin
     parents: tuple[str, ...] = ()
     """Ids of the rules that an edit replaced."""
@@ -121,31 +121,31 @@ class Rule:
 
     @property
     def main_label(self) -> str:
-        """The label that most supporting traces carry; ties go to the first in alphabetical order."""
+        """The most frequent label of the supporting traces; ties go to the alphabetically first."""
         return min(self.labels, key=lambda label: (-self.labels[label], label))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
-    """One change that the resolver proposed for the rule list (PLD, phase 3)."""
+    """One change of the rule list that the teacher proposed (PLD, phase 3)."""
 
     action: Literal["add", "modify", "split", "merge", "delete"]
     targets: tuple[str, ...]
-    """Ids of the rules that go."""
+    """Ids of the rules to remove."""
     added: tuple[Rule, ...]
-    """Rules that come in their place."""
+    """Rules to insert in their place."""
     reason: str = ""
     accepted: bool | None = None
-    """None until it was checked on validation examples."""
+    """None until it was evaluated on validation."""
     delta: float | None = None
     """Change of the validation score, in metric units."""
     p_worse: float | None = None
-    """Paired bootstrap probability that the edit makes validation worse, in [0, 1]."""
+    """Paired bootstrap probability that the edit lowers the validation score, in [0, 1]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """An ordered rule list and the prompt that it makes."""
+    """An ordered rule list and its prompt."""
 
     id: str
     """`c` and eight hex digits, from the prompt and the worked examples."""
@@ -155,7 +155,7 @@ class Candidate:
     origin: Origin
     note: str = ""
     demos: tuple[str, ...] = ()
-    """Ids of the training examples that are shown with their labels before the question."""
+    """Ids of the training examples that the prompt shows as demos."""
 
     @property
     def changes(self) -> bool:

@@ -81,6 +81,8 @@ class Report(BaseModel):
     dropped: dict[str, int]
     warnings: tuple[str, ...]
     """What the clustering's diagnosis warns of."""
+    clustering: str = ""
+    """Method as run, with its settings, for instance `dbscan(eps=0.31, min_samples=3)`."""
     wall_s: float
     """Seconds, summed over all the sessions that worked on the run folder."""
     compile_wall_s: float
@@ -195,15 +197,13 @@ def make_report(
         cost_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
         dropped=dict(result.dropped),
         warnings=first.clustering.diagnosis.warnings,
+        clustering=first.clustering.diagnosis.method,
         wall_s=wall_s,
         compile_wall_s=result.wall_s,
         seed=config.seed,
         split={
-            "by": config.split.by,
-            "balance": config.split.balance,
-            "seed": config.split_seed,
-            "sizes": splits.sizes,
-            "digests": splits.digests,
+            **config.split.model_dump(include={"by", "balance"}),
+            **{"seed": config.split_seed, "sizes": splits.sizes, "digests": splits.digests},
         },
         versions=dict(result.versions),
         commit=commit(),

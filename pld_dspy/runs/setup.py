@@ -21,6 +21,7 @@ from pld_dspy.models.student import DirectStudent
 from pld_dspy.records import Event, Progress, silent
 from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.metrics import metric_by_name
+from pld_dspy.stages.cluster.methods import resolve_clusterer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +50,7 @@ def load(config: RunConfig) -> Loaded:
     """Return the task and its splits, checked for leaks; recorded traces' examples go to train first.
 
     Raises:
-        ConfigError: The task, one of its options, the metric or the embedder is unknown.
+        ConfigError: The task, one of its options, the metric, the embedder or the clusterer is unknown.
         DataError: The data is not available, or too small.
         LeakageError: An example is in two splits.
     """
@@ -62,6 +63,7 @@ def load(config: RunConfig) -> Loaded:
         task = load_task(str(config.task.name), **config.task.options)
     metric_by_name(task.metric)
     make_embedder(config.embedder)
+    resolve_clusterer(config.pld.clusterer, config.pld.clusters)
     chosen = config.split
     splits = task.split(
         chosen.sizes,

@@ -1,4 +1,4 @@
-"""An answer as the run folder holds it."""
+"""Converts answers to and from the records in the run folder."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ STAGE = "answers"
 
 
 def to_record(answer: Answer, spent: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the stored form of an answer that has no error; `spent` is what its calls cost."""
+    """Return the record of an answer without error; `spent` is the usage of its calls."""
     record = {
         "example_id": answer.example_id,
         "gold": answer.gold,
@@ -21,12 +21,12 @@ def to_record(answer: Answer, spent: Mapping[str, Any]) -> dict[str, Any]:
     if answer.p_gold is not None:
         record["p_gold"] = answer.p_gold
     if answer.input_tokens != spent["input_tokens"]:
-        record["prompt_tokens"] = answer.input_tokens  # counted here: nobody was billed for them
+        record["prompt_tokens"] = answer.input_tokens  # counted locally, not billed
     return record
 
 
 def from_record(record: Mapping[str, Any]) -> Answer:
-    """Return the answer that was stored."""
+    """Return the answer of a stored record."""
     spent = record["spent"]
     return Answer(
         example_id=record["example_id"],

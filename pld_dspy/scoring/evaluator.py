@@ -1,4 +1,4 @@
-"""Scores a program on a split, and compares two programs on the same examples."""
+"""Scores a program on a split."""
 
 import logging
 import math
@@ -33,10 +33,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluator:
-    """Scores programs; the settings are the same for every candidate of a compile."""
+    """Scores programs with one LM and one metric.
+
+    >>> from pld_dspy.models.student import DirectStudent
+    >>> from pld_dspy.testing import fake_lm
+    >>> colours = dspy.Signature("text -> label: Literal['red', 'grey']", "Name the colour.")
+    >>> settings = {"label_key": "label", "labels": ("red", "grey"), "store": StageStore()}
+    >>> evaluator = Evaluator(lm=fake_lm(lambda prompt: "red"), metric=accuracy, **settings)
+    >>> examples = [dspy.Example(text="blood", label="red").with_inputs("text")]
+    >>> evaluator.run(DirectStudent(colours), examples, candidate_id="c1", split="val").score
+    1.0
+    """
 
     lm: dspy.BaseLM
-    """The student's model; predictors with one of their own keep it."""
+    """The student's LM; a predictor that has an LM of its own keeps it."""
     metric: Metric
     label_key: str
     labels: tuple[str, ...]
@@ -46,8 +56,8 @@ class Evaluator:
     progress: Progress = silent
     seed: int = 0
     probabilities: bool = False
-    """Ask for log-probabilities too, so that answers have `p_gold`. Only where the label set is closed
-    and the program is one predictor with one output; they are not requested again where the endpoint returns none."""
+    """Whether to request log-probabilities, for `p_gold` of the answers. Only for a closed label set
+    and a program of one predictor with one output, and not again after an endpoint returned none."""
     _unsupported: LogprobsUnsupported = field(
         default_factory=LogprobsUnsupported, init=False, repr=False, compare=False
     )
@@ -69,14 +79,14 @@ class Evaluator:
     ) -> Evaluation:
         """Return the scored answers of `program`, in the order of `examples`.
 
-        Answers stored under the same program, model and example are not asked for again. `progress`
-        takes the place of the evaluator's own.
+        Stored answers of the same program, model and example are reused. `progress` overrides that
+        of the evaluator.
 
         Raises:
             DataError: There is no example.
-            ModelError: The endpoint cannot be reached or refuses; what was answered is kept.
-            PLDError: No program has given a readable answer yet, and this one gives none either: it
-                fails on every example, or its first 20 answers name no label.
+            ModelError: The endpoint cannot be reached or refuses; answers so far are kept.
+            PLDError: No answer could be read so far, from this program or an earlier one: it failed
+                on every example, or the first 20 answers name no label.
         """
         if not examples:
             msg = f"the {split} split is empty; give it examples"
@@ -92,10 +102,10 @@ class Evaluator:
             else:
                 answers[example_id(example)] = from_record(stored)
                 self._outage.note(answers[example_id(example)], self.lm)
-        tell = progress or self.progress
+        report = progress or self.progress
         event = Event(split, "student", 0, len(todo), item=candidate_id)
         for answer in self._ask(
-            program, list(todo.items()), lambda done: tell(replace(event, done=done))
+            program, list(todo.items()), lambda done: report(replace(event, done=done))
         ):
             answers[answer.example_id] = answer
         ordered = tuple(answers[example_id(example)] for example in examples)
@@ -113,11 +123,11 @@ class Evaluator:
         )
 
     def score(self, answers: Sequence[Answer]) -> float:
-        """Return the metric over the answers; one that crashed is wrong."""
+        """Return the metric over the answers; errors are wrong."""
         return score_answers(self.metric, answers)
 
     def compare(self, first: Evaluation, second: Evaluation, *, n: int = 2000) -> PairedResult:
-        """Return second minus first over the examples of both, with its interval; a crash is wrong."""
+        """Return second minus first over their common examples, with interval; errors are wrong."""
         by_id = {answer.example_id: answer for answer in first.answers}
         pairs = [
             (by_id[answer.example_id], answer)
@@ -138,7 +148,7 @@ class Evaluator:
         )
 
     def adopt(self, program: dspy.Module, example: dspy.Example, answer: Answer) -> None:
-        """Store an answer that another process got from the same program, unless it is stored here."""
+        """Store an answer of the same program from another process, unless one is stored already."""
         key = key_of(self.fingerprint(program), example_id(example))
         if answer.error is not None or self.store.get(STAGE, key) is not None:
             return
@@ -153,17 +163,14 @@ class Evaluator:
         self.store.put(STAGE, key, to_record(answer, spent))
 
     def fingerprint(self, program: dspy.Module) -> str:
-        """Return what changes with anything that makes the program answer or be scored differently."""
-        return key_of(
-            *identity(program, self.lm),
-            self.metric_name,
-        )
+        """Return a hash of everything that the answers and their scores depend on."""
+        return key_of(*identity(program, self.lm), self.metric_name)
 
     def _ask(
         self,
         program: dspy.Module,
         todo: Sequence[tuple[str, dspy.Example]],
-        tell: Callable[[int], None],
+        report: Callable[[int], None],
     ) -> list[Answer]:
         done: list[Answer] = []
         wanted = self.probabilities and bool(self.labels and todo)
@@ -171,21 +178,21 @@ class Evaluator:
         with ThreadPoolExecutor(max_workers=max(1, self.threads)) as pool:
             # DSPy keeps its settings in context variables, which threads do not inherit.
             futures = [
-                pool.submit(copy_context().run, self._noted, ask, example, key)
+                pool.submit(copy_context().run, self._ask_one, ask, example, key)
                 for key, example in todo
             ]
             try:
                 for future in as_completed(futures):
                     done.append(future.result())
-                    tell(len(done))
+                    report(len(done))
             except BaseException:
                 for future in futures:
                     future.cancel()
                 raise
         return done
 
-    def _noted(self, ask: LogprobsProgram, example: dspy.Example, key: str) -> Answer:
-        self._outage.check()  # the queue is longer than what was cancelled in time
+    def _ask_one(self, ask: LogprobsProgram, example: dspy.Example, key: str) -> Answer:
+        self._outage.check()  # not every queued call is cancelled in time
         answer = self._answer(ask, example, key)
         self._outage.note(answer, self.lm)
         return answer
@@ -199,7 +206,7 @@ class Evaluator:
             except AdapterParseError as unread:
                 answer = replace(answer, raw=str(unread.lm_response or ""))
             except (*UNREACHABLE, *REFUSED, *RATE_LIMITED) as failed:
-                msg = f"{explain(self.lm, failed)}; what was answered is kept, start again to go on"
+                msg = f"{explain(self.lm, failed)}; answers so far are kept; run again to resume"
                 raise ModelError(msg) from failed
             except LMError as failed:
                 answer = replace(answer, error=explain(self.lm, failed))
@@ -208,7 +215,7 @@ class Evaluator:
             except Exception as failed:  # noqa: BLE001 - a user's program may raise anything
                 answer = replace(answer, error=f"{type(failed).__name__}: {failed}")
         if answer.error is not None:
-            logger.warning("example %s got no answer: %s", answer.example_id, answer.error)
+            logger.warning("no answer to example %s: %s", answer.example_id, answer.error)
             return answer
         spent = meter.spent("student", model_name(self.lm))
         answer = replace(
@@ -223,7 +230,7 @@ class Evaluator:
         self, ask: LogprobsProgram, example: dspy.Example, answer: Answer, meter: Meter
     ) -> Answer:
         prediction = ask(example.inputs(), lambda: meter.calls)
-        raw = _said(prediction, self.label_key)
+        raw = _field_text(prediction, self.label_key)
         label = read_label(raw, self.labels) if self.labels else raw
         score = self._score_one(example, prediction, label == answer.gold)
         p_gold = None
@@ -239,7 +246,7 @@ class Evaluator:
         return label_text(gold)
 
     def _prompt_tokens(self, meter: Meter) -> int:
-        """Return the tokens of the prompts, counted here where the endpoint reported none."""
+        """Return the input tokens, counted locally where the endpoint reported none."""
         billed = meter.tracker.input_tokens
         unbilled = meter.calls - (meter.tracker.reported if billed else 0)
         if unbilled <= 0 or not meter.prompts:
@@ -259,7 +266,7 @@ class Evaluator:
 
 
 def score_answers(metric: Metric, answers: Sequence[Answer]) -> float:
-    """Return the metric over the answers; one that crashed is wrong. 0.0 if there is none."""
+    """Return the metric over the answers, 0.0 if there are none; errors are wrong."""
     if not answers:
         return 0.0
     if isinstance(metric, CorpusMetric):
@@ -272,19 +279,19 @@ def _score(answer: Answer) -> float:
 
 
 def as_accuracy(evaluation: Evaluation) -> float:
-    """Return the share of right answers, whatever the metric; unreadable and crashed ones are wrong."""
+    """Return the accuracy, whatever the metric; unreadable answers and errors are wrong."""
     answers = evaluation.answers
     return accuracy([a.gold for a in answers], [a.counted for a in answers])
 
 
-def _said(prediction: Any, field: str) -> str:
-    """Return the text of a field; DataError if there is none, which no better answer would mend."""
+def _field_text(prediction: Any, field: str) -> str:
+    """Return the text of a field; DataError if the program returned no such field."""
     if not isinstance(prediction, dspy.Example | Mapping):
         msg = f"the program returned {type(prediction).__name__}; return a dspy.Prediction with {field!r}"
         raise DataError(msg)
     fields = list(prediction.keys())
     if field not in fields:
-        had = ", ".join(map(repr, fields)) or "no field at all"
-        msg = f"the prediction lacks the labelled field {field!r} and has {had}; return it from the program"
+        names = ", ".join(map(repr, fields)) or "no field at all"
+        msg = f"the prediction lacks the labelled field {field!r} and has {names}; return it from the program"
         raise DataError(msg)
     return label_text(prediction[field])

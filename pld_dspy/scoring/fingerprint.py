@@ -1,4 +1,4 @@
-"""What makes a program answer as it does: a stored answer counts only where all of it is the same."""
+"""Cache keys of stored answers: everything that an answer depends on."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from pld_dspy.models.lm import model_name
 
 
 def identity(program: dspy.Module, lm: dspy.BaseLM) -> tuple[Any, ...]:
-    """Return all that decides the program's answers on `lm`, in a form that JSON can hold."""
+    """Return everything that the program's answers on `lm` depend on, as JSON-compatible values."""
     predictors = {path: _predictor(predictor) for path, predictor in program.named_predictors()}
     adapter = dspy.settings.adapter
     wording = getattr(program, "wording", "field")
@@ -22,19 +22,18 @@ def identity(program: dspy.Module, lm: dspy.BaseLM) -> tuple[Any, ...]:
 
 
 def _predictor(predictor: dspy.Predict) -> dict[str, Any]:
-    """Return all that makes the predictor answer as it does, the LM of the evaluation apart."""
-    # As mappings: an example's own text lists its inputs in an order that changes with the process.
-    found = {"signature": _shape(predictor), "demos": [dict(d) for d in predictor.demos]}
+    """Return everything that the predictor's answers depend on, besides the LM of the evaluation."""
+    # As dicts: the repr of an example lists its inputs in an order that changes with the process.
+    parts = {"signature": _shape(predictor), "demos": [dict(d) for d in predictor.demos]}
     if predictor.lm is not None:
-        found["lm"] = [model_name(predictor.lm), _decoding(predictor.lm)]
+        parts["lm"] = [model_name(predictor.lm), _decoding(predictor.lm)]
     if predictor.config:
-        found["config"] = predictor.config
-    return found
+        parts["config"] = predictor.config
+    return parts
 
 
 def _decoding(lm: dspy.BaseLM) -> dict[str, Any]:
-    # The same weights at another address answer the same, and so they do when asked how probable
-    # their answer was.
+    # The address does not change the answers, and neither do log-probabilities in the response.
     left_out = {"api_base", "api_key", "base_url", "logprobs", "top_logprobs"}
     return {name: value for name, value in lm.kwargs.items() if name not in left_out}
 

@@ -1,22 +1,22 @@
-"""Score against prompt tokens: which lists no other list beats in both."""
+"""Pareto front of score and prompt tokens."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
 
 class Point(NamedTuple):
-    """One candidate."""
+    """Score and tokens of one candidate."""
 
     candidate_id: str
     score: float
     tokens: float
-    """Mean input tokens of a call."""
+    """Mean input tokens per call."""
 
 
 def pareto(points: Iterable[Point]) -> tuple[Point, ...]:
-    """Return the points that no other reaches with as few tokens and as high a score, fewest tokens first.
+    """Return the points that no other point dominates, in order of tokens.
 
-    Of equal points the first by id stays.
+    Of equal points the first by id is returned.
 
     >>> [
     ...     p.candidate_id

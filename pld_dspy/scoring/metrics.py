@@ -1,4 +1,4 @@
-"""Metrics of a whole set of answers: macro-F1, accuracy and MCC over the gold labels."""
+"""Corpus metrics: macro-F1, accuracy and MCC."""
 
 import inspect
 from collections import Counter
@@ -16,15 +16,15 @@ Score = Callable[[Sequence[str], Sequence[str | None]], float]
 
 @dataclass(frozen=True, slots=True)
 class CorpusMetric:
-    """A score of all the answers at once; the order of the examples does not matter.
+    """A metric over all answers at once; the order of the examples does not matter.
 
     Called as `metric(gold, predicted)`, where `predicted[i]` is None if no label could be read.
-    An answer that is None, or is no gold label, is a wrong answer.
+    An answer that is None or is not a gold label is wrong.
     """
 
     name: str
     score: Score
-    """Gets two sequences of the same length, at least 1."""
+    """Called with two sequences of the same length, at least 1."""
 
     def __call__(self, gold: Sequence[str], predicted: Sequence[str | None]) -> float:
         """Return the metric of `predicted` against `gold`.
@@ -47,12 +47,12 @@ def check_paired(gold: Sequence[str], *answers: Sequence[str | None]) -> None:
         raise DataError(msg)
     for answer in answers:
         if len(answer) != len(gold):
-            msg = f"{len(gold)} gold labels but {len(answer)} answers; give one answer an example"
+            msg = f"{len(gold)} gold labels but {len(answer)} answers; give one answer per example"
             raise DataError(msg)
 
 
 def weights(gold: Sequence[str]) -> dict[str, float]:
-    """Return the weight `N / (K * n_y)` of each gold label, which makes every class count alike.
+    """Return the weight `N / (K * n_y)` of each gold label, so that every class counts the same.
 
     `N` examples, `K` labels that occur, `n_y` examples of label `y`. The weights of all examples
     average to 1, so a weighted share of right answers is the mean recall of the classes.
@@ -76,8 +76,8 @@ def metric_by_name(name: str) -> Metric:
             `CorpusMetric`, or a DSPy metric `(example, prediction, trace=None) -> bool | float`.
 
     Raises:
-        ConfigError: There is no such metric, or it is none of the two; the message gives the nearest
-            name or the package.
+        ConfigError: There is no such metric, or it is neither of the two; the message has the nearest
+            name, or the package.
 
     >>> metric_by_name("accuracy")(["a", "b"], ["a", None])
     0.5
@@ -131,7 +131,7 @@ def _accuracy(gold: Sequence[str], predicted: Sequence[str | None]) -> float:
 
 
 def _mcc(gold: Sequence[str], predicted: Sequence[str | None]) -> float:
-    # Numbers, so that no string of the data can collide with the class of the unread answers.
+    # Integers, so that no label can collide with the class of the unread answers.
     codes: dict[str | None, int] = {None: 0}
     for label in (*gold, *predicted):
         codes.setdefault(label, len(codes))
@@ -141,13 +141,13 @@ def _mcc(gold: Sequence[str], predicted: Sequence[str | None]) -> float:
 
 
 macro_f1 = CorpusMetric("macro_f1", _macro_f1)
-"""Mean F1 of the labels that occur in gold, in [0, 1]; an answer outside them adds no class."""
+"""Mean F1 of the labels that occur in gold, in [0, 1]; other answers add no class."""
 
 accuracy = CorpusMetric("accuracy", _accuracy)
 """Share of right answers, in [0, 1]."""
 
 mcc = CorpusMetric("mcc", _mcc)
-"""Multi-class Matthews correlation, in [-1, 1]; unread answers are one further class, and every
-other string outside the gold labels is one too. 0.0 where gold or answers hold a single class."""
+"""Multi-class Matthews correlation, in [-1, 1]; unread answers are one more class, and so is each
+answer that is not a gold label. 0.0 where gold or answers are of a single class."""
 
 _METRICS = {metric.name: metric for metric in (macro_f1, accuracy, mcc)}

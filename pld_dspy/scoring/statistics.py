@@ -1,7 +1,7 @@
-"""How sure a score is: bootstrap intervals, paired comparisons, McNemar's test, Holm's correction.
+"""Bootstrap intervals, paired comparisons, McNemar's test, Holm's correction.
 
-All resampling is of examples, with replacement and without strata. Examples that agree in every
-label are alike to a corpus metric, so a resample is one multinomial draw over the distinct rows.
+Examples are resampled with replacement, without strata. A corpus metric depends only on how often
+each row of gold label and answers occurs, so a resample is one multinomial draw over these rows.
 """
 
 from collections import Counter
@@ -21,10 +21,10 @@ Floats = npt.NDArray[np.float64]
 Row = tuple[str | None, ...]
 
 TIE = 1e-12
-"""Differences below this are rounding, and count as ties."""
+"""Differences below this are rounding errors and count as ties."""
 
 _BLOCK = 2_000_000
-"""Most numbers held in one block of resamples (16 MB)."""
+"""Maximum numbers in one block of resamples (16 MB)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ def bootstrap_interval(
 ) -> Interval:
     """Return the metric with its 95% percentile interval from `n` resamples of the examples.
 
-    A gold label that a resample misses is no class of that resample.
+    A gold label that does not occur in a resample is not a class of that resample.
 
     Raises:
         DataError: There is no example, or the lengths differ.
@@ -93,8 +93,8 @@ def paired_bootstrap_scores(
     """Return the mean of `second` minus that of `first`, for scores of one example each.
 
     Args:
-        first: One score an example, in any unit.
-        second: Scores of the same examples, in the same order.
+        first: One score per example, in any unit.
+        second: Scores of the same examples in the same order.
         n: Number of resamples.
         seed: Seed of the resamples.
 
@@ -103,12 +103,14 @@ def paired_bootstrap_scores(
         ConfigError: `n` is below 1.
     """
     if not first or len(first) != len(second):
-        msg = f"{len(first)} first and {len(second)} second scores; give one of each an example"
+        msg = f"{len(first)} first and {len(second)} second scores; give one of each per example"
         raise DataError(msg)
     change = np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64)
     if not np.isfinite(change).all():
-        at = int(np.flatnonzero(~np.isfinite(change))[0])
-        msg = f"scores of example {at} are {first[at]} and {second[at]}; leave failed examples out"
+        bad = int(np.flatnonzero(~np.isfinite(change))[0])
+        msg = (
+            f"scores of example {bad} are {first[bad]} and {second[bad]}; leave failed examples out"
+        )
         raise DataError(msg)
     values, counts = np.unique(change, return_counts=True)
     size = len(change)
@@ -119,9 +121,9 @@ def paired_bootstrap_scores(
 def mcnemar(
     gold: Sequence[str], first: Sequence[str | None], second: Sequence[str | None]
 ) -> float:
-    """Return the exact two-sided p that both answer lists are equally often right, in [0, 1].
+    """Return the exact two-sided p-value that both answer lists are equally often right.
 
-    Only the examples that one list has right and the other wrong count; 1.0 if there are none.
+    Only examples that exactly one of them has right count; 1.0 if there are none.
 
     Raises:
         DataError: There is no example, or the lengths differ.
@@ -133,7 +135,7 @@ def mcnemar(
 
 
 def holm(pvalues: Sequence[float]) -> tuple[float, ...]:
-    """Return the p values after Holm's step-down correction, in the order given.
+    """Return the p-values after Holm's step-down correction, in the input order.
 
     Raises:
         DataError: A value is outside [0, 1].
@@ -147,14 +149,14 @@ def holm(pvalues: Sequence[float]) -> tuple[float, ...]:
             raise DataError(msg)
     adjusted = [0.0] * len(pvalues)
     floor = 0.0
-    for rank, at in enumerate(sorted(range(len(pvalues)), key=lambda i: pvalues[i])):
-        floor = max(floor, min(1.0, (len(pvalues) - rank) * pvalues[at]))
-        adjusted[at] = floor
+    for rank, place in enumerate(sorted(range(len(pvalues)), key=lambda i: pvalues[i])):
+        floor = max(floor, min(1.0, (len(pvalues) - rank) * pvalues[place]))
+        adjusted[place] = floor
     return tuple(adjusted)
 
 
 def _distinct_rows(*columns: Sequence[str | None]) -> tuple[list[Row], npt.NDArray[np.int64]]:
-    """Return the distinct rows, sorted so that the draws do not depend on the example order."""
+    """Return the distinct rows and their counts, sorted so that draws do not depend on the input order."""
     counts = Counter(zip(*columns, strict=True))
     rows = sorted(counts, key=lambda row: tuple((v is not None, v or "") for v in row))
     return rows, np.array([counts[row] for row in rows], dtype=np.int64)
@@ -163,7 +165,7 @@ def _distinct_rows(*columns: Sequence[str | None]) -> tuple[list[Row], npt.NDArr
 def _resamples(
     counts: npt.NDArray[np.int64], *, n: int, seed: int
 ) -> Iterator[npt.NDArray[np.int64]]:
-    """Yield blocks of shape `(resamples, len(counts))`: how often each distinct row is drawn."""
+    """Yield blocks of shape `(resamples, len(counts))`: how often each row is drawn."""
     if n < 1:
         msg = f"{n} resamples; give n of at least 1"
         raise ConfigError(msg)
@@ -175,10 +177,10 @@ def _resamples(
 
 
 class Counts(NamedTuple):
-    """Counts of a block of answer lists, each of shape `(lists, labels)`; 0 gold is no class."""
+    """Counts by label of a block of answer lists, each of shape `(lists, labels)`."""
 
     gold: Floats
-    said: Floats
+    predicted: Floats
     hits: Floats
 
 
@@ -203,9 +205,9 @@ def _count(rows: Sequence[Row], column: int, drawn: npt.NDArray[np.int64]) -> Co
         codes.setdefault(row[column], len(codes))
     labels = np.eye(len(codes))
     gold = labels[[codes[row[0]] for row in rows]]
-    said = labels[[codes[row[column]] for row in rows]]
+    predicted = labels[[codes[row[column]] for row in rows]]
     times = drawn.astype(np.float64)
-    return Counts(times @ gold, times @ said, times @ (gold * said))
+    return Counts(times @ gold, times @ predicted, times @ (gold * predicted))
 
 
 def _accuracy(counts: Counts) -> Floats:
@@ -214,17 +216,17 @@ def _accuracy(counts: Counts) -> Floats:
 
 def _macro_f1(counts: Counts) -> Floats:
     present = counts.gold > 0
-    f1 = 2 * counts.hits / np.where(present, counts.gold + counts.said, 1.0)
+    f1 = 2 * counts.hits / np.where(present, counts.gold + counts.predicted, 1.0)
     return np.asarray((f1 * present).sum(axis=1) / present.sum(axis=1))
 
 
 def _mcc(counts: Counts) -> Floats:
     size = counts.gold.sum(axis=1)
-    # R_K of Gorodkin 2004, which needs the margins and the right answers only.
-    covariance = counts.hits.sum(axis=1) * size - (counts.gold * counts.said).sum(axis=1)
+    # R_K of Gorodkin 2004, from the margins and the number of right answers.
+    covariance = counts.hits.sum(axis=1) * size - (counts.gold * counts.predicted).sum(axis=1)
     spread_gold = size**2 - (counts.gold**2).sum(axis=1)
-    spread_said = size**2 - (counts.said**2).sum(axis=1)
-    scale = np.sqrt(spread_gold * spread_said)
+    spread_predicted = size**2 - (counts.predicted**2).sum(axis=1)
+    scale = np.sqrt(spread_gold * spread_predicted)
     return np.asarray(np.divide(covariance, scale, out=np.zeros_like(size), where=scale > 0))
 
 
@@ -233,7 +235,7 @@ FROM_COUNTS: dict[CorpusMetric, Callable[[Counts], Floats]] = {
     accuracy: _accuracy,
     mcc: _mcc,
 }
-"""The metrics that counts decide, each as a function from counts to scores of shape `(lists,)`."""
+"""Metrics that are computed from counts: functions from counts to scores of shape `(lists,)`."""
 
 
 def _interval(estimate: float, resampled: Floats) -> Interval:

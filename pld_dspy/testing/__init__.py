@@ -1,4 +1,4 @@
-"""Conformance suites for what a user puts in place of a built-in, and fake LMs for offline tests.
+"""Conformance suites for extensions, and fake LMs for offline tests.
 
 A suite is a base class of pytest tests. Subclass it and give it one fixture:
 
@@ -7,8 +7,8 @@ A suite is a base class of pytest tests. Subclass it and give it one fixture:
         def clusterer(self):
             return Mine()
 
-The suites call no model and no network of their own and take seconds. pytest is needed only to run
-them: nothing here imports it.
+The suites make no model or network calls of their own and take seconds. pytest is needed only to run
+them; this package does not import it.
 """
 
 from pld_dspy.testing.clusterer import ClustererSuite

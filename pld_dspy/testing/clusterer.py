@@ -1,4 +1,4 @@
-"""What a `Clusterer` must do."""
+"""Conformance suite for a `Clusterer`."""
 
 from collections.abc import Sequence
 
@@ -35,12 +35,12 @@ class ClustererSuite:
         assert found.min() >= -1, f"the number {found.min()}, should be from 0, or -1 for noise"
 
     def test_one_trace_is_enough(self, clusterer: Clusterer) -> None:
-        """It is called with a single trace where a label has only one and `label_aware` is set."""
+        """With `label_aware` it is called with the traces of one label, which may be a single one."""
         found = np.asarray(clusterer(*_traces(1), seed=0))
         assert found.shape == (1,), f"shape {found.shape} for 1 trace, should be (1,)"
 
     def test_equal_vectors_and_zeros_are_accepted(self, clusterer: Clusterer) -> None:
-        """A teacher repeats itself, and a rule without a known word is a row of zeros."""
+        """Two rules may have the same text, and a rule without a known word has a vector of zeros."""
         traces, vectors = _traces(6)
         for rows in (np.repeat(vectors[:1], 6, axis=0), np.zeros_like(vectors)):
             found = np.asarray(clusterer(traces, rows, seed=0))
@@ -49,10 +49,10 @@ class ClustererSuite:
     def test_the_same_arguments_give_the_same_clusters(self, clusterer: Clusterer) -> None:
         """A second compile with the same seed must give the same program."""
         first, second = (np.asarray(clusterer(*_traces(12), seed=7)).tolist() for _ in range(2))
-        assert first == second, f"{first} at the first call and {second} at the second"
+        assert first == second, f"{first} in the first call and {second} in the second"
 
     def test_the_traces_and_vectors_are_not_changed(self, clusterer: Clusterer) -> None:
-        """They are used again after the clustering."""
+        """The arguments are used again after the clustering."""
         traces, vectors = _traces(12)
         clusterer(traces, vectors, seed=0)
         before = _traces(12)

@@ -1,4 +1,4 @@
-"""Language models for offline tests: their answers are computed from the prompt by a function."""
+"""Fake language models for offline tests."""
 
 import re
 import threading
@@ -11,7 +11,7 @@ Fields = Mapping[str, object]
 
 
 class Prompt(str):
-    """The whole prompt as text, with its parts beside it."""
+    """The whole prompt as text, with system message and last turn as attributes."""
 
     __slots__ = ("system", "user")
 
@@ -34,14 +34,15 @@ class Prompt(str):
 
 
 Answer = Callable[[Prompt], "str | Fields"]
-"""A string is sent as it is; fields are written the way `dspy.ChatAdapter` reads them."""
+"""Computes the answer to a prompt: a string, or fields, which are sent in the format of
+`dspy.ChatAdapter`."""
 
 
 class FakeEngine:
-    """A `dspy` engine whose answers are computed from the prompt by a plain function.
+    """A `dspy` engine that answers with a function of the prompt.
 
-    Words stand for tokens, so that `input_tokens` and `output_tokens` can be checked against what
-    was counted elsewhere. It may be called from several threads.
+    A word counts as one token in `input_tokens` and `output_tokens`. It may be called from several
+    threads.
     """
 
     def __init__(self, answer: Answer) -> None:
@@ -49,7 +50,7 @@ class FakeEngine:
         self._answer = answer
         self._lock = threading.Lock()
         self.prompts: list[Prompt] = []
-        """All the prompts, in the order of the calls."""
+        """All prompts, in call order."""
         self.calls = 0
         self.input_tokens = 0
         self.output_tokens = 0
@@ -78,7 +79,7 @@ class FakeEngine:
         return self._answer(prompt)
 
     def __deepcopy__(self, memo: dict[int, object]) -> "FakeEngine":
-        return self  # a copied program keeps counting here
+        return self  # copies of a program share the counters
 
 
 def fake_lm(answer: "Answer | FakeEngine", *, name: str = "fake/lm", retries: int = 0) -> dspy.LM:
@@ -93,7 +94,7 @@ def fake_lm(answer: "Answer | FakeEngine", *, name: str = "fake/lm", retries: in
 
 
 class Script:
-    """Answers in order. Running dry, or not being used up, is a test failure.
+    """Returns the given answers in order; a call beyond the last one fails the test.
 
     >>> script = Script("red", "blue")
     >>> lm = fake_lm(script)

@@ -1,4 +1,4 @@
-"""A classification task whose best rule list is known, and a fake student that obeys such rules."""
+"""A task with a known best rule list, and a fake student that follows keyword rules."""
 
 import random
 import re
@@ -16,7 +16,7 @@ FILLERS = ("quiet", "river", "stone", "window", "paper", "morning", "garden", "l
 
 
 def keyword_rule(word: str, label: str) -> str:
-    """Return the text of the rule that a `RuleFollower` obeys.
+    """Return the text of a rule in the form that a `RuleFollower` follows.
 
     >>> keyword_rule("alpha", "red")
     "If the text mentions 'alpha', answer red."
@@ -25,12 +25,12 @@ def keyword_rule(word: str, label: str) -> str:
 
 
 def mentions(text: str, word: str) -> bool:
-    """Return whether the word is in the text, in any case."""
+    """Return whether the word is in the text; case does not matter."""
     return re.search(rf"\b{re.escape(word)}\b", text, re.IGNORECASE) is not None
 
 
 def follow(rules: str, text: str, default: str) -> str:
-    """Return the answer of a student that obeys the keyword rules; the first that fits decides.
+    """Return the answer by the first keyword rule that matches, else `default`.
 
     >>> follow(keyword_rule("alpha", "red"), "an alpha", "grey")
     'red'
@@ -45,7 +45,7 @@ class KeywordTask:
     """A closed-set task whose best rule list is known: `rules`, in this order, scores 1.0."""
 
     words: Mapping[str, str]
-    """Word to label. Where a text has two of the words, the earlier one decides."""
+    """Label by word. If a text has two of the words, the earlier one in the mapping decides."""
     default: str
     """The label of a text with none of the words."""
     rows: tuple[tuple[str, str], ...]
@@ -53,12 +53,12 @@ class KeywordTask:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels that occur, that of the texts without a word last."""
+        """The labels; that of texts without a keyword is the last."""
         return tuple(dict.fromkeys([*self.words.values(), self.default]))
 
     @property
     def rules(self) -> tuple[str, ...]:
-        """One keyword rule per word, the deciding ones first."""
+        """One keyword rule per word, in order of precedence."""
         return tuple(keyword_rule(word, label) for word, label in self.words.items())
 
     @property
@@ -84,8 +84,8 @@ def keyword_task(n: int, *, seed: int = 0, words: Mapping[str, str] = WORDS) -> 
     true_rules = "\n".join(task.rules)
     rows = []
     for i in range(n):
-        held = rng.sample(list(words), k=(1, 2, 1, 0, 2, 1)[i % 6])
-        tokens = [*held, *rng.sample(FILLERS, k=4), f"no{i}"]
+        keywords = rng.sample(list(words), k=(1, 2, 1, 0, 2, 1)[i % 6])
+        tokens = [*keywords, *rng.sample(FILLERS, k=4), f"no{i}"]
         rng.shuffle(tokens)
         text = " ".join(tokens)
         rows.append((text, follow(true_rules, text, task.default)))
@@ -93,13 +93,13 @@ def keyword_task(n: int, *, seed: int = 0, words: Mapping[str, str] = WORDS) -> 
 
 
 class RuleFollower(FakeEngine):
-    """A student that obeys the keyword rules in its system message and knows nothing else.
+    """A fake student that follows the keyword rules in its system message, and nothing else.
 
-    It says the bare label, or fills `field` for `dspy.ChatAdapter`.
+    It answers with the bare label, or fills `field` for `dspy.ChatAdapter`.
     """
 
     def __init__(self, default: str, *, field: str | None = None) -> None:
-        """Answer `default` where no rule fits."""
+        """Answer `default` where no rule matches."""
 
         def answer(prompt: Prompt) -> "str | Fields":
             label = follow(prompt.system, prompt.user, default)

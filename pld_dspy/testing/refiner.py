@@ -1,4 +1,4 @@
-"""What a `Refiner` must do."""
+"""Conformance suite for a `Refiner`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -33,14 +33,14 @@ class Colour(dspy.Signature):
 class RefinerSuite:
     """Tests of a refiner; a subclass has a fixture `refiner`.
 
-    The student of these tests obeys rules of the form "If the text mentions 'alpha', answer red."
+    The student of these tests follows rules of the form "If the text mentions 'alpha', answer red."
     The list to refine has two of four such rules. The fake teacher fills any output field that is
-    asked for; a field `edits` gets edits in the form of the built-in prompt. Override `teach` where
-    a refiner reads another form.
+    requested; a field `edits` gets edits in the form of the built-in prompt. Override `teach` if a
+    refiner expects another form.
     """
 
     def teach(self, prompt: Prompt, rule: str) -> "str | Fields":
-        """Return the answer of the teacher, which proposes to put this rule first.
+        """Return the answer of the teacher, which proposes this rule as the first one.
 
         Args:
             prompt: The prompt to the teacher.
@@ -57,14 +57,14 @@ class RefinerSuite:
             run_refiner(refiner, self._trial(rule).context)
 
     def test_the_best_list_is_no_worse_than_the_start(self, refiner: Refiner) -> None:
-        """On the validation examples, whether the advice of the teacher is good or bad."""
+        """On the validation examples, for good and for bad proposals of the teacher."""
         for rule in (GOOD, BAD):
             trial = self._trial(rule)
             start, best = trial.context.score.score, trial.val_score(refiner(trial.context))
             assert best >= start - 1e-9, f"validation fell from {start:.3f} to {best:.3f}"
 
     def test_every_list_scored_on_validation_is_in_the_result(self, refiner: Refiner) -> None:
-        """The search and the final selection must see all that was looked at."""
+        """The search and the final selection need every list that was scored."""
         trial = self._trial(GOOD)
         found = refiner(trial.context)
         listed = {trial.context.start.id, *(c.id for c in found.candidates)}
@@ -72,7 +72,7 @@ class RefinerSuite:
         assert lost == [], f"scored on validation, and not in the result: {', '.join(lost)}"
 
     def test_the_selection_examples_are_not_asked_about(self, refiner: Refiner) -> None:
-        """They decide in the end, so no earlier step may see them."""
+        """They are held out for the final selection."""
         trial = self._trial(GOOD)
         refiner(trial.context)
         prompts = [*trial.student.prompts, *trial.teacher.prompts]
@@ -91,12 +91,12 @@ class RefinerSuite:
     def test_the_same_answers_give_the_same_refinement(self, refiner: Refiner) -> None:
         """A second compile with the same seed must give the same program."""
         first, second = (refiner(self._trial(GOOD).context) for _ in range(2))
-        assert first.best.id == second.best.id, "a second call gave another best list"
+        assert first.best.id == second.best.id, "a second call returned another best list"
         tried = [[c.id for c in found.candidates] for found in (first, second)]
         assert tried[0] == tried[1], "a second call tried other lists"
 
     def test_unreadable_answers_of_the_teacher_are_survived(self, refiner: Refiner) -> None:
-        """Weak teachers write nonsense now and then; the list then stays as it is."""
+        """Weak teachers sometimes return nonsense; the refiner must not raise."""
         trial = _Trial(lambda prompt: "}{ the weather is fine")
         run_refiner(refiner, trial.context)
 
@@ -109,8 +109,8 @@ BAD = keyword_rule("gamma", "red")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Noting(Evaluator):
-    """Notes which candidates were scored on validation examples."""
+class _Recorder(Evaluator):
+    """Records which candidates were scored on validation examples."""
 
     val: Sequence[dspy.Example]
     scored: list[str] = field(default_factory=list)
@@ -125,14 +125,14 @@ class _Noting(Evaluator):
 
 
 class _Trial:
-    """A list to refine, with fakes for both models that note what they are asked."""
+    """A list to refine, with fakes for both models that record their prompts."""
 
     def __init__(self, answer: Any) -> None:
         examples = TASK.examples
         train, val, select = examples[:24], examples[24:48], examples[48:]
         self.student, self.teacher = RuleFollower(TASK.default), FakeEngine(answer)
         store, program = StageStore(), DirectStudent(Colour)
-        self.evaluator = _Noting(
+        self.evaluator = _Recorder(
             lm=fake_lm(self.student),
             metric=accuracy,
             label_key="label",
@@ -169,7 +169,7 @@ class _Trial:
         )
 
     def val_score(self, found: Refinement) -> float:
-        """Return the validation score of the best list, whatever the refiner says it is."""
+        """Return the validation score of the best list, evaluated independently of the refiner."""
         problem, best = self.context.problem, found.best
         return self.evaluator.run(
             problem.build(best), problem.val, candidate_id=best.id, split="val"

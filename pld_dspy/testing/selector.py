@@ -1,4 +1,4 @@
-"""What a `Selector` must do."""
+"""Conformance suite for a `Selector`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -24,7 +24,7 @@ class SelectorSuite:
         run_selector(selector, _context())
 
     def test_the_evaluations_are_those_that_decided(self, selector: Selector) -> None:
-        """On the selection examples: that of the student as given first, and that of the chosen."""
+        """They are on the selection examples: first the student as given, then the chosen one."""
         verdict = selector(_context())
         ids = [evaluation.candidate_id for evaluation in verdict.evaluations]
         splits = {evaluation.split for evaluation in verdict.evaluations}
@@ -33,7 +33,7 @@ class SelectorSuite:
         assert verdict.chosen.id in ids, "the chosen candidate has no evaluation"
 
     def test_a_candidate_without_a_validation_score_takes_no_part(self, selector: Selector) -> None:
-        """Such a list was stopped in the search, or is there for the record only."""
+        """Such a list was stopped in the search."""
         chosen = selector(_context()).chosen
         assert chosen.id != UNSCORED.id, "it chose a candidate that has no validation score"
 
@@ -44,7 +44,7 @@ class SelectorSuite:
             assert chosen.id in allowed, f"with {limit} tokens it chose a list that takes more"
 
     def test_the_student_alone_stays_as_given(self, selector: Selector) -> None:
-        """No rule list is made where the teacher's rules fall into no cluster."""
+        """It is the only candidate where no trace is in a cluster."""
         chosen = selector(_context([AS_GIVEN])).chosen
         assert chosen.id == AS_GIVEN.id, f"it chose {chosen.id}, which is not a candidate"
 
@@ -58,7 +58,7 @@ class SelectorSuite:
     def test_the_same_context_gives_the_same_choice(self, selector: Selector) -> None:
         """A second compile with the same seed must give the same program."""
         first, second = (selector(_context()).chosen.id for _ in range(2))
-        assert first == second, f"{first} at the first call and {second} at the second"
+        assert first == second, f"{first} in the first call and {second} in the second"
 
 
 def _list(name: str, length: int) -> Candidate:
@@ -73,11 +73,11 @@ SHORT = _list("short", 1)
 LONG = _list("long", 3)
 UNSCORED = _list("unscored", 2)
 _RIGHT: Mapping[str, int] = {AS_GIVEN.id: 20, SHORT.id: 30, LONG.id: 36, UNSCORED.id: 40}
-"""Right answers of 40, on validation and selection alike."""
+"""Number of right answers of 40, on validation and on selection."""
 
 
 def _evaluation(candidate: Candidate, split: Split) -> Evaluation:
-    """Return the evaluation; a rule takes ten tokens, and the task five."""
+    """Return the evaluation; a rule has ten tokens, and the task five."""
     right, tokens = _RIGHT[candidate.id], 5 + 10 * len(candidate.rules)
     answers = tuple(
         Answer(

@@ -1,4 +1,4 @@
-"""What a `Task` must hold."""
+"""Conformance suite for a `Task`."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -15,13 +15,13 @@ class TaskSuite:
     """Tests of a task; a subclass has a fixture `task`, which may be loaded once for all tests."""
 
     sizes: ClassVar[Mapping[Split, int]] = {"train": 8, "val": 8}
-    """Splits that the task must be able to give; fewer for a task of few examples."""
+    """Split sizes that the tests ask for; set smaller ones for a task of few examples."""
 
     def test_it_has_a_name_and_two_labels_or_more(self, task: Task) -> None:
         """The labels are different texts without blanks around them."""
         assert task.name.strip(), "the name is empty"
         assert len(task.labels) >= 2, f"the labels are {task.labels}, should be two or more"
-        assert len(set(task.labels)) == len(task.labels), "a label is there twice"
+        assert len(set(task.labels)) == len(task.labels), "a label occurs twice"
         odd = [label for label in task.labels if not label.strip() or label != label.strip()]
         assert odd == [], f"labels that are empty or have blanks around them: {odd}"
 
@@ -33,10 +33,10 @@ class TaskSuite:
         assert task.label_key in outputs, f"the signature has the outputs {outputs}"
         allowed = output_labels(task.signature, task.label_key)
         assert sorted(allowed) == sorted(task.labels), f"the output allows {allowed}"
-        assert task.signature.instructions.strip(), "the signature says nothing of what to do"
+        assert task.signature.instructions.strip(), "the signature has no instructions"
 
     def test_each_example_has_its_inputs_and_a_known_label(self, task: Task) -> None:
-        """Those of the fixed splits too, if there are any."""
+        """This includes the examples of fixed splits."""
         pools = (task.fixed_splits or {}).values()
         assert task.examples, "there is no example"
         for example in (*task.examples, *(e for pool in pools for e in pool)):
@@ -51,11 +51,11 @@ class TaskSuite:
         assert missing == set(), f"labels without an example: {sorted(missing)}"
 
     def test_the_metric_is_known(self, task: Task) -> None:
-        """`metric` is a name that a run can find."""
+        """`metric` is a registered name."""
         metric_by_name(task.metric)
 
     def test_it_splits_without_leaks(self, task: Task) -> None:
-        """The splits have the sizes asked for and share no example."""
+        """The splits have the requested sizes and share no example."""
         splits = task.split(self.sizes, seed=0)
         found = {split: splits.sizes[split] for split in self.sizes}
         assert found == dict(self.sizes), f"sizes {found}, should be {dict(self.sizes)}"
@@ -66,4 +66,4 @@ class TaskSuite:
         first, second = (task.split(self.sizes, seed=3) for _ in range(2))
         for split in self.sizes:
             ids = [[example_id(e) for e in splits.get(split)] for splits in (first, second)]
-            assert ids[0] == ids[1], f"the split {split} has other examples at a second call"
+            assert ids[0] == ids[1], f"the split {split} has other examples in a second call"

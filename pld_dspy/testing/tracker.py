@@ -1,4 +1,4 @@
-"""What a `Tracker` must do."""
+"""Conformance suite for a `Tracker`."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +17,7 @@ from pld_dspy.stages.common.rule_text import make_rule, make_trace
 class TrackerSuite:
     """Tests of a tracker; a subclass has a fixture `tracker`, a new one for each test.
 
-    pytest's own fixture `tmp_path` is the run folder.
+    The run folder is pytest's fixture `tmp_path`.
     """
 
     def test_it_has_every_method(self, tracker: Tracker) -> None:
@@ -26,7 +26,7 @@ class TrackerSuite:
         assert missing == [], f"missing: {', '.join(missing)}"
 
     def test_it_takes_a_whole_run(self, tracker: Tracker, tmp_path: Path) -> None:
-        """The calls of a compile, in their order; none raises."""
+        """The calls of a compile, in order, raise nothing."""
         _start(tracker, tmp_path)
         _log_all(tracker, tmp_path)
         tracker.finish()
@@ -34,35 +34,35 @@ class TrackerSuite:
     def test_each_status_ends_a_run_and_another_can_start(
         self, tracker: Tracker, tmp_path: Path
     ) -> None:
-        """An optimizer is used for one compile after another."""
+        """One tracker serves several compiles, one after another."""
         for status in get_args(Status):
             _start(tracker, tmp_path / status)
             tracker.metrics({"val/score": 0.5}, step=1)
             tracker.finish(status)
 
     def test_a_run_without_a_folder_is_accepted(self, tracker: Tracker) -> None:
-        """`run_dir` is None where nothing is kept, and `digests` may be left out."""
+        """`run_dir` may be None, and `digests` may be left out."""
         tracker.start(name="pld", params={}, tags={}, run_dir=None)
         tracker.finish()
 
     def test_finish_without_an_open_run_does_nothing(
         self, tracker: Tracker, tmp_path: Path
     ) -> None:
-        """Before `start`, and a second time."""
+        """It is called before `start`, and twice."""
         tracker.finish()
         _start(tracker, tmp_path)
         tracker.finish()
         tracker.finish("FAILED")
 
     def test_a_candidate_may_come_twice(self, tracker: Tracker, tmp_path: Path) -> None:
-        """A resumed run reports again what it had scored before."""
+        """A resumed run reports earlier candidates again."""
         _start(tracker, tmp_path)
         for _ in range(2):
             tracker.candidate(CANDIDATE, SCORE)
         tracker.finish()
 
     def test_threads_may_call_it(self, tracker: Tracker, tmp_path: Path) -> None:
-        """Scores are reported from the threads that got them."""
+        """Scores are reported from worker threads."""
         _start(tracker, tmp_path)
         with ThreadPoolExecutor(4) as pool:
             calls = [
@@ -75,13 +75,13 @@ class TrackerSuite:
     def test_a_failure_after_the_start_is_not_raised(
         self, tracker: Tracker, tmp_path: Path
     ) -> None:
-        """Tracking never ends a run that costs money: a file that is gone is a warning."""
+        """Tracking must not end a run: a missing file is a warning."""
         _start(tracker, tmp_path)
         tracker.file(tmp_path / "gone.txt")
         tracker.finish()
 
     def test_the_arguments_are_not_changed(self, tracker: Tracker, tmp_path: Path) -> None:
-        """The optimizer uses them again."""
+        """The optimizer uses the arguments again."""
         params: dict[str, Any] = {"seed": 0, "config": {"rules": {"draws": 1}}}
         tags, values = {"optimizer": "PLD"}, {"val/score": 0.5}
         tracker.start(name="pld", params=params, tags=tags, run_dir=tmp_path)
@@ -124,7 +124,7 @@ def _start(tracker: Tracker, run_dir: Path) -> None:
 
 
 def _log_all(tracker: Tracker, folder: Path) -> None:
-    """Call each of the methods between start and finish."""
+    """Call every method between start and finish."""
     (folder / "report").mkdir()
     (folder / "report" / "rules.txt").write_text("1. If so, answer red.", encoding="utf-8")
     figure = Figure()

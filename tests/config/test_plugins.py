@@ -298,6 +298,18 @@ def test_a_run_uses_a_task_a_metric_and_an_embedder_by_name(installed, tmp_path)
 
 
 @pytest.mark.slow
+def test_a_run_uses_a_clusterer_by_name(installed, tmp_path):
+    config = write_config(tmp_path)
+
+    done = run(installed, "distill", config, "pld.clusterer=by_label")
+    assert done.returncode == 0, done.stderr
+    assert Report.read(tmp_path / "run").clustering.startswith("by_label(")
+    wrong = run(installed, "distill", config, "--dry-run", "pld.clusterer=by_lable")
+    assert wrong.returncode == 2
+    assert "no clusterer is called 'by_lable'; did you mean 'by_label'" in wrong.stderr
+
+
+@pytest.mark.slow
 def test_a_table_is_scored_by_a_metric_of_single_examples(installed, tmp_path):
     config = write_config(tmp_path)
 

@@ -203,7 +203,7 @@ def test_make_embedder_reads_its_specification():
         ("tf-idf", "unknown embedder 'tf-idf'; did you mean 'tfidf'"),
         ("tfdif:64", "unknown embedder 'tfdif:64'; did you mean 'tfidf'"),
         ("", "unknown embedder ''; known are tfidf"),
-        ("tfidf:many", "dimensions are no whole number"),
+        ("tfidf:many", "number of dimensions is not an integer"),
         ("tfidf:0", "tfidf with 0 dimensions"),
     ],
 )

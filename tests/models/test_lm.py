@@ -253,7 +253,7 @@ def test_a_program_with_another_adapter_is_told_what_takes_no_system_role():
     lm = make_lm("openai/gemma", api_key="k")
     said = explain(lm, LMInvalidRequestError("System role not supported"))
     assert said.endswith(
-        "use DirectStudent, which puts the instructions into the user's turn there"
+        "use DirectStudent, which then puts the instructions into the user message"
     )
 
 

@@ -102,7 +102,7 @@ def test_the_same_question_is_sent_once():
 
 def test_a_resumed_run_pays_for_the_rest_only(tmp_path):
     down = FakeTeacher(echo, fail_on=lambda call: call > 4)
-    with pytest.raises(ModelError, match=r"fake/lm does not answer: .*start again to go on") as e:
+    with pytest.raises(ModelError, match=r"fake/lm does not answer: .*run again to resume") as e:
         teacher(down, StageStore(tmp_path)).ask("traces", requests(10))
     assert "\n" not in str(e.value)
     engine = FakeEngine(echo)

@@ -38,7 +38,7 @@ def test_a_storage_that_cannot_be_used(tmp_path, models, storage, line):
 
 
 def test_a_sampler_whose_package_is_not_installed(tmp_path, models, monkeypatch):
-    monkeypatch.setattr("pld_dspy.stages.search.loop.find_spec", lambda name: None)
+    monkeypatch.setattr("pld_dspy.stages.search.sampler.find_spec", lambda name: None)
 
     line = "search.sampler 'gp' needs the package torch"
     refused(tmp_path, models, ConfigError, line, "pld.search.sampler=gp")

@@ -138,7 +138,7 @@ def test_a_rule_that_says_another_label_is_dropped_and_counted():
 
 def test_a_run_that_is_taken_up_again_pays_nothing_twice(tmp_path):
     down = FakeTeacher(good, fail_on=lambda call: call > 5)
-    with pytest.raises(ModelError, match="start again to go on"):
+    with pytest.raises(ModelError, match="run again to resume"):
         extract(down, StageStore(tmp_path))
     rest = FakeEngine(good)
     first = extract(rest, StageStore(tmp_path))

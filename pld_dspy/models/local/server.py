@@ -1,7 +1,7 @@
-"""Small models that run inside this process, behind an OpenAI-compatible loopback server.
+"""OpenAI-compatible server for a local model, inside this process.
 
-The engine is llama.cpp through `xllamacpp` (the optional extra `local`). It answers plain HTTP, so
-`dspy.LM` and every other optimizer use it as they would use a hosted endpoint.
+The engine is llama.cpp through `xllamacpp` (the optional extra `local`). It answers HTTP requests on
+the loopback interface, so `dspy.LM` and other optimizers use it like a hosted endpoint.
 """
 
 import atexit
@@ -21,25 +21,25 @@ from pld_dspy.errors import ModelError
 logger = logging.getLogger(__name__)
 
 _TOKENIZE_TIMEOUT_S = 60.0
-_PROMPT_CACHE_MIB = 512  # the engine's own bound is 8 GiB, more than small machines have
+_PROMPT_CACHE_MIB = 512  # the engine's default of 8 GiB is more than small machines have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
-    """How a local server runs. Equal settings on the same file share one server."""
+    """Settings of a local server. Equal settings for the same file share one server."""
 
     parallel: int = 1
-    """Slots that answer at the same time. One is fastest for short label calls on few cores,
-    because the long rule prompt stays in the slot's cache; more help long generations."""
+    """Number of calls answered at the same time (slots). One is fastest for short label calls on few
+    cores, because the rule prompt stays in the slot's cache; more help long generations."""
     context_tokens: int = 8_192
-    """Prompt and answer of one call together; memory is taken for `parallel` times this."""
+    """Maximum tokens of prompt and answer of one call; memory is allocated for `parallel` times this."""
     threads: int | None = None
-    """CPU threads; None is one a core, at most eight. Where other work keeps the cores busy, fewer
+    """CPU threads; None means one per core, at most eight. If other work keeps the cores busy, fewer
     threads are several times faster, because llama.cpp's threads wait for the slowest one."""
     reuse_prompt: bool = True
-    """Read only the part of a prompt that differs from earlier ones. Much faster for long rule
-    prompts, but rounding then depends on the calls before, and a close answer may flip even at
-    temperature 0. False gives the same answer to the same prompt, whatever was asked before."""
+    """Reuse the prompt cache. Much faster for long rule prompts, but rounding then depends on earlier
+    calls, and a close answer may flip even at temperature 0. False always gives the same answer to
+    the same prompt."""
     verbose: bool = False
     """Let llama.cpp write its log to stderr."""
 
@@ -58,7 +58,7 @@ class _Running:
     users: int = 0
 
 
-# llama.cpp holds the weights in this process, so sharing must be known to the whole process.
+# llama.cpp loads the weights into this process, so servers are shared process-wide.
 _running: dict[tuple[Path, ServerSettings], _Running] = {}
 _lock = threading.RLock()
 
@@ -67,9 +67,9 @@ _lock = threading.RLock()
 class LocalServer:
     """An OpenAI-compatible server for one GGUF file on a free loopback port, inside this process.
 
-    `start` and `stop`, or a `with` block, bound its life; what still runs at exit is stopped then.
-    Two servers with the same file and settings are one: the weights are loaded once and leave the
-    memory with the last `stop`.
+    Use `start` and `stop`, or a `with` block; servers that still run at exit are stopped then.
+    Servers with the same file and settings share the weights, which are loaded once and freed by the
+    last `stop`.
     """
 
     path: Path
@@ -81,16 +81,16 @@ class LocalServer:
         """`http://127.0.0.1:<port>`, without `/v1`.
 
         Raises:
-            ModelError: The server does not run.
+            ModelError: The server is not running.
         """
         with _lock:
             if self._key is None:
-                msg = f"the server for {self.path} does not run; call start() first"
+                msg = f"the server for {self.path} is not running; call start() first"
                 raise ModelError(msg)
             return _running[self._key].address
 
     def start(self) -> Self:
-        """Return this server, running; loading takes seconds for each gigabyte.
+        """Start the server and return it; loading takes seconds per gigabyte.
 
         Raises:
             ModelError: The engine is not installed, or the file cannot be loaded.
@@ -105,7 +105,7 @@ class LocalServer:
         return self
 
     def stop(self) -> None:
-        """Leave the server; the last one to leave frees the weights. Twice is harmless."""
+        """Stop the server; the last one to stop frees the weights. Further calls do nothing."""
         with _lock:
             key, self._key = self._key, None
             running = _running.get(key) if key is not None else None
@@ -113,7 +113,7 @@ class LocalServer:
                 return
             running.users -= 1
             if running.users == 0:
-                # The engine has no stop call: it shuts down when its last reference goes.
+                # The engine has no stop method: it shuts down when its last reference is dropped.
                 del _running[key]
 
     def __enter__(self) -> Self:
@@ -171,10 +171,10 @@ def _load(path: Path, settings: ServerSettings) -> _Running:
 
 
 def check_gguf(path: Path) -> None:
-    """Return if `path` is a readable file that starts as a GGUF file does.
+    """Check that `path` is a readable GGUF file.
 
     Raises:
-        ModelError: It does not exist, cannot be read, or is another kind of file.
+        ModelError: It does not exist, cannot be read, or is of another format.
     """
     try:
         with path.open("rb") as file:
@@ -201,7 +201,7 @@ def is_local(api_base: str | None) -> bool:
 
 
 def tokenize(api_base: str, text: str) -> list[int]:
-    """Return the token ids that the local server at `api_base` makes of `text`.
+    """Return the token ids of `text` from the local server at `api_base`.
 
     Raises:
         ModelError: The server does not answer.
@@ -210,7 +210,7 @@ def tokenize(api_base: str, text: str) -> list[int]:
     request = urllib.request.Request(
         url, json.dumps({"content": text}).encode(), {"Content-Type": "application/json"}
     )
-    # A proxy setting of the environment must not catch loopback calls.
+    # A proxy set in the environment must not get loopback calls.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=_TOKENIZE_TIMEOUT_S) as reply:

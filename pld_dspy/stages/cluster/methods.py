@@ -10,7 +10,8 @@ from sklearn.metrics import silhouette_samples
 
 from pld_dspy.config.callables import check_call
 from pld_dspy.config.optimizer import ClusterConfig
-from pld_dspy.errors import ConfigError, DataError, nearest
+from pld_dspy.config.plugins import CLUSTERERS, find
+from pld_dspy.errors import DataError
 from pld_dspy.records import Trace, Vectors
 
 Members = npt.NDArray[np.int64]
@@ -54,16 +55,17 @@ def resolve_clusterer(
         config: Settings for noise and labels where `given` has none.
 
     Raises:
-        ConfigError: No method has this name, or `given` cannot be called as a clusterer.
+        ConfigError: No method and no clusterer of an installed package has this name, or `given`
+            cannot be called as a clusterer.
     """
     if given is None:
         return config, None
     if isinstance(given, ClusterConfig):
         return given, None
     if isinstance(given, str):
-        if given not in METHODS:
-            msg = f"no clusterer is called {given!r}{nearest(given, METHODS)}"
-            raise ConfigError(msg)
+        found = find(CLUSTERERS, given, dict.fromkeys(METHODS), expected="a Clusterer")
+        if found is not None:  # added by a package
+            return resolve_clusterer(found, config)
         kept: dict[str, Any] = {"label_aware": config.label_aware, "noise": config.noise}
         return ClusterConfig(method=given, **kept), None  # type: ignore[arg-type]  # checked above
     check_call(

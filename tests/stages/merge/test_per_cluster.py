@@ -234,7 +234,7 @@ def test_a_run_that_is_taken_up_again_pays_nothing_twice(tmp_path):
     clusters = clustering(cluster("k0", REDS), cluster("k1", GREENS), cluster("k2", MIXED[3:]))
     traces = [*REDS, *GREENS, *MIXED[3:]]
     down = FakeTeacher(first_note, fail_on=lambda call: call > 1)
-    with pytest.raises(ModelError, match="start again to go on"):
+    with pytest.raises(ModelError, match="run again to resume"):
         merged(down, clusters, traces, store=StageStore(tmp_path))
     engine = FakeEngine(first_note)
     first = merged(engine, clusters, traces, store=StageStore(tmp_path))
