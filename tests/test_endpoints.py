@@ -201,7 +201,7 @@ def test_without_a_system_role_the_instructions_go_into_the_users_turn(message, 
         assert user_of(http.asked[-1]).startswith("Name the mood.\n\nText: text ")
     assert (result.score, result.failures) == (1.0, 0)
     (told,) = caplog.messages
-    assert told.endswith("takes no system role; the instructions go into the user's turn")
+    assert told.endswith("takes no system role; the instructions go into the user message")
 
 
 def test_the_check_sends_the_form_of_the_run_and_what_it_learns_is_kept(lm_at):
