@@ -96,7 +96,7 @@ def test_a_content_filter_drops_and_names_its_example_and_no_restart_ends_there(
         assert (again, len(http.asked)) == (found, 12)
     (message,) = [m for m in caplog.messages if "is left out" in m]
     assert message.startswith("example ")
-    assert "leave the example out, or take an endpoint without that filter" in message
+    assert "leave the example out, or use an endpoint without that filter" in message
 
 
 def test_a_content_filter_costs_the_student_one_example(lm_at):
