@@ -96,7 +96,7 @@ def test_a_content_filter_drops_and_names_its_example_and_no_restart_ends_there(
         assert (again, len(http.asked)) == (found, 12)
     (message,) = [m for m in caplog.messages if "is left out" in m]
     assert message.startswith("example ")
-    assert "leave the example out, or take an endpoint without that filter" in message
+    assert "leave the example out, or use an endpoint without that filter" in message
 
 
 def test_a_content_filter_costs_the_student_one_example(lm_at):
@@ -201,7 +201,7 @@ def test_without_a_system_role_the_instructions_go_into_the_users_turn(message, 
         assert user_of(http.asked[-1]).startswith("Name the mood.\n\nText: text ")
     assert (result.score, result.failures) == (1.0, 0)
     (told,) = caplog.messages
-    assert told.endswith("takes no system role; the instructions go into the user's turn")
+    assert told.endswith("takes no system role; the instructions go into the user message")
 
 
 def test_the_check_sends_the_form_of_the_run_and_what_it_learns_is_kept(lm_at):

@@ -204,7 +204,7 @@ def _inputs(example: dspy.Example) -> dict[str, object]:
     try:
         return dict(example.inputs().items())
     except ValueError as error:
-        msg = "an example does not say what its inputs are; call .with_inputs(...) on it"
+        msg = "an example has no inputs set; call .with_inputs(...) on it"
         raise DataError(msg) from error
 
 

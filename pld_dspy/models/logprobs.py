@@ -1,4 +1,4 @@
-"""How probable each label was to the student, from the log-probabilities of its answer's tokens."""
+"""Label probabilities from the log-probabilities of an answer's tokens."""
 
 import logging
 import math
@@ -18,7 +18,7 @@ from pld_dspy.models.reading.labels import LEAD_IN, read_label
 logger = logging.getLogger(__name__)
 
 TOP = 20
-"""Alternatives asked for at each token; the most that OpenAI's own endpoint gives."""
+"""Number of alternatives requested per token; the maximum of OpenAI's endpoint."""
 
 _HEADING = re.compile(
     r"\W*(?:\[\[ ## \w+ ## \]\]|[^:\n]{1,60}:|(?:the\s+)?(?:\w+\s+)?"
@@ -30,87 +30,85 @@ _NOT_THE_PARAMETER = (
     *(lm_errors.LMTransportError, lm_errors.LMTimeoutError, lm_errors.LMRateLimitError),
     *(lm_errors.LMAuthError, lm_errors.LMBillingError),
 )
-"""Errors that a request without log-probabilities would meet too."""
+"""Errors that a request without log-probabilities would raise too."""
 
 
 class Token(NamedTuple):
-    """One generated token. Text is in bytes, because a token may end inside a character."""
+    """One generated token. Its text is in bytes, because a token may end inside a character."""
 
     text: bytes
     logprob: float
-    """Natural logarithm of its probability, given the tokens before."""
+    """Natural logarithm of its probability given the earlier tokens."""
     top: tuple[tuple[bytes, float], ...] = ()
-    """The most probable tokens at this place, itself included or not, each with its logprob."""
+    """The most probable tokens at this position with their log-probabilities; may include this one."""
 
 
 def label_probabilities(
     tokens: Sequence[Token], labels: Sequence[str], *, answer: str | None = None
 ) -> dict[str, float]:
-    """Return the probability of each label that any mass was found for; they sum to 1.
+    """Return the probabilities of the labels, which sum to 1; labels without any are left out.
 
-    The tokens are followed until they can only lead to one label. On the way the mass of each
-    alternative goes to the label that it leads to: case, markup in front, and spaces inside a label
-    do not matter. An alternative that leads to several labels is split evenly among them; one that
-    leads to none, or to all, is left out, and the rest is normalised. A lead-in such as `Answer:`
-    is stepped over.
+    The tokens are read until only one label remains possible. The probability of each alternative
+    token is added to the label that it begins; case, leading markup, and spaces inside a label do
+    not matter. An alternative that begins several labels is split evenly among them; one that begins
+    none or all is ignored, and the rest is normalised. A lead-in such as `Answer:` is skipped.
 
-    These are the probabilities that the endpoint reports, most often those before temperature and
-    other sampling settings. A label outside the alternatives that it returns has none.
+    The probabilities are those that the endpoint reports, usually before temperature and other
+    sampling settings. A label that is not among the returned alternatives has none.
 
     Args:
-        tokens: The answer, in order.
+        tokens: The tokens of the answer, in order.
         labels: The closed label set.
-        answer: The label that was read from the answer; None reads it from `tokens`.
+        answer: The label read from the answer; None reads it from `tokens`.
 
     Returns:
-        Empty if nothing can be said: no alternatives, no label read, or another one than the tokens
-        lead to.
+        Empty if there are no alternatives, no label was read, or the tokens spell another label.
 
     >>> tokens = [Token(b" ra", -0.5, ((b" ra", -0.5), (b"Gen", -1.0), (b"The", -4.0)))]
-    >>> found = label_probabilities(tokens, ["gender", "race"], answer="race")
-    >>> {label: round(p, 3) for label, p in found.items()}
+    >>> probabilities = label_probabilities(tokens, ["gender", "race"], answer="race")
+    >>> {label: round(p, 3) for label, p in probabilities.items()}
     {'gender': 0.378, 'race': 0.622}
     """
     whole = b"".join(token.text for token in tokens)
-    said = read_label(text_of(whole), labels) if answer is None else answer
+    label = read_label(text_of(whole), labels) if answer is None else answer
     forms = Prefixes.of(labels)
-    if said is None or forms is None:
+    if label is None or forms is None:
         return {}
     text = forms.text(whole)
     leads = (match.group() for match in (_HEADING.match(text), LEAD_IN.match(text)) if match)
     for lead in ("", *leads):
-        if said not in forms.reached(text.removeprefix(lead)):
+        if label not in forms.reached(text.removeprefix(lead)):
             continue
-        mass = _walk(tokens, forms, lead, said)
+        mass = _walk(tokens, forms, lead, label)
         total = math.fsum(mass.values())
         if total > 0:
-            return {label: part / total for label, part in mass.items() if part > 0}
+            return {name: part / total for name, part in mass.items() if part > 0}
     return {}
 
 
 def read_tokens(logprobs: Any) -> list[Token]:
-    """Return the tokens of `prediction.logprobs`; empty for None and for what has another form."""
+    """Return the tokens of `prediction.logprobs`; empty if it is None or of another format."""
     content = _get(logprobs, "content")
     tokens = []
     for entry in content if isinstance(content, list | tuple) else ():
-        found = _pair(entry)
-        if found is None:
-            return []  # with a hole the text would be another one
+        pair = _pair(entry)
+        if pair is None:
+            return []  # without this token the text would be wrong
         top = _get(entry, "top_logprobs")
         pairs = map(_pair, top) if isinstance(top, list | tuple) else ()
-        tokens.append(Token(*found, tuple(pair for pair in pairs if pair is not None)))
+        tokens.append(Token(*pair, tuple(other for other in pairs if other is not None)))
     return tokens
 
 
 def gold_probability(
     prediction: Any, labels: Sequence[str], answer: str | None, gold: str
 ) -> float | None:
-    """Return the share of `gold`, in [0, 1] and rounded to 6 digits; None if it is not known."""
+    """Return the probability of `gold`, in [0, 1], rounded to 6 digits; None if it is unknown."""
     if answer is None or gold not in labels:
         return None
     tokens = read_tokens(prediction.get("logprobs", None))
-    found = label_probabilities(tokens, labels, answer=answer)
-    return round(found.get(gold, 0.0), 6) if found else None
+    probabilities = label_probabilities(tokens, labels, answer=answer)
+    return round(probabilities.get(gold, 0.0), 6) if probabilities else None
 
 
 class LogprobsUnsupported:
@@ -123,7 +121,7 @@ class LogprobsUnsupported:
         return self._lock.locked()
 
     def note(self, lm: dspy.BaseLM, reason: str) -> None:
-        """Request none from now on; the first call logs the reason as a warning."""
+        """Stop requesting log-probabilities; the first call logs the reason as a warning."""
         if self._lock.acquire(blocking=False):
             logger.warning(
                 "%s gives no log-probabilities (%s); they are not requested again, and p_gold is unknown",
@@ -134,14 +132,14 @@ class LogprobsUnsupported:
 
 @dataclass(frozen=True, slots=True)
 class LogprobsProgram:
-    """A program whose log-probabilities are requested where that is possible."""
+    """Runs a program with log-probabilities where possible."""
 
     program: dspy.Module
-    """The program as it is."""
+    """The original program."""
     requesting: dspy.Module | None
-    """The same, whose own LM, if it has one, requests log-probabilities; None requests none."""
+    """The program with log-probabilities requested by its own LM, if it has one; None requests none."""
     lm: dspy.BaseLM
-    """The `lm` of the context, requesting log-probabilities."""
+    """The LM of the context, with log-probabilities requested."""
     unsupported: LogprobsUnsupported
 
     @classmethod
@@ -153,7 +151,7 @@ class LogprobsProgram:
         *,
         wanted: bool,
     ) -> Self:
-        """Return `program` with log-probabilities where its answer is one output of one predictor."""
+        """Return the wrapped program; only one predictor with one output gets log-probabilities."""
         predictors = program.predictors()
         one = len(predictors) == 1 and len(predictors[0].signature.output_fields) == 1
         if not wanted or not one:
@@ -178,7 +176,7 @@ class LogprobsProgram:
             try:
                 return self.program(**inputs)
             finally:
-                # The parameter was to blame if the same request is answered without it.
+                # If the same request is answered without the parameter, the parameter was the cause.
                 if calls() > before:
                     self.unsupported.note(self.lm, str(failed))
         if not read_tokens(prediction.get("logprobs", None)):
@@ -190,21 +188,21 @@ def _with_logprobs(lm: dspy.BaseLM) -> dspy.BaseLM:
     if lm.model_type != "chat":
         return lm
     copied = lm.copy(logprobs=True, top_logprobs=TOP)
-    copied.history = lm.history  # calls are looked up at the LM that the caller has
+    copied.history = lm.history  # callers read the history of the original LM
     return copied
 
 
-def _walk(tokens: Sequence[Token], forms: Prefixes, lead: str, said: str) -> dict[str, float]:
-    """Return the mass of each label, or {} if the tokens do not lead to `said`."""
+def _walk(tokens: Sequence[Token], forms: Prefixes, lead: str, answer: str) -> dict[str, float]:
+    """Return the probability mass by label, or {} if the tokens do not spell `answer`."""
     mass = dict.fromkeys(forms.by_label, 0.0)
     path, probability = b"", 1.0
     compared = False
-    found: list[str] = []
+    possible: list[str] = []
     for token in tokens:
         for text, share in _others(token):
             compared = True
             other = forms.text(path + text).removeprefix(lead)
-            # Some endpoints write the end of the answer as a token without text.
+            # Some endpoints report the end of the answer as a token without text.
             labels = forms.reached(other) if text else forms.ended(other)
             for label in labels if len(labels) < len(mass) else ():
                 mass[label] += probability * share / len(labels)
@@ -213,23 +211,23 @@ def _walk(tokens: Sequence[Token], forms: Prefixes, lead: str, said: str) -> dic
         whole = forms.text(path)
         if lead and not whole.startswith(lead):
             continue
-        found = forms.reached(whole.removeprefix(lead))
-        if len(found) < 2:  # decided, or lost
+        possible = forms.reached(whole.removeprefix(lead))
+        if len(possible) < 2:
             break
-    if len(found) > 1:
-        found = forms.ended(forms.text(path).removeprefix(lead))
-    if found != [said] or not compared:
+    if len(possible) > 1:
+        possible = forms.ended(forms.text(path).removeprefix(lead))
+    if possible != [answer] or not compared:
         return {}
-    mass[said] += probability
+    mass[answer] += probability
     return mass
 
 
 def _others(token: Token) -> Iterator[tuple[bytes, float]]:
     """Yield the alternatives to `token`, each with its probability."""
     rest = list(token.top)
-    own = next((pair for pair in rest if pair[0] == token.text), None)
-    if own is not None:
-        rest.remove(own)
+    itself = next((pair for pair in rest if pair[0] == token.text), None)
+    if itself is not None:
+        rest.remove(itself)
     yield from ((text, math.exp(min(logprob, 0.0))) for text, logprob in rest)
 
 

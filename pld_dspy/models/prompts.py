@@ -1,4 +1,4 @@
-"""The prompts of the teacher. The docstring of each signature is sent as it is."""
+"""Prompts of the teacher. The docstring of each signature is sent to the model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -47,8 +47,8 @@ class MergeRules(dspy.Signature):
     Exception: none
     """
 
-    # Phase 2. A weak teacher drops the general condition and keeps the oddest one unless told which
-    # to keep; the exception line keeps minority labels that a plain merge loses (paper, §5.2).
+    # Phase 2. Unless the prompt says which condition to keep, a weak teacher drops the general one;
+    # the exception line keeps minority labels that a plain merge loses (paper, §5.2).
     task: str = dspy.InputField()
     possible_answers: str = dspy.InputField()
     main_answer: str = dspy.InputField(desc="the answer of most notes")
@@ -85,8 +85,7 @@ class ResolveConflicts(dspy.Signature):
     DELETE R4
     """
 
-    # Phase 3. Gold, the wrong answer and the rules are all shown; edits go by rule number so that
-    # everything an edit does not name stays word for word.
+    # Phase 3. Edits refer to rule numbers, so that all other rules stay word for word.
     task: str = dspy.InputField()
     possible_answers: str = dspy.InputField()
     rules: str = dspy.InputField()
@@ -98,11 +97,10 @@ class ResolveConflicts(dspy.Signature):
 
 @dataclass(frozen=True, kw_only=True)
 class Prompts:
-    """The four prompts of the teacher; each is a `dspy.Signature`, or its instructions as a text.
+    """The four prompts of the teacher, each a `dspy.Signature` or its instructions as text.
 
-    A signature of one's own has the output fields of the default, since these are read, and no
-    input field that the default lacks. An answer to another prompt is asked for anew: the text of
-    the prompt is part of the key of a stored answer.
+    A custom signature must have the output fields of the default, and only input fields that the
+    default has. The prompt text is part of the cache key, so a changed prompt is sent again.
 
     >>> Prompts(merge="Merge the notes into one rule.").merge.instructions
     'Merge the notes into one rule.'
@@ -118,10 +116,10 @@ class Prompts:
     """Phase 3: edits from the errors of the student."""
 
     def __post_init__(self) -> None:
-        """Turn texts into signatures, and check the fields.
+        """Convert texts to signatures and check the fields.
 
         Raises:
-            ConfigError: A text is empty, or a signature has other fields than are filled and read.
+            ConfigError: A text is empty, or a signature has unknown or missing fields.
         """
         for field in fields(self):
             default: Any = field.default
@@ -136,10 +134,10 @@ class Prompts:
 
 
 def resolve_prompts(given: Prompts | Mapping[str, Any] | None) -> Prompts:
-    """Return the prompts, the built-in ones where `given` has none.
+    """Return the prompts in `given`, with the built-in ones for those it leaves out.
 
     Raises:
-        ConfigError: `given` is no mapping, names a prompt that does not exist, or one is not usable.
+        ConfigError: `given` is not a mapping, names an unknown prompt, or a prompt is invalid.
     """
     if isinstance(given, Prompts):
         return given

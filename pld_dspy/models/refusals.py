@@ -1,4 +1,4 @@
-"""What an endpoint refuses is left out of later requests: a parameter, or the system role."""
+"""Remembers which parameters an endpoint refuses, and whether it takes a system role."""
 
 import logging
 import re
@@ -27,7 +27,7 @@ _KEPT = frozenset(
         "num_retries",
     ]
 ) | {"cache", "rollout_id", "logprobs", "top_logprobs", "response_format", "tools", "tool_choice"}
-"""Parameters without which a request would be another one, or which are left out elsewhere."""
+"""Parameters that are never left out here: they define the request or are handled elsewhere."""
 
 _COMPLAINT = re.compile(
     r"support|unknown|unrecogni|permitted|allowed|invalid|deprecated|only|must|unexpected|extra"
@@ -35,7 +35,7 @@ _COMPLAINT = re.compile(
 
 
 class Refusals:
-    """What one endpoint refused so far."""
+    """Parameters and roles that one endpoint has refused in this process."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -44,12 +44,12 @@ class Refusals:
         self._lock = threading.Lock()
 
     def learn(self, sent: Mapping[str, Any], error: LMError, *, system_role: bool = True) -> bool:
-        """Return whether the request may be sent again, without what the error says is refused.
+        """Record what the error refuses; return whether the request may be sent again without it.
 
         Args:
             sent: All parameters of the request.
-            error: What came of it.
-            system_role: Whether its instructions had the system role.
+            error: The error of the request.
+            system_role: Whether the request had a system message.
         """
         if context_too_long(error) or content_filtered(error):
             return False
@@ -61,22 +61,22 @@ class Refusals:
             return self._without_parameter(sent, error)
 
     def _without_system_role(self) -> bool:
-        # Requests of several threads may be refused at the same time.
+        # Several threads may get the error at the same time.
         if not self.system_role:
             logger.warning(
-                "%s takes no system role; the instructions go into the user's turn", self.name
+                "%s takes no system role; the instructions go into the user message", self.name
             )
         self.system_role = True
         return True
 
     def _without_parameter(self, sent: Mapping[str, Any], error: LMError) -> bool:
-        said = str(error).lower()
+        message = str(error).lower()
         named = {feature.rsplit(".", 1)[-1] for feature in getattr(error, "features", ())}
         for name, value in sent.items():
             if name in _KEPT or value is None:
                 continue
-            word = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", said)
-            if name in named or (word and _COMPLAINT.search(said)):
+            word = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", message)
+            if name in named or (word and _COMPLAINT.search(message)):
                 if name not in self.parameters:
                     logger.warning("%s refuses %s = %r; it is left out", self.name, name, value)
                 self.parameters.add(name)
@@ -86,17 +86,17 @@ class Refusals:
     def applied(
         self, lm: dspy.BaseLM, kwargs: Mapping[str, Any]
     ) -> tuple[dspy.BaseLM, dict[str, Any]]:
-        """Return the LM and the request's own settings without what is refused."""
+        """Return the LM and the settings of the request without the refused parameters."""
         left = {name: value for name, value in kwargs.items() if name not in self.parameters}
         refused = self.parameters & lm.kwargs.keys()
         if not refused:
             return lm, left
         copied = lm.copy(**dict.fromkeys(refused))
-        copied.history = lm.history  # calls are looked up at the LM that the caller has
+        copied.history = lm.history  # callers read the history of the original LM
         return copied, left
 
     def messages(self, messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return the messages; where no system role is taken, its text opens the first user turn."""
+        """Return the messages; without a system role its text starts the first user message."""
         first, *rest = messages
         if not self.system_role or first["role"] != "system" or not rest:
             return list(messages)
@@ -112,7 +112,7 @@ _lock = threading.Lock()
 
 
 def refusals(lm: dspy.BaseLM) -> Refusals:
-    """Return what the endpoint of `lm` refused in this process."""
+    """Return the refusals of the endpoint of `lm` in this process."""
     address = str(lm.kwargs.get("api_base") or lm.kwargs.get("base_url") or "")
     with _lock:
         name = f"{lm.model} at {address}" if address else str(lm.model)

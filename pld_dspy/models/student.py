@@ -1,4 +1,4 @@
-"""The student as a DSPy module that can be used alone."""
+"""Student that answers with the label alone."""
 
 from typing import Any
 
@@ -9,7 +9,15 @@ from pld_dspy.models.adapter import DirectAdapter
 
 
 class DirectStudent(dspy.Module):
-    """Answers with the label alone: one call, no reasoning, whatever adapter is set outside."""
+    """Answers with the label in one call, without reasoning; always uses `DirectAdapter`.
+
+    >>> from pld_dspy.testing import fake_lm
+    >>> task = dspy.Signature("text -> colour: Literal['red', 'grey']", "Name the colour.")
+    >>> student = DirectStudent(task)
+    >>> student.set_lm(fake_lm(lambda prompt: "Red."))
+    >>> student(text="blood").colour
+    'red'
+    """
 
     def __init__(self, signature: type[dspy.Signature], *, wording: Wording = "field") -> None:
         super().__init__()
@@ -20,7 +28,7 @@ class DirectStudent(dspy.Module):
         """Return a prediction with the label.
 
         Raises:
-            AdapterParseError: The output names no single label.
+            AdapterParseError: The answer has no single label.
         """
         with dspy.context(adapter=DirectAdapter(self.wording)):
             return self.predict(**inputs)
@@ -29,7 +37,7 @@ class DirectStudent(dspy.Module):
         """Return a prediction with the label, asynchronously.
 
         Raises:
-            AdapterParseError: The output names no single label.
+            AdapterParseError: The answer has no single label.
         """
         with dspy.context(adapter=DirectAdapter(self.wording)):
             return await self.predict.acall(**inputs)

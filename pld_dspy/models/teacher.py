@@ -1,4 +1,4 @@
-"""Requests to the teacher: stored, counted, retried once if unreadable, never paid for twice."""
+"""Calls the teacher and stores its answers."""
 
 import logging
 import threading
@@ -34,34 +34,43 @@ from pld_dspy.records import Event, Progress
 logger = logging.getLogger(__name__)
 
 WARM = 0.7
-"""Temperature of every draw but the first, which is taken as the LM is set."""
+"""Temperature of all draws but the first, which uses the LM's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One question to the teacher."""
+    """One request to the teacher."""
 
     module: dspy.Module
     inputs: Mapping[str, str]
     draw: int = 0
-    """0 asks at the LM's own temperature; others ask again, warmer."""
+    """Number of the sample; 0 uses the LM's own temperature, others `WARM`."""
     name: str = "a request"
-    """What it is about, for messages."""
+    """Name for messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the teacher said to one request."""
+    """The teacher's answer to one request."""
 
     output: Record | None
-    """The filled sections; None where none could be read."""
+    """Output fields by name; None if the answer could not be read."""
     error: str | None = None
     """Why the endpoint refused this request; None if it did not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Teacher:
-    """The teacher LM with the store that remembers its answers."""
+    r"""The teacher LM, with a store for its answers and a retry of unreadable ones.
+
+    >>> from pld_dspy.records import silent
+    >>> from pld_dspy.testing import fake_lm
+    >>> lm = fake_lm(lambda prompt: "Rationale: It is red.\nRule: If it is red, answer red.")
+    >>> teacher = Teacher(lm=lm, store=StageStore(), progress=silent)
+    >>> request = Request(module=Explain(), inputs={"text": "blood", "answer": "red"})
+    >>> teacher.ask("traces", [request])
+    [{'rationale': 'It is red.', 'rule': 'If it is red, answer red.'}]
+    """
 
     lm: dspy.BaseLM
     store: StageStore
@@ -69,32 +78,32 @@ class Teacher:
     progress: Progress
     prompts: Prompts = field(default_factory=Prompts)
     attempts: int = 2
-    """How often an unreadable answer is asked for before it is given up."""
+    """Maximum number of calls per request while the answer is unreadable."""
     _answered: threading.Event = field(
         default_factory=threading.Event, init=False, repr=False, compare=False
     )
 
     def ask(self, stage: str, requests: Sequence[Request]) -> list[Record | None]:
-        """Return the filled sections of each answer, in order; None where none could be read.
+        """Return the output fields of each answer, in order; None where it could not be read.
 
         Raises:
-            ModelError: As `replies`.
+            ModelError: See `replies`.
         """
         return [reply.output for reply in self.replies(stage, requests)]
 
     def replies(self, stage: str, requests: Sequence[Request]) -> list[Reply]:
         """Return the reply to each request, in order.
 
-        A request that the endpoint refuses for what is in it (its length, a content filter) costs
-        itself only, and is not sent again by a resumed run.
+        A request that the endpoint refuses for its content (length, content filter) does not stop the
+        others, and is not sent again by a resumed run.
 
         Raises:
-            ModelError: The endpoint cannot be reached, or refuses every request; answers got before
-                are kept.
+            ModelError: The endpoint cannot be reached or refuses every request; answers so far are
+                kept.
         """
         keys = [self._key(stage, request) for request in requests]
-        found = {key: self.store.get(stage, key) for key in keys}
-        todo = {key: r for key, r in zip(keys, requests, strict=True) if found[key] is None}
+        records = {key: self.store.get(stage, key) for key in keys}
+        todo = {key: r for key, r in zip(keys, requests, strict=True) if records[key] is None}
         with ThreadPoolExecutor(max_workers=max(1, self.threads)) as pool:
             futures = {
                 pool.submit(copy_context().run, self._one, stage, key, request): key
@@ -102,14 +111,14 @@ class Teacher:
             }
             try:
                 for done, future in enumerate(as_completed(futures), 1):
-                    found[futures[future]] = future.result()
+                    records[futures[future]] = future.result()
                     self.progress(Event(stage, "teacher", done, len(todo)))
             except BaseException:
                 for future in futures:
                     future.cancel()
                 raise
-        records = [found[key] for key in keys]
-        return [Reply(r["output"], r.get("error")) if r else Reply(None) for r in records]
+        ordered = [records[key] for key in keys]
+        return [Reply(r["output"], r.get("error")) if r else Reply(None) for r in ordered]
 
     def _key(self, stage: str, request: Request) -> str:
         prompts = [
@@ -151,29 +160,29 @@ class Teacher:
         return self.store.put(stage, key, record)
 
     def _refusal(self, stage: str, request: Request, error: LMError) -> str:
-        """Return why this request alone was refused; ModelError if the others would fare no better."""
-        said = explain(self.lm, error)
-        own = context_too_long(error) or content_filtered(error)
-        # Where others were answered, what is invalid is in this request.
+        """Return why this request was refused; ModelError if others would be refused too."""
+        reason = explain(self.lm, error)
+        by_content = context_too_long(error) or content_filtered(error)
+        # If other requests were answered, this one is invalid, and not the endpoint's settings.
         invalid = isinstance(error, LMInvalidRequestError) and not isinstance(
             error, LMUnsupportedModelError
         )
-        if not own and not (invalid and self._answered.is_set()):
-            msg = f"{said}; answers so far are kept; run again to resume"
+        if not by_content and not (invalid and self._answered.is_set()):
+            msg = f"{reason}; answers so far are kept; run again to resume"
             raise ModelError(msg) from error
-        logger.warning("%s (%s) is left out: %s", request.name, stage, said)
-        return said
+        logger.warning("%s (%s) is left out: %s", request.name, stage, reason)
+        return reason
 
 
 def _config(draw: int, attempt: int) -> dict[str, Any]:
     if draw == 0 and attempt == 0:
         return {}
-    # A rollout id makes DSPy's cache treat this as another question.
+    # A rollout id makes DSPy's cache treat this as another request.
     return {"temperature": WARM, "rollout_id": draw * 100 + attempt}
 
 
 class _Teacher(dspy.Module):
-    """One request to the teacher, in the plain form that weak models can fill too."""
+    """Base class of the teacher's modules; plain sections, which weak models can fill too."""
 
     signature: type[dspy.Signature]
 
@@ -182,7 +191,7 @@ class _Teacher(dspy.Module):
         self.predict = dspy.Predict(self.signature if signature is None else signature)
 
     def forward(self, **inputs: Any) -> dspy.Prediction:
-        """Return the filled sections.
+        """Return the output fields.
 
         Raises:
             AdapterParseError: A section is missing.
@@ -192,7 +201,7 @@ class _Teacher(dspy.Module):
             return self.predict(**{k: v for k, v in inputs.items() if k in known or k == "config"})
 
     async def aforward(self, **inputs: Any) -> dspy.Prediction:
-        """Return the filled sections, asynchronously.
+        """Return the output fields, asynchronously.
 
         Raises:
             AdapterParseError: A section is missing.
@@ -205,24 +214,24 @@ class _Teacher(dspy.Module):
 
 
 class Explain(_Teacher):
-    """Teacher chain of thought given the gold label: a rationale, then one rule (phase 1)."""
+    """Explains an example given its gold label: a rationale, then one rule (phase 1)."""
 
     signature = ExplainExample
 
 
 class Merge(_Teacher):
-    """Synthesis of one rule, and an exception if need be, from the rules of a cluster (phase 2)."""
+    """Merges the rules of a cluster into one rule and possibly an exception (phase 2)."""
 
     signature = MergeRules
 
 
 class Contrast(_Teacher):
-    """One rule for each label, from rules of all labels side by side."""
+    """Writes one rule per label, from rules of all labels side by side."""
 
     signature = ContrastLabels
 
 
 class Resolve(_Teacher):
-    """Edits of the rule list from the student's wrong and right answers (phase 3)."""
+    """Proposes edits of the rule list from the student's wrong and right answers (phase 3)."""
 
     signature = ResolveConflicts

@@ -1,1 +1,1 @@
-"""The stages of the method; none imports another."""
+"""The stages of the method; they do not import each other."""

@@ -1,4 +1,4 @@
-"""Worked examples in the student's prompt: training examples with their labels, before the question."""
+"""Chooses worked examples (demos) for the student's prompt."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,27 +21,27 @@ logger = logging.getLogger(__name__)
 
 
 class Draw(NamedTuple):
-    """One choice of worked examples."""
+    """One choice of demos."""
 
     ids: tuple[str, ...]
-    """Of the training examples, in the order of the prompt."""
+    """Ids of training examples, in prompt order."""
     note: str
 
 
 def draw_demos(
     target: Target, examples: Sequence[dspy.Example], config: DemoConfig, *, seed: int
 ) -> Iterator[Draw]:
-    """Yield the choices of worked examples that are tried, each once, the shortest first.
+    """Yield the choices of demos to try, each once, the shortest first.
 
-    A choice has the same number of examples of each label, as far as there are so many, and the
-    labels follow each other in turn. The choices of one draw begin with the same examples.
+    A choice has the same number of examples of each label, if there are enough, and the labels
+    alternate. The choices of one draw begin with the same examples.
 
     Args:
-        target: The predictor that reads them. One that has inputs which the examples lack, or
-            an output besides the label, cannot be shown a worked example, and gets none.
+        target: The predictor. If it has inputs that the examples lack, or an output besides the
+            label, there are no choices.
         examples: The training examples.
-        config: How many are tried.
-        seed: Draws the examples.
+        config: Number of demos and of draws.
+        seed: Seed of the draws.
     """
     if not config.per_label:
         return
@@ -74,15 +74,15 @@ def choose_demos(
     *,
     max_prompt_tokens: int | None,
 ) -> tuple[str, ...]:
-    """Return the ids of the worked examples that do best on validation; none if none helps.
+    """Return the ids of the best demos on validation; empty if none is better than no demos.
 
     Args:
-        target: The predictor that reads them.
-        problem: Its examples.
-        board: Where the candidates are scored.
+        target: The predictor.
+        problem: Its task and examples.
+        board: Scores the candidates.
         evaluator: Compares them with the student as given.
-        config: Which choices are tried.
-        max_prompt_tokens: Mean input tokens per call above which a choice is not taken.
+        config: Number of demos and of draws.
+        max_prompt_tokens: Maximum mean input tokens per call; None means no limit.
     """
     best = make_candidate(problem.task, (), origin="as given")
     bare = board.run(best, "val")
@@ -103,37 +103,36 @@ def shown(
     signature: type[dspy.Signature],
     label_key: str,
 ) -> list[dspy.Example]:
-    """Return the examples of these ids as demonstrations: the predictor's own fields alone."""
+    """Return the examples with these ids as demos, with the fields of the predictor only."""
     by_id = {example_id(example): example for example in examples}
     fields = (*signature.input_fields, label_key)
     return [dspy.Example({name: by_id[i][name] for name in fields}) for i in ids]
 
 
 def helps(change: PairedResult, config: DemoConfig) -> bool:
-    """Return whether examples that change the validation score so are shown."""
+    """Return whether demos with this change of the validation score are used."""
     return change.delta.estimate > 0 and change.p_worse <= config.max_p_worse
 
 
 def worth(evaluation: Evaluation) -> float:
-    """Return how good a choice looks on validation: the mean of its score and its gold probability.
+    """Return the mean of validation score and gold probability; without probabilities, the score.
 
-    Few examples tell two choices apart better by how probable the gold labels were than by which
-    answers happened to be right. Without probabilities it is the score.
+    On few examples, gold probabilities distinguish two choices better than right and wrong answers.
     """
-    told = [0.0 if a.error is not None else a.p_gold for a in evaluation.answers]
-    known = [p for p in told if p is not None]
-    if not known or len(known) < len(told):
+    p_gold = [0.0 if a.error is not None else a.p_gold for a in evaluation.answers]
+    known = [p for p in p_gold if p is not None]
+    if not known or len(known) < len(p_gold):
         return evaluation.score
     return (evaluation.score + sum(known) / len(known)) / 2
 
 
 def _by_label(target: Target, examples: Sequence[dspy.Example]) -> Mapping[str, list[str]]:
-    # Open outputs have as many labels as examples; there the number is that of all examples.
-    found: dict[str, list[str]] = {label: [] for label in target.labels}
+    # For an open output the number of demos is over all examples.
+    ids: dict[str, list[str]] = {label: [] for label in target.labels}
     for example in examples:
         label = label_text(example[target.label_key]) if target.labels else ""
-        found.setdefault(label, []).append(example_id(example))
-    return found
+        ids.setdefault(label, []).append(example_id(example))
+    return ids
 
 
 def _in_turns(

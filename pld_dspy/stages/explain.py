@@ -1,4 +1,4 @@
-"""Phase 1: a rationale and a rule for each labelled example, from the teacher or from a file."""
+"""Phase 1: explanations of labelled examples by the teacher, or from a file."""
 
 import logging
 from collections import Counter
@@ -26,11 +26,11 @@ STAGE = "traces"
 
 
 class Traces(NamedTuple):
-    """Traces, and what did not become one."""
+    """Traces, and counts of what was dropped."""
 
     traces: tuple[Trace, ...]
     dropped: Counter[str]
-    """Number of examples (or draws) without a usable trace, by reason."""
+    """Number of answers or records without a usable trace, by reason."""
 
 
 def collect_traces(
@@ -42,15 +42,15 @@ def collect_traces(
     explain: int | None,
     draws: int,
 ) -> Traces:
-    """Return the traces of the training examples: the recorded ones if given, else the teacher's.
+    """Return the traces of the training examples, recorded ones or the teacher's.
 
     Args:
         given: Traces, or a JSONL file of them; None asks the teacher.
         teacher: Explains the examples.
-        target: The predictor that rules are made for.
-        train: The training examples; traces of others are dropped and counted.
+        target: The predictor.
+        train: The training examples; traces of other examples are dropped and counted.
         explain: Maximum examples to explain, balanced by label; None means all.
-        draws: Explanations of each example.
+        draws: Explanations per example.
 
     Raises:
         DataError: The file cannot be read.
@@ -88,11 +88,11 @@ def extract_traces(
 ) -> Traces:
     """Return one trace for each example and draw (PLD phase 1: rationale and rule in one call).
 
-    The paper keeps every rule; here one that says another answer than the gold label, or one that is
-    no label, is dropped and counted, because weak teachers write some.
+    The paper keeps every rule. Here a rule with another answer than the gold label, or with one that is
+    not a label, is dropped and counted, because weak teachers write such rules.
 
     Raises:
-        NoTracesError: Not one answer could be used.
+        NoTracesError: No answer could be used.
         ModelError: The teacher cannot be reached.
     """
     jobs = [(example, draw) for draw in range(draws) for example in examples]
@@ -139,7 +139,7 @@ def _none_usable(teacher: str, requests: int, dropped: Counter[str]) -> str:
 
 
 def _problem(reply: Reply, gold: str, labels: Sequence[str]) -> str | None:
-    """Return why the teacher's reply becomes no trace; None if it does."""
+    """Return why the reply cannot be used; None if it can."""
     rule = tidy_rule(reply.output["rule"]) if reply.output else ""
     if reply.error is not None:
         return "requests that the teacher's endpoint refused"
@@ -156,10 +156,10 @@ def import_traces(path: Path, examples: Sequence[dspy.Example], *, label_key: st
     """Return the traces recorded in a JSONL file for `examples`.
 
     A line has `id` (the example's content id, or its id in the data set), `rule`, and optionally
-    `rationale` and `draw`. Lines about other examples are counted, not used.
+    `rationale` and `draw`. Lines about other examples are dropped and counted.
 
     Raises:
-        DataError: The file cannot be read, or a line is not such an object; the line is named.
+        DataError: The file cannot be read, or a line is malformed; the message has its number.
         NoTracesError: No line is about any of the examples.
     """
     by_id: dict[str, dspy.Example] = {}
@@ -195,12 +195,12 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
     for number, record in parse_jsonl(text, str(path)):
         place = f"line {number} of {path}"
         if not {"id", "rule"} <= record.keys():
-            msg = f"{place} has no `id` and `rule`; mend or remove it"
+            msg = f"{place} has no `id` and `rule`; correct or remove it"
             raise DataError(msg)
         if not isinstance(record["rule"], str) or not tidy_rule(record["rule"]):
             msg = f"{place} has the rule {record['rule']!r}; write a sentence"
             raise DataError(msg)
         if not isinstance(record.get("draw", 0), int):
-            msg = f"{place} has the draw {record['draw']!r}; write a whole number"
+            msg = f"{place} has the draw {record['draw']!r}; write an integer"
             raise DataError(msg)
         yield record

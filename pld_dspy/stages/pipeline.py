@@ -1,4 +1,4 @@
-"""The order of the stages: one compile, from labelled examples to the program."""
+"""Runs the stages of a compile in order."""
 
 import logging
 from collections import Counter
@@ -47,22 +47,22 @@ logger = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class Pipeline:
-    """One compile: what its stages share, and their order."""
+    """One compile: shared settings and models, and the order of the stages."""
 
     metric: Metric
     config: PLDConfig
     embedder: Embedder
     clusters: ClusterConfig
     clusterer: Clusterer | None
-    """In place of the method in `clusters`."""
+    """Used instead of the method in `clusters`."""
     refiner: Refiner
     selector: Selector
     tracker: Tracker
     seed: int
     given: Path | str | Sequence[Trace] | None
-    """Recorded traces in place of the teacher's."""
+    """Recorded traces, used instead of the teacher's."""
     run_config: Mapping[str, Any] | None
-    """Settings from which a worker elsewhere asks the same student; None lets none join."""
+    """Settings with which search workers load the same student; None allows no workers."""
     progress: Progress
     prompts: Prompts
     store: StageStore
@@ -75,7 +75,7 @@ class Pipeline:
     dropped: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        """Make what asks the two models."""
+        """Set up teacher and evaluator."""
         config = self.config
         self.clock = Clock(self.store, "compile")
         progress = self.clock.noting(self.progress)
@@ -99,7 +99,7 @@ class Pipeline:
         )
 
     def compile(self, student: dspy.Module, targets: Sequence[Target]) -> dspy.Module:
-        """Return the program after rules were distilled into one predictor after the other."""
+        """Return the program with rules distilled into each target, one after the other."""
         program = student.deepcopy()
         results = []
         for target in targets:
@@ -131,22 +131,22 @@ class Pipeline:
         return program
 
     def distil(self, program: dspy.Module, target: Target, name: str) -> PredictorResult:
-        """Return what the stages made for one predictor; this is the method, step by step."""
+        """Return the result for one predictor; this is the method, step by step."""
         problem = self.problem(program, target)
         board = Leaderboard(problem, self.evaluator, self.tracker, predictor=name)
         # Phase 1: the teacher explains labelled examples.
         traces = self.explain(target, problem)
-        # Phase 2: traces that say the same become rules.
+        # Phase 2: clusters of similar traces become rules.
         clustering = self.cluster(traces)
         pools = self.merge(clustering, traces, problem)
-        # Worked examples, if any help; the rules are scored beside them from here on.
+        # Demos, if they help; from here on all rule lists are scored with them.
         problem = self.with_demos(board, problem, target)
         self.score_pools(board, problem, pools)
-        # Phase 3: edits from the errors. Without a rule there is nothing to edit or to order.
+        # Phase 3: edits from the errors, and the search below, need at least one rule.
         refined = self.refine(board, problem, target, traces) if pools else None
         # Size and order, which the paper leaves open.
         record = self.search(board, problem, target, pools, refined) if refined else None
-        # The final choice, on examples that nothing else used.
+        # The final choice, on held-out examples.
         verdict = self.select(board, record)
         logger.info("%s: %s", target.path, verdict.reason)
         return PredictorResult(
@@ -164,9 +164,9 @@ class Pipeline:
         )
 
     def explain(self, target: Target, problem: Problem) -> tuple[Trace, ...]:
-        """Return the traces of the training examples, from the teacher or as recorded."""
+        """Return the traces of the training examples, from the teacher or recorded."""
         config = self.config
-        found = collect_traces(
+        collected = collect_traces(
             self.given,
             self.teacher,
             target,
@@ -174,11 +174,11 @@ class Pipeline:
             explain=config.explain,
             draws=config.draws,
         )
-        self.dropped.update(found.dropped)
-        return found.traces
+        self.dropped.update(collected.dropped)
+        return collected.traces
 
     def cluster(self, traces: Sequence[Trace]) -> Clustering:
-        """Return the traces in clusters; what is wrong with them is logged."""
+        """Return the clustering of the traces; its warnings are logged."""
         vectors = embed(
             [trace.rule for trace in traces],
             self.embedder,
@@ -201,7 +201,7 @@ class Pipeline:
         return made.pools
 
     def with_demos(self, board: Leaderboard, problem: Problem, target: Target) -> Problem:
-        """Return the problem with the worked examples that help on validation, if any do."""
+        """Return the problem with the demos that help on validation, if any do."""
         demos = choose_demos(
             target,
             problem,
@@ -213,7 +213,7 @@ class Pipeline:
         return replace(problem, demos=demos)
 
     def score_pools(self, board: Leaderboard, problem: Problem, pools: Sequence[Pool]) -> None:
-        """Score each pool that is a candidate by itself on the validation examples."""
+        """Score each pool that is a candidate on validation, as one list."""
         for pool in pools:
             if pool.is_candidate:
                 whole = problem.candidate(pool.rules, origin=pool.origin, note=pool.name)
@@ -227,7 +227,7 @@ class Pipeline:
         pools: Sequence[Pool],
         refined: Refinement,
     ) -> SearchRecord:
-        """Return what the search over size and order found; its lists are on the leaderboard."""
+        """Return the record of the search; its lists are added to the leaderboard."""
         lists = {pool.name: pool.rules for pool in pools} | {"refined": refined.best.rules}
         return search_lists(
             board,
@@ -236,13 +236,13 @@ class Pipeline:
             evaluator=self.evaluator,
             config=self.config.search,
             seed=self.seed,
-            # From this a worker elsewhere asks the same student; without a config none may join.
+            # With this, search workers load the same student; without a config there are none.
             spec=self.run_config
             and {"config": self.run_config, "predictor": target.path, "demos": problem.demos},
         )
 
     def select(self, board: Leaderboard, record: SearchRecord | None) -> Verdict:
-        """Return the candidate that is kept."""
+        """Return the verdict of the selector."""
         context = SelectContext(
             candidates=tuple(board.candidates.values()),
             val=board.scores["val"],
@@ -254,7 +254,7 @@ class Pipeline:
         return run_selector(self.selector, context)
 
     def problem(self, program: dspy.Module, target: Target) -> Problem:
-        """Return the predictor's task, examples, and how a candidate becomes a program."""
+        """Return the predictor's task and examples, and how to build its programs."""
         return Problem(
             task=target.signature.instructions,
             signature=target.signature,
@@ -267,7 +267,7 @@ class Pipeline:
         )
 
     def build(self, program: dspy.Module, target: Target, candidate: Candidate) -> dspy.Module:
-        """Return a copy of the program whose predictor has the candidate's prompt and examples."""
+        """Return a copy of the program with the candidate's prompt and demos."""
         changed = with_prompt(program, target.path, candidate.prompt)
         if not candidate.demos:
             return changed
@@ -277,10 +277,10 @@ class Pipeline:
     def refine(
         self, board: Leaderboard, problem: Problem, target: Target, traces: Sequence[Trace]
     ) -> Refinement:
-        """Return the best list after refinement; what was tried is on the leaderboard."""
+        """Return the refinement of the best list; its lists are added to the leaderboard."""
         start = board.best(with_rules=True)
         if target.label_key != self.scored.label_key:
-            # The answers scored are of another output: they do not show this predictor's errors.
+            # Another output is scored, so its errors are not those of this predictor.
             logger.info("%s: no refinement, its output is not the one scored", target.path)
             return Refinement(start)
         refined = run_refiner(

@@ -12,36 +12,36 @@ from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.front import Point, pareto
 
 _STRICTER = 5.0
-"""Factor by which p_worse must be smaller where it rests on validation examples too."""
+"""Factor by which `max_p_worse` is divided for a test that includes validation examples."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelectContext:
-    """What a selector works with. Fields may be added; none goes without a major version."""
+    """Input of a selector. Fields may be added; removing one needs a major version."""
 
     candidates: Sequence[Candidate]
-    """The student as given first, then all the others."""
+    """All candidates; the first is the student as given."""
     val: Mapping[str, Evaluation]
-    """Validation evaluation by candidate id; candidates without one take no part."""
+    """Validation evaluations by candidate id; candidates without one must not be chosen."""
     run: Callable[[Candidate], Evaluation]
-    """Scores a candidate on the selection examples, which no earlier step has used."""
+    """Scores a candidate on the selection examples, which are held out from all earlier stages."""
     evaluator: Evaluator
     """Compares two evaluations of the same examples."""
     max_prompt_tokens: int | None = None
-    """Mean input tokens per call above which a candidate takes no part; None is no limit."""
+    """Maximum mean input tokens per call of the chosen candidate; None means no limit."""
     forecasts: Mapping[str, float] = field(default_factory=dict)
     """Expected validation score by candidate id, from `SearchRecord.forecasts`; may be empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The candidate that is kept, and the numbers behind it."""
+    """The chosen candidate, and the evaluations behind the choice."""
 
     chosen: Candidate
     evaluations: tuple[Evaluation, ...]
     """On the selection examples: the student as given first, then the finalists."""
     delta: Interval | None = None
-    """Chosen minus as given, on the selection examples; None if the student stays as given."""
+    """Chosen candidate minus student as given, on the selection examples; None for the latter."""
     reason: str
     """One sentence for the report."""
 
@@ -67,22 +67,22 @@ class Selector(Protocol):
     """
 
     def __call__(self, context: SelectContext) -> Verdict:
-        """Return the candidate to keep, the evaluations that decided, and one sentence why."""
+        """Return the chosen candidate, its evaluations, and the reason in one sentence."""
 
 
 NAMES = get_args(Prefer)
 
 
 def resolve_selector(given: str | Selector | None, config: PLDConfig) -> Selector:
-    """Return the selector that `given` stands for.
+    """Return the selector for `given`.
 
     Args:
-        given: `best` or `shortest-within-noise`, the ways of `NeverWorse`; a selector; or None for
-            the way that `config.prefer` names.
+        given: `best` or `shortest-within-noise`, the modes of `NeverWorse`; a selector; or None for
+            the mode `config.prefer`.
         config: Settings of `NeverWorse`.
 
     Raises:
-        ConfigError: No selector has this name, or `given` cannot be called as a selector.
+        ConfigError: No selector has this name, or `given` does not match the protocol.
     """
     if given is not None and not isinstance(given, str):
         known = " or ".join(map(repr, NAMES))
@@ -98,10 +98,10 @@ def resolve_selector(given: str | Selector | None, config: PLDConfig) -> Selecto
 
 
 def run_selector(selector: Selector, context: SelectContext) -> Verdict:
-    """Return the checked verdict of a selector.
+    """Return the validated verdict of a selector.
 
     Raises:
-        DataError: It returned something else than a `Verdict`, or a candidate of its own.
+        DataError: It returned no `Verdict`, or one with a candidate not in the context.
     """
     name = getattr(selector, "__name__", type(selector).__name__)
     verdict = selector(context)
@@ -121,32 +121,31 @@ class NeverWorse:
     """The built-in selector: the best finalist, if it beats the student as given."""
 
     finalists: int = 3
-    """Candidates besides the student as given that are scored again; where they show worked
-    examples, so is the student with these examples and no rule."""
+    """Number of candidates, besides the student as given, that are scored on the selection examples;
+    if they have demos, the demos without rules are scored too."""
     max_p_worse: float = 0.25
-    """In [0, 1]; 0.5 keeps whatever is not behind."""
+    """Maximum probability of being worse than the student as given, in [0, 1]."""
     prefer: Prefer = "best"
-    """`shortest-within-noise` takes the finalist with the fewest tokens whose paired 95% interval
-    against the best one holds zero, and that beats the student as given by the same test as the
-    best; half of the finalists then come from the Pareto front of score and tokens."""
+    """`shortest-within-noise` chooses the finalist with the fewest tokens that is not significantly
+    worse than the best one (paired 95% interval) and beats the student as given by the same test;
+    half of the finalists then come from the Pareto front of score and tokens."""
 
     def __call__(self, context: SelectContext) -> Verdict:
         """Return the best finalist, if it beats the student as given on the selection examples.
 
-        The best validation score of many is too good by several points, so it admits to the final
-        and then counts half as much as the selection score; it does not count against the student
-        as given. The best finalist is kept if its paired probability of being worse than the
-        student as given is at most `max_p_worse`. Few selection examples seldom show as much for a
-        list that is better by some points; so it is kept, too, if it is not behind there and the
-        same probability over validation and selection examples together is at most a fifth of
-        `max_p_worse`, since validation flatters it.
+        The best validation score of many lists is optimistic by several points. So validation picks
+        the finalists, has half the weight of the selection score in ranking them, and is not used to
+        compare them with the student as given. The best finalist is chosen if it is better on the
+        selection examples with a paired probability of being worse of at most `max_p_worse`. As few
+        selection examples have little power, it is also chosen if it is not worse there and the same
+        probability over validation and selection examples together is at most `max_p_worse / 5`.
         """
         as_given, *others = {c.id: c for c in context.candidates}.values()
         val = context.val
         worth = {k: (e.score + context.forecasts.get(k, e.score)) / 2 for k, e in val.items()}
         fitting = [c for c in others if c.changes and c.id in val and _fits(context, c)]
         ranked = _finalists(fitting, val, worth, self.finalists, self.prefer)
-        # The worked examples alone show whether the rules beside them are worth their tokens.
+        # The demos alone show whether rules in addition are worth their tokens.
         ranked += [c for c in _bare(fitting, ranked) if c not in ranked]
         baseline = context.run(as_given)
         results = [context.run(candidate) for candidate in ranked]
@@ -156,12 +155,12 @@ class NeverWorse:
             reason = (
                 "no rule list was made"
                 if limit is None or not others
-                else f"the student stays as given: no rule list takes {limit} tokens a call or fewer"
+                else f"the student stays as given: no rule list takes at most {limit} tokens per call"
             )
             return Verdict(chosen=as_given, evaluations=evaluations, reason=reason)
         order = sorted(
             range(len(ranked)),
-            # Both sets count: the selection score alone is as noisy as it is unbiased.
+            # The selection score alone is unbiased but noisy, so validation counts too.
             key=lambda i: (
                 -(results[i].score + 0.5 * worth[ranked[i].id]),
                 len(ranked[i].prompt),
@@ -186,7 +185,7 @@ class _Final(NamedTuple):
     ranked: Sequence[Candidate]
     evaluations: tuple[Evaluation, ...]
     best: int
-    """Place of the best finalist in `ranked`."""
+    """Index of the best finalist in `ranked`."""
     max_p_worse: float
 
     def verdict(self, prefer: Prefer) -> Verdict:
@@ -235,7 +234,7 @@ class _Final(NamedTuple):
             f"shortest of {len(self.ranked)} finalists within noise of the best on "
             f"{len(baseline.answers)} selection examples: {evaluator.metric_name} "
             f"{_signed(lost)} against the best, at {results[short].prompt_tokens:.0f} instead of "
-            f"{results[self.best].prompt_tokens:.0f} tokens a call"
+            f"{results[self.best].prompt_tokens:.0f} tokens per call"
         )
         return Verdict(
             chosen=self.ranked[short], evaluations=self.evaluations, delta=delta, reason=reason
@@ -247,7 +246,7 @@ def _signed(change: Interval) -> str:
 
 
 def _bare(fitting: Sequence[Candidate], ranked: Sequence[Candidate]) -> list[Candidate]:
-    """Return the candidate with the worked examples of the first finalist and no rule, if any."""
+    """Return the candidate with the demos of the first finalist and no rules, if there is one."""
     demos = ranked[0].demos if ranked else ()
     return [c for c in fitting if demos and c.demos == demos and not c.rules]
 
@@ -268,7 +267,7 @@ def _finalists(
         return by_score[:count]
     by_id = {c.id: c for c in by_score}
     points = [Point(c.id, worth[c.id], val[c.id].prompt_tokens) for c in by_score]
-    # The best ones of the front first: a list far below the best is short for a reason.
+    # From the best of the front down: short lists far below the best are not useful.
     front = [by_id[point.candidate_id] for point in reversed(pareto(points))]
     best = by_score[: max(1, count - count // 2)]
     return list({c.id: c for c in (*best, *front, *by_score)}.values())[:count]
@@ -281,7 +280,7 @@ def _shortest(
     evaluator: Evaluator,
     max_p_worse: float,
 ) -> int:
-    """Return the finalist with the fewest tokens that the data cannot tell from the best."""
+    """Return the finalist with the fewest tokens that is not significantly worse than the best."""
     for i in sorted(range(len(results)), key=lambda i: results[i].prompt_tokens):
         if i == best:
             break

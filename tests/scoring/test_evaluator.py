@@ -436,7 +436,7 @@ def test_a_short_split_without_a_readable_answer_is_warned_of(caplog):
     assert result.unparsed_rate == 1.0
     assert "none of the first 5 answers of fake/lm names a label" in caplog.text
     assert "the first text was 'a nice day'" in caplog.text
-    assert "say in the instructions that the label alone is wanted" in caplog.text
+    assert "ask in the instructions for the label alone" in caplog.text
 
 
 def test_one_readable_answer_is_enough_to_go_on():

@@ -197,7 +197,7 @@ GOOD = {"id": "row-0", "rule": "If red, answer red."}
         ({"rule": "If"}, r"line 2 of .* has no `id` and `rule`"),
         ({**GOOD, "rule": None}, r"line 2 of .* has the rule None; write a sentence"),
         ({**GOOD, "rule": " 1. "}, r"line 2 of .* has the rule ' 1. '; write a sentence"),
-        ({**GOOD, "draw": "x"}, r"line 2 of .* has the draw 'x'; write a whole number"),
+        ({**GOOD, "draw": "x"}, r"line 2 of .* has the draw 'x'; write an integer"),
     ],
 )
 def test_a_broken_line_is_named(tmp_path, bad, message):

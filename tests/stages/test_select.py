@@ -273,7 +273,7 @@ def test_lists_over_the_token_limit_take_no_part():
 
     chosen, asked = choose((0.5, 20), (LONG, 0.9, 38), max_prompt_tokens=20)
     assert asked == [AS_GIVEN]
-    assert "no rule list takes 20 tokens a call or fewer" in chosen.reason
+    assert "no rule list takes at most 20 tokens per call" in chosen.reason
 
 
 def test_a_forecast_stands_beside_the_validation_score():

@@ -40,6 +40,10 @@ class MlflowTracker:
     If the thread that starts the run has an active MLflow run in the same store, the run becomes
     its child, in its experiment. A process that is killed outright leaves its run RUNNING until
     it is resumed from the same run folder.
+
+    >>> tracker = MlflowTracker("tickets", tracking_uri="sqlite:///mlflow.db")
+    >>> tracker.run_id is None  # until PLD(tracker=tracker, ...).compile(...)
+    True
     """
 
     def __init__(

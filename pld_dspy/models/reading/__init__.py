@@ -1,1 +1,1 @@
-"""Reads labels and typed values from what a model writes."""
+"""Reads labels and typed values from answers."""

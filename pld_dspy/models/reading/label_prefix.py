@@ -1,4 +1,4 @@
-"""Which labels the beginning of an answer may still become."""
+"""Matches the beginning of an answer to the labels that it may become."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -7,28 +7,28 @@ from typing import NamedTuple, Self
 from pld_dspy.models.reading.label_set import MARKUP, STOPS, LabelSet, label_set
 
 _NEEDED = re.compile(r"^[_-]\S|\d[_-]\d")
-"""A sign that makes another label of it."""
+"""A `_` or `-` that distinguishes labels."""
 
 
 def text_of(data: bytes) -> str:
     """Return the bytes as text."""
-    # A character whose last bytes are still to come counts as not there.
+    # An incomplete character at the end is ignored.
     return data.decode("utf-8", errors="ignore")
 
 
 class _Reading(NamedTuple):
-    """What does not matter while an answer is written token by token."""
+    """Differences to ignore when an answer is matched token by token."""
 
     folds_case: bool
     gaps: str
-    """Characters that may occur or be left out between any two of a label."""
+    """Characters that may be inserted or left out between the characters of a label."""
 
     def form(self, text: str) -> str:
         text = text.casefold() if self.folds_case else text
         return text.translate(dict.fromkeys(map(ord, self.gaps)))
 
     def fits(self, labels: Sequence[str]) -> bool:
-        """Return whether no label needs a gap: as its sign, or between two digits."""
+        """Return whether no label depends on a gap character, such as a sign or between two digits."""
         forms = {self.form(label) for label in labels}
         needs = "-" in self.gaps and any(_NEEDED.search(label) for label in labels)
         return not needs and len(forms) == len(labels) and all(forms)
@@ -38,7 +38,7 @@ _READINGS = (_Reading(True, "_- \t"), _Reading(True, " \t"), _Reading(False, "")
 
 
 class Prefixes(NamedTuple):
-    """The labels of a closed set, as they are written token by token."""
+    """A closed label set, prepared for matching token by token."""
 
     reading: _Reading
     known: LabelSet
@@ -46,7 +46,7 @@ class Prefixes(NamedTuple):
 
     @classmethod
     def of(cls, labels: Sequence[str]) -> Self | None:
-        """Return the labels in the most lenient reading that keeps them apart; None if none does."""
+        """Return the labels in the most lenient reading that distinguishes them; None if none does."""
         known = label_set(tuple(labels))
         plain = [known.forms[label] for label in labels]
         reading = next((reading for reading in _READINGS if reading.fits(plain)), None)
@@ -72,18 +72,18 @@ class Prefixes(NamedTuple):
         return []
 
     def ended(self, text: str) -> list[str]:
-        """Return the labels that `text` is, now that nothing follows."""
+        """Return the labels that `text` is as a complete answer."""
         starts = [*self._starts(text)]
         ends = {end for start in starts for end in (start, start.rstrip(STOPS))}
         typed = {self.reading.form(end) for end in ends}
         return [label for label, form in self.by_label.items() if form in typed]
 
     def _starts(self, text: str) -> Iterator[str]:
-        """Yield the text, then without one character of markup after the other."""
+        """Yield the text, then the text without its leading markup, one character at a time."""
         text = text.lstrip()
         yield text
         while text and text[0] in MARKUP:
             if text[0] in "+-" and text[1:2].isdigit():
-                return  # the sign of a number
+                return  # a minus sign
             text = text[1:].lstrip()
             yield text

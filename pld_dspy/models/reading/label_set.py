@@ -1,4 +1,4 @@
-"""Finds labels in a text: normal forms, word borders, and the position of each label."""
+"""Finds labels in a text."""
 
 import re
 import unicodedata
@@ -7,17 +7,17 @@ from functools import lru_cache
 from typing import NamedTuple
 
 MARKUP = "*_`#\"'()[]{}<>.,;:!?|~- \t\r\n«»「」『』【】《》、。،؛؟।…"
-"""Characters around an answer; one that a label needs is never taken from it."""
+"""Characters that are removed around an answer, unless a label contains them there."""
 
 STOPS = ".,;:!?、。،؛؟।…"
-"""Characters that end a sentence or a part of it."""
+"""Characters that end a sentence or clause."""
 
 SHORT = 2
-"""Labels up to this length (option letters, digits) are words of their own too often to be looked
-for inside a sentence."""
+"""Labels up to this length (option letters, digits) are often ordinary words, so they are not
+searched inside a sentence."""
 
 _PLAIN = str.maketrans(
-    {"−": "-", "‘": "'", "’": "'", "“": '"', "”": '"', "„": '"'}  # noqa: RUF001 - what models write
+    {"−": "-", "‘": "'", "’": "'", "“": '"', "”": '"', "„": '"'}  # noqa: RUF001 - models write these
     | dict.fromkeys(map(chr, (*range(0x200B, 0x2010), *range(0x202A, 0x202F), 0x2060)), "")
     | dict.fromkeys(map(chr, (*range(0x2066, 0x206A), 0xFEFF, 0xFE0E, 0xFE0F)), "")
 )
@@ -40,7 +40,7 @@ _SUFFIX = re.compile(r"[+#]+(?!\w)")
 
 
 def full_form(text: str) -> str:
-    """Return the text in NFKC, with plain signs and quotes and without invisible characters."""
+    """Return the text in NFKC, with ASCII signs and quotes and without invisible characters."""
     return unicodedata.normalize("NFKC", text).translate(_PLAIN)
 
 
@@ -49,12 +49,12 @@ def _canonical(text: str) -> str:
 
 
 def folded(text: str) -> str:
-    """Return the full form without regard to case."""
+    """Return the full form, case-folded."""
     return full_form(text).casefold()
 
 
 def loose_form(text: str) -> str:
-    """Return letters and digits with the signs that numbers need; "" for fewer than three letters.
+    """Return letters, digits and the signs in numbers; "" if there are fewer than three letters.
 
     >>> loose_form("not-mentioned!"), loose_form("GPT 3.5"), loose_form("C++")
     ('notmentioned', 'gpt3.5', '')
@@ -72,7 +72,7 @@ def loose_form(text: str) -> str:
 
 
 def variants(labels: Iterable[str]) -> list[list[str]]:
-    """Return the labels that differ in nothing but case, spaces or the Unicode normal form.
+    """Return groups of labels that differ only in case, spaces or Unicode normal form.
 
     >>> variants(["red", "blue", "red ", "Red"])
     [['red', 'red ', 'Red']]
@@ -94,7 +94,7 @@ def is_spaceless(character: str) -> bool:
 
 
 class Place(NamedTuple):
-    """A label in a text."""
+    """Position of a label in a text."""
 
     start: int
     end: int
@@ -104,8 +104,8 @@ class Place(NamedTuple):
 class LabelSet:
     """A closed label set, prepared for reading.
 
-    Texts are compared in the most lenient normal form that keeps all labels apart, and without
-    regard to case where no other label differs in case alone.
+    Texts are compared in the most lenient normal form that distinguishes all labels, and without
+    case unless labels differ only in case.
     """
 
     def __init__(self, labels: Sequence[str]) -> None:
@@ -132,7 +132,7 @@ class LabelSet:
         return form, found
 
     def _compiled(self, label: str) -> re.Pattern[str]:
-        """Return the most lenient pattern that is that of no other label."""
+        """Return the most lenient pattern that matches no other label."""
         form = self.forms[label]
         others = [other for name, other in self.forms.items() if name != label]
         strict = re.escape(form)
@@ -143,7 +143,7 @@ class LabelSet:
         return re.compile(strict)
 
     def same(self, text: str) -> str | None:
-        """Return the label that the text is, by the strictest comparison that fits one label."""
+        """Return the label equal to the text, by the strictest comparison that matches a single label."""
         if text in self.forms:
             return text
         for form, known in self._strictest_first:
@@ -153,13 +153,13 @@ class LabelSet:
         return None
 
     def loosely_same(self, text: str) -> str | None:
-        """Return the label whose letters and digits are those of the text."""
+        """Return the label with the same letters and digits as the text."""
         form = loose_form(text)
         found = self._loose[1].get(form, ()) if form else ()
         return found[0] if len(found) == 1 else None
 
     def places(self, text: str) -> list[Place]:
-        """Return the positions of labels as words of their own, without those inside a longer one."""
+        """Return the positions of labels as whole words, without those inside a longer label."""
         found = [
             Place(*match.span(), label)
             for label, pattern in self.patterns.items()
@@ -188,7 +188,7 @@ class LabelSet:
         return max(found) if found else None
 
     def is_short(self, label: str) -> bool:
-        """Return whether the label is looked for only where an answer is announced."""
+        """Return whether the label is searched only after words that announce an answer."""
         form = self.forms[label]
         if len(form) > SHORT or any(unicodedata.category(c) in {"So", "Sk"} for c in form):
             return False
@@ -197,12 +197,12 @@ class LabelSet:
 
 @lru_cache(maxsize=256)
 def label_set(labels: tuple[str, ...]) -> LabelSet:
-    """Return the prepared set of these labels."""
+    """Return the prepared set of these labels, cached."""
     return LabelSet(labels)
 
 
 def bounded(text: str, start: int, end: int) -> bool:
-    """Return whether `text[start:end]` is no part of a longer word, number or sign.
+    """Return whether `text[start:end]` is not part of a longer word, number or sign.
 
     >>> bounded("-1", 1, 2), bounded("C# or C", 0, 1), bounded("C# or C", 6, 7)
     (False, False, True)
@@ -246,7 +246,7 @@ def _extends(character: str) -> bool:
 
 
 def _pattern(form: str) -> str:
-    """Return a regular expression for the label, however its words are joined."""
+    """Return a regular expression for the label with any joiners between its words."""
     words = _WORD.findall(form)
     return "".join(_pieces(words))
 

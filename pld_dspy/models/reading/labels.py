@@ -1,4 +1,4 @@
-"""Reads a label from a text: a student's answer, a teacher's rule, or tokens."""
+"""Reads the label from an answer or a rule."""
 
 import re
 import unicodedata
@@ -48,13 +48,12 @@ _END = re.compile(r"[,;]|\.(?!\d)")
 
 
 def read_label(text: str, labels: Sequence[str]) -> str | None:
-    """Return the one label that `text` names, or None if it names none or cannot be decided.
+    """Return the label that `text` names, or None if it names none or several.
 
-    Case, quotes, markup, the Unicode normal form, spaces inside a label, a full stop, and a lead-in
-    such as `Answer:` do not matter, unless labels differ in nothing else; a sign or a point that a
-    label needs is never taken from it. Thoughts are not read. A label at the very start wins;
-    otherwise exactly one label must be mentioned. A label after `not` is not mentioned, nor is one
-    inside a longer one.
+    Case, quotes, markup, Unicode normal form, spaces inside a label, a full stop, and a lead-in such
+    as `Answer:` are ignored, unless labels differ only in these. Reasoning text is ignored. A label
+    at the start of the answer wins; otherwise exactly one label must occur. A label after `not` or
+    inside a longer label does not count.
 
     >>> read_label("Answer: **Not mentioned**.", ["Entailment", "NotMentioned"])
     'NotMentioned'
@@ -82,7 +81,7 @@ def read_label(text: str, labels: Sequence[str]) -> str | None:
 
 
 def occurring(text: str, labels: Sequence[str]) -> tuple[str, ...]:
-    """Return the labels that occur in the text as words of their own.
+    """Return the labels that occur in the text as whole words.
 
     >>> occurring("neither C++ nor C", ["C", "C++", "C#"])
     ('C++', 'C')
@@ -93,7 +92,7 @@ def occurring(text: str, labels: Sequence[str]) -> tuple[str, ...]:
 
 
 def clause(text: str, labels: Sequence[str]) -> str:
-    """Return the text up to the first comma, semicolon or full stop that is part of no label.
+    """Return the text up to the first comma, semicolon or full stop that is not part of a label.
 
     >>> clause("1.5, or else 2.", ["1", "1.5", "2"]), clause("a, b.", ["a", "a, b"])
     ('1.5', 'a, b')
@@ -106,7 +105,7 @@ def clause(text: str, labels: Sequence[str]) -> str:
 
 
 def _whole(piece: str, known: LabelSet) -> str | None:
-    """Return the label that the piece is, with what is around it taken off step by step."""
+    """Return the label that the piece is after removing quotes, stops and markup step by step."""
     for form in _unwrapped(piece):
         found = known.same(form)
         if found is not None:
@@ -115,7 +114,7 @@ def _whole(piece: str, known: LabelSet) -> str | None:
 
 
 def _unwrapped(piece: str) -> Iterator[str]:
-    """Yield the piece, then what is left when a pair of quotes or a last full stop goes."""
+    """Yield the piece, then the piece without a pair of quotes or a final full stop, repeatedly."""
     piece = piece.strip()
     yield piece
     while piece:
@@ -132,7 +131,7 @@ def _unwrapped(piece: str) -> Iterator[str]:
 
 
 def _amid_markup(piece: str, known: LabelSet) -> str | None:
-    """Return the longest label that has nothing but markup around it."""
+    """Return the longest label that is surrounded by markup only."""
     longest = max(map(len, known.forms.values()), default=0)
     if len(piece) > longest + _SPARE_CHARACTERS:
         return None
@@ -146,7 +145,7 @@ def _amid_markup(piece: str, known: LabelSet) -> str | None:
 
 
 def _after_lead_in(piece: str, known: LabelSet) -> Iterator[str]:
-    """Yield what follows a lead-in: any words before a colon that name no label, or known ones."""
+    """Yield the text after a lead-in: a known one, or words without a label before a colon."""
     for at in (match.start() for match in re.finditer(":", piece)):
         head = piece[:at].strip()
         if len(head) > _LEAD_CHARACTERS or "\n" in head:
@@ -166,14 +165,14 @@ def _first(text: str, known: LabelSet) -> str | None:
         for at in range(begin, min(len(text), begin + _SPARE_CHARACTERS)):
             place = known.at(text, at)
             if place is not None:
-                return place.label if _stands_alone(place.label, text[place.end :]) else None
+                return place.label if _is_answer(place.label, text[place.end :]) else None
             if text[at] not in MARKUP:
                 break
     return None
 
 
-def _stands_alone(label: str, rest: str) -> bool:
-    # `a. Some text` answers with the letter; `A man ...` does not. No other letter is a word.
+def _is_answer(label: str, rest: str) -> bool:
+    # `a. Some text` answers with the letter; `A man ...` does not. Other letters are not words.
     letter = len(label) == 1 and label.isalpha() and label.lower() not in {"a", "i"}
     picture = any(unicodedata.category(character) == "So" for character in label)
     return len(label) > SHORT or letter or picture or not _CONTINUES.match(rest)
@@ -189,4 +188,4 @@ def _is_mentioned(place: Place, text: str, known: LabelSet) -> bool:
     before, after = text[: place.start], text[place.end :]
     if known.is_short(place.label) and _ANNOUNCED.search(before[-_SPARE_CHARACTERS:]) is None:
         return False
-    return _NEGATED.search(before) is None and _stands_alone(place.label, after)
+    return _NEGATED.search(before) is None and _is_answer(place.label, after)

@@ -1,4 +1,4 @@
-"""Takes the answer out of what a model wrote: no thoughts, no code fences."""
+"""Removes reasoning and code fences from a completion."""
 
 import re
 
@@ -18,10 +18,10 @@ _CONTROL = re.compile(r"<\|(?:start|end|message|return|channel|im_end|eot_id|end
 
 
 def answer_part(text: str) -> str:
-    """Return the text without thoughts and without the lines of code fences.
+    """Return the text without reasoning (thoughts) and without code fence lines.
 
-    A thought that was never closed is cut off to the end of the text; of one that was never opened
-    (the chat template opened it) everything before its end goes.
+    Text after an unclosed opening tag is removed, and so is text before a closing tag without an
+    opening one (the chat template may contain it).
 
     >>> answer_part("<think>It could be negative.</think>positive")
     'positive'
@@ -31,7 +31,7 @@ def answer_part(text: str) -> str:
     for opening, closing in _PAIRS:
         if re.search(f"{opening}|{closing}", text, re.IGNORECASE) is None:
             continue
-        # Nested thoughts end where the last of them does.
+        # Nested thoughts end with the last closing tag.
         text = re.sub(f"(?is){opening}.*?(?:{closing})", "\n", text)
         text = re.split(f"(?i){closing}", text)[-1]
         text = re.split(f"(?i){opening}", text)[0]

@@ -1,4 +1,4 @@
-"""Labels as text and as values: a `Literal` of numbers, a bool or an Enum keeps its type."""
+"""Converts labels between text and values of `Literal`, bool and Enum types."""
 
 import types
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from pld_dspy.errors import ConfigError
 
 
 def label_text(value: object) -> str:
-    """Return a label or an input as a prompt shows it; of an Enum that is the member's value.
+    """Return a label or an input as text for a prompt; of an Enum member its value.
 
     >>> label_text(True), label_text(2), label_text("red")
     ('True', '2', 'red')
@@ -18,30 +18,30 @@ def label_text(value: object) -> str:
 
 
 def label_values(annotation: Any) -> Mapping[str, Any]:
-    """Return the closed label set of a field's type, by text; empty if the type is open.
+    """Return the values of a type with a closed label set, by text; empty if the type is open.
 
-    Closed are `Literal`, `bool`, an `Enum`, and unions of these; `None` in a union is no label.
+    `Literal`, `bool`, `Enum` and unions of these are closed; `None` in a union is not a label.
 
     Raises:
-        ConfigError: Two labels read the same.
+        ConfigError: Two labels have the same text.
 
     >>> label_values(Literal[1, 2] | None)
     {'1': 1, '2': 2}
     >>> label_values(str)
     {}
     """
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for value in _values(annotation) or ():
         text = label_text(value)
-        if text in found:
-            msg = f"the labels {found[text]!r} and {value!r} of {annotation} read the same; rename one"
+        if text in values:
+            msg = f"the labels {values[text]!r} and {value!r} of {annotation} have the same text; rename one"
             raise ConfigError(msg)
-        found[text] = value
-    return found
+        values[text] = value
+    return values
 
 
 def is_missing(value: object) -> bool:
-    """Return whether there is no value: None, NaN, or what pandas puts in its place.
+    """Return whether the value is None, NaN, or a missing value of pandas.
 
     >>> is_missing(None), is_missing(float("nan")), is_missing(""), is_missing(0)
     (True, True, False, False)
@@ -50,12 +50,12 @@ def is_missing(value: object) -> bool:
         return True
     try:
         return bool(value != value)
-    except (TypeError, ValueError):  # an array, say
+    except (TypeError, ValueError):  # an array
         return False
 
 
 def allows_none(annotation: Any) -> bool:
-    """Return whether None is a value of the type."""
+    """Return whether the type allows None."""
     return annotation is None or annotation is type(None) or type(None) in get_args(annotation)
 
 

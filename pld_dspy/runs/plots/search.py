@@ -26,7 +26,7 @@ _FAINT = "#9FB8CC"
 
 
 def validation_points(evaluations: Iterable[Evaluation]) -> tuple[Point, ...]:
-    """Return score and tokens of each candidate that was asked about every validation example.
+    """Return score and tokens of each candidate that was evaluated on every validation example.
 
     Those whose endpoint reports no tokens are left out.
     """
@@ -49,7 +49,7 @@ def front_figure(
     """Return the score of each list against its tokens, and the best score that a budget buys.
 
     Args:
-        points: One or more lists that were asked about every validation example.
+        points: One or more lists that were evaluated on every validation example.
         given: Id of the student as given; None, or one that is not among the points, marks none.
         chosen: Id of the list that was kept.
         metric: Name of the score.
@@ -78,7 +78,7 @@ def front_figure(
         Line2D([], [], ls="", marker="o", color=_FAINT),
         Line2D([], [], marker="o", color=BLUE, lw=1.6),
     ]
-    names = ["list asked about every example", "front: no other scores as high with as few tokens"]
+    names = ["list evaluated on every example", "front: no other scores as high with as few tokens"]
     figure.legend(handles, names, loc="outside lower right", ncols=2)
     return figure
 

@@ -1,4 +1,4 @@
-"""Partitions of points by their cosine distances; the points carry no meaning here."""
+"""Clustering methods."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol, get_args
@@ -19,10 +19,10 @@ Members = npt.NDArray[np.int64]
 
 
 class Clusterer(Protocol):
-    """Groups traces whose rules say much the same.
+    """Groups traces with similar rules.
 
     It is called once per predictor, or once per gold label with `label_aware = true`. It must be
-    deterministic for the same arguments. What happens to noise is decided by `ClusterConfig.noise`.
+    deterministic. Noise is then handled as set in `ClusterConfig.noise`.
 
     >>> class ByLength:
     ...     def __call__(
@@ -48,11 +48,11 @@ METHODS = get_args(ClusterConfig.model_fields["method"].annotation)
 def resolve_clusterer(
     given: str | ClusterConfig | Clusterer | None, config: ClusterConfig
 ) -> tuple[ClusterConfig, Clusterer | None]:
-    """Return the settings, and the clusterer that takes the place of the built-in methods, if any.
+    """Return the settings, and the custom clusterer, if any.
 
     Args:
-        given: Name of a method, settings, a clusterer, or None for `config` as it is.
-        config: Settings for noise and labels where `given` has none.
+        given: Name of a method, settings, a clusterer, or None for `config`.
+        config: Settings for noise and labels if `given` is a name or a clusterer.
 
     Raises:
         ConfigError: No method and no clusterer of an installed package has this name, or `given`
@@ -86,10 +86,10 @@ def clusterer_name(clusterer: Clusterer) -> str:
 def run_clusterer(
     clusterer: Clusterer, traces: Sequence[Trace], vectors: Vectors, *, seed: int
 ) -> Members:
-    """Return the checked clusters of a clusterer, numbered from 0; -1 is noise.
+    """Return the validated clusters of a clusterer, numbered from 0; -1 is noise.
 
     Raises:
-        DataError: It returned another number of clusters than traces, or no whole numbers.
+        DataError: It did not return one integer per trace, or one is below -1.
     """
     name = clusterer_name(clusterer)
     found = np.asarray(clusterer(traces, vectors, seed=seed))
@@ -104,25 +104,25 @@ def run_clusterer(
 
 
 COLLAPSED = 0.8
-"""A largest cluster above this share of the points swallows the others."""
+"""Share of the points above which the largest cluster means that the clustering collapsed."""
 
 _TINY = 1e-9
-"""Distances below this are rounding."""
+"""Distances below this are rounding errors."""
 
 _GRID = 24
-"""Most values tried for a setting that is found from the data."""
+"""Maximum number of values tried for an automatic setting."""
 
 
 def unit_rows(vectors: Vectors) -> Vectors:
-    """Return rows of length 1; rows of zeros stay."""
+    """Return the rows scaled to length 1; rows of zeros are unchanged."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.where(length > 0, length, 1.0))
 
 
 def cosine_distances(units: Vectors) -> Vectors:
-    """Return the distances of unit rows, shape `(n, n)`, in [0, 2].
+    """Return the cosine distances of unit rows, shape `(n, n)`, in [0, 2].
 
-    A row of zeros is at 1 from every row with a direction, and at 0 from other rows of zeros.
+    A row of zeros has distance 1 to other rows, and 0 to other rows of zeros.
     """
     distances = 1.0 - np.clip(units @ units.T, -1.0, 1.0)
     empty = ~units.any(axis=1)
@@ -133,18 +133,18 @@ def cosine_distances(units: Vectors) -> Vectors:
 
 
 def auto_min_samples(points: int) -> int:
-    """Return `ln(points) - 2`, rounded and held in 2 to 6.
+    """Return `ln(points) - 2`, rounded and clipped to [2, 6].
 
-    It gives the paper's 6 for the paper's 7,190 rules, 3 for some 150, and 2 below 90.
+    It is the paper's 6 for the paper's 7,190 rules, 3 for about 150, and 2 below 90.
     """
     return int(np.clip(round(np.log(points) - 2), 2, 6))
 
 
 def quality(distances: Vectors, members: Members) -> float:
-    """Return the mean cosine silhouette, noise counting 0: silhouette times share kept.
+    """Return the mean cosine silhouette over all points, in [-1, 1]; that of noise is 0.
 
-    It is 0.0 where there are fewer than two clusters, or one of them holds over 0.8 of the points:
-    a chain of all points must never be the best choice.
+    It is 0.0 if there are fewer than two clusters, or if one of them has over 0.8 of the points, so
+    that a chain of all points is never the best choice.
     """
     kept = np.flatnonzero(members >= 0)
     sizes = np.bincount(members[kept])
@@ -157,14 +157,14 @@ def quality(distances: Vectors, members: Members) -> float:
 def partition(
     units: Vectors, distances: Vectors, config: ClusterConfig, *, n_clusters: int | None, seed: int
 ) -> tuple[Members, str]:
-    """Return the clusters of the points, with noise as -1, and the settings in words.
+    """Return the cluster of each point, -1 for noise, and the settings as text.
 
     Args:
         units: Shape `(n, dim)`, rows of length 1 or 0, at least one.
         distances: Their cosine distances, shape `(n, n)`.
         config: Method and its settings.
-        n_clusters: Count for agglomerative and k-means, cut to `n`; None looks for one.
-        seed: For k-means; the other methods draw nothing.
+        n_clusters: For agglomerative and k-means, at most `n` is used; None chooses by `quality`.
+        seed: For k-means; the other methods are deterministic.
     """
     points = len(units)
     if config.method in {"agglomerative", "kmeans"}:
@@ -172,21 +172,21 @@ def partition(
     auto = config.min_samples == "auto"
     least = auto_min_samples(points) if auto else int(config.min_samples)
     if config.method == "hdbscan":
-        least = max(2, least)  # HDBSCAN knows no smaller cluster
+        least = max(2, least)  # the minimum of HDBSCAN
         return _hdbscan(distances, least), f"min_samples={least}"
     eps = choose_eps(distances, least) if config.eps == "auto" else float(config.eps)
     return _dbscan(distances, eps, least), f"eps={eps:.3g}, min_samples={least}"
 
 
 def choose_eps(distances: Vectors, min_samples: int) -> float:
-    """Return the DBSCAN radius with the best clusters, from radii that the data offers.
+    """Return the DBSCAN radius with the best clusters.
 
-    The radii are 24 evenly spaced quantiles of the k-distance, the distance of each point to its
-    `min_samples - 1`-th neighbour: at quantile q, a share q of the points is dense. So the choice
-    follows the scale of the embedder. A radius counts by the smaller `quality` of its clusters as
-    found, which is low for much noise, and with the noise in the nearest clusters, which is low for
-    clusters that are the tidy tip of an untidy whole. Ties go to the smaller radius. If no radius
-    is above 0, it is the largest, which leaves no noise.
+    The radii tried are 24 evenly spaced quantiles of the k-distance, the distance of each point to
+    its `min_samples - 1`-th neighbour, so that they fit the scale of the embedder. The score of a
+    radius is the lower of two values of `quality`: of its clusters with noise, and of its clusters
+    after noise joined the nearest one. The first is low if there is much noise, the second if the
+    noise does not belong to the clusters. Ties go to the smaller radius. If no score is above 0, the
+    largest radius is returned, which leaves no noise.
     """
     rank = min(min_samples, len(distances)) - 1
     nearest = np.partition(distances, rank, axis=1)[:, rank]
@@ -201,10 +201,9 @@ def choose_eps(distances: Vectors, min_samples: int) -> float:
 
 
 def noise_to_nearest(distances: Vectors, members: Members) -> Members:
-    """Return the clusters with each noise point in the one of smallest mean distance to it.
+    """Return the clusters with each noise point moved to the one with the smallest mean distance.
 
-    Distances are to the clusters as given, so noise pulls no further noise in. Without a cluster,
-    noise stays noise.
+    Distances are to the original members of the clusters. If there is no cluster, noise stays noise.
     """
     lost = np.flatnonzero(members < 0)
     count = int(members.max(initial=-1)) + 1
@@ -216,9 +215,9 @@ def noise_to_nearest(distances: Vectors, members: Members) -> Members:
 
 
 def choose_count(points: int) -> tuple[int, ...]:
-    """Return the counts that are tried: at most 24, evenly spread in ratio from 2 to `2 sqrt(n)`.
+    """Return the numbers of clusters to try: at most 24, spaced geometrically from 2 to `2 sqrt(n)`.
 
-    The one with the best `quality` is taken, the smaller of equals; 1 if none is above 0.
+    The caller uses the one with the best `quality`, ties to the smaller, or 1 if none is above 0.
     """
     top = min(points - 1, int(np.ceil(2 * np.sqrt(points))))
     if top < 2:
@@ -230,7 +229,7 @@ def choose_count(points: int) -> tuple[int, ...]:
 def _by_count(
     units: Vectors, distances: Vectors, method: str, n_clusters: int | None, seed: int
 ) -> tuple[Members, str]:
-    # More clusters than distinct points cannot be told apart.
+    # There cannot be more clusters than distinct points.
     distinct = len(np.unique(units.round(6), axis=0))
 
     def cut(count: int) -> Members:
@@ -264,6 +263,6 @@ def _hdbscan(distances: Vectors, least: int) -> Members:
         return np.full(len(distances), -1, dtype=np.int64)
     model = HDBSCAN(min_cluster_size=least, metric="precomputed", copy=True)
     found = np.asarray(model.fit_predict(distances), dtype=np.int64)
-    # It never returns a single cluster of all, so points that are all alike come back as noise.
+    # HDBSCAN never returns a single cluster; it labels points that are all equal as noise.
     alike = not distances.any() and (found < 0).all()
     return np.zeros(len(found), dtype=np.int64) if alike else found

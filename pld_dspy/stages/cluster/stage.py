@@ -1,4 +1,4 @@
-"""Group the traces whose rules say much the same (PLD §3.2), and say what is wrong with it."""
+"""Groups traces with similar rules (PLD §3.2)."""
 
 import hashlib
 from collections import Counter
@@ -25,14 +25,14 @@ from pld_dspy.stages.cluster.methods import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
-    """The groups before they become records; all numbers are positions in the sorted traces."""
+    """Clusters as positions in the sorted traces."""
 
     groups: tuple[tuple[int, ...], ...]
     noise: tuple[int, ...]
     settings: tuple[str, ...]
-    """Settings of each run of the method, one a label if label-aware."""
+    """Settings of each run of the method, one per label if label-aware."""
     noise_found: int
-    """Points that the method called noise, before the noise policy."""
+    """Number of noise points before the noise policy."""
 
 
 def cluster_traces(
@@ -43,21 +43,21 @@ def cluster_traces(
     seed: int,
     clusterer: Clusterer | None = None,
 ) -> Clustering:
-    """Return the traces in clusters, largest first, each trace in one cluster or in the noise.
+    """Return a partition of the traces into clusters, largest first, and noise.
 
-    The order of the traces does not matter. Where the paper fixes eps and drops the noise, the
-    default finds its scale from the data and gives noise to the nearest cluster.
+    The order of the traces does not matter. The paper uses a fixed eps and drops noise; the default
+    here chooses eps from the data and moves noise to the nearest cluster.
 
     Args:
         traces: Traces with distinct ids, at least one.
         vectors: Embedded rules, shape `(len(traces), dim)`, row `i` for trace `i`, all finite.
         config: Method and settings.
-        seed: For k-means and for a clusterer; the other methods draw nothing.
-        clusterer: Takes the place of `config.method`.
+        seed: For k-means and custom clusterers; the other methods are deterministic.
+        clusterer: Used instead of `config.method`.
 
     Raises:
         DataError: There is no trace, ids repeat, the vectors do not fit the traces, or the
-            clusterer returned something else than one cluster number per trace.
+            clusterer did not return one cluster number per trace.
     """
     _check(traces, vectors)
     order = sorted(range(len(traces)), key=lambda i: traces[i].id)
@@ -80,10 +80,12 @@ def _check(traces: Sequence[Trace], vectors: Vectors) -> None:
         raise DataError("no traces to cluster (0 given); extract at least one")
     name, times = Counter(trace.id for trace in traces).most_common(1)[0]
     if times > 1:
-        msg = f"trace id {name!r} occurs {times} times; give every trace its own id"
+        msg = f"trace id {name!r} occurs {times} times; give each trace its own id"
         raise DataError(msg)
     if np.ndim(vectors) != 2 or len(vectors) != len(traces):
-        msg = f"vectors of shape {np.shape(vectors)} for {len(traces)} traces; give one row a trace"
+        msg = (
+            f"vectors of shape {np.shape(vectors)} for {len(traces)} traces; give one row per trace"
+        )
         raise DataError(msg)
     if not np.isfinite(vectors).all():
         raise DataError("vectors hold NaN or infinity; check the embedder")
@@ -97,31 +99,31 @@ def _find(
     seed: int,
     clusterer: Clusterer | None,
 ) -> _Found:
-    """Run the method on all the traces, or on those of each label, and settle the noise."""
+    """Return the clusters of all traces, or of each label's, after the noise policy."""
     labels = sorted({trace.label for trace in traces}) if config.label_aware else [None]
     groups: list[tuple[int, ...]] = []
     noise: list[int] = []
     settings: dict[str, None] = {}
     noise_found = 0
     for label in labels:
-        at = np.array([i for i, t in enumerate(traces) if label is None or t.label == label])
+        index = np.array([i for i, t in enumerate(traces) if label is None or t.label == label])
         count = None
         if config.n_clusters != "auto":
-            count = max(1, round(config.n_clusters * len(at) / len(traces)))
-        # The whole matrix is not copied: 7,000 traces make 400 MB of it.
-        near = distances if len(at) == len(traces) else distances[np.ix_(at, at)]
+            count = max(1, round(config.n_clusters * len(index) / len(traces)))
+        # Avoids a copy of the whole matrix, 400 MB for 7,000 traces.
+        near = distances if len(index) == len(traces) else distances[np.ix_(index, index)]
         if clusterer is not None:
-            own = [traces[i] for i in at]
-            members, words = run_clusterer(clusterer, own, units[at], seed=seed), ""
+            chosen = [traces[i] for i in index]
+            members, words = run_clusterer(clusterer, chosen, units[index], seed=seed), ""
         else:
-            members, words = partition(units[at], near, config, n_clusters=count, seed=seed)
+            members, words = partition(units[index], near, config, n_clusters=count, seed=seed)
         settings[words] = None
         noise_found += int((members < 0).sum())
-        members = _settle(members, near, config)
+        members = _after_noise_policy(members, near, config)
         groups.extend(
-            tuple(at[members == k].tolist()) for k in range(int(members.max(initial=-1)) + 1)
+            tuple(index[members == k].tolist()) for k in range(int(members.max(initial=-1)) + 1)
         )
-        noise.extend(at[members < 0].tolist())
+        noise.extend(index[members < 0].tolist())
     return _Found(
         groups=tuple(groups),
         noise=tuple(sorted(noise)),
@@ -130,8 +132,8 @@ def _find(
     )
 
 
-def _settle(members: Members, distances: Vectors, config: ClusterConfig) -> Members:
-    """Return the clusters after the noise policy; without a cluster, "nearest" makes singletons."""
+def _after_noise_policy(members: Members, distances: Vectors, config: ClusterConfig) -> Members:
+    """Return the clusters after the noise policy; if there are none, "nearest" makes singletons."""
     if config.noise == "drop":
         return members
     settled = noise_to_nearest(distances, members) if config.noise == "nearest" else members.copy()
@@ -185,7 +187,7 @@ def _diagnose(
 
 
 def _label_mix(clusters: Sequence[Cluster], labels: int) -> float:
-    """Return the mean entropy of the labels in a cluster over the largest possible, in [0, 1]."""
+    """Return the mean label entropy of the clusters, normalised to [0, 1]."""
     if labels < 2 or not clusters:
         return 0.0
     entropies = []
@@ -238,5 +240,5 @@ def _data_warnings(traces: int, clusters: int, empty: int) -> list[str]:
     if not clusters:
         warnings.append(f"no cluster: all {traces} traces are noise")
     if empty:
-        warnings.append(f"{empty} of {traces} vectors are zero; their rules hold no known word")
+        warnings.append(f"{empty} of {traces} vectors are zero; their rules have no known word")
     return warnings

@@ -1,1 +1,1 @@
-"""What several stages use."""
+"""Shared by several stages."""

@@ -1,4 +1,4 @@
-"""The candidates of one predictor and their scores, logged as they are made."""
+"""Candidates of one predictor and their scores."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,19 +12,19 @@ from pld_dspy.stages.common.problem import Problem
 
 
 class Leaderboard:
-    """Every candidate of one predictor with its scores; each score is logged once."""
+    """All candidates of one predictor with their scores; each score is logged once."""
 
     def __init__(
         self, problem: Problem, evaluator: Evaluator, tracker: Tracker, *, predictor: str = ""
     ) -> None:
-        """Start without candidates.
+        """Set up an empty leaderboard.
 
         Args:
-            problem: Builds the programs, and holds the examples.
+            problem: Has the examples, and builds the programs.
             evaluator: Scores candidates.
-            tracker: Where scores are logged.
-            predictor: Path of the predictor, in the names of curves and pictures; "" where the
-                program has only one.
+            tracker: Logs the scores.
+            predictor: Path of the predictor, for names of metrics and plots; "" if the program
+                has only one.
         """
         self.predictor = predictor
         self._build = problem.build
@@ -37,7 +37,7 @@ class Leaderboard:
         self.scores: dict[str, dict[str, Evaluation]] = {"val": {}, "select": {}}
 
     def run(self, candidate: Candidate, split: Literal["val", "select"]) -> Evaluation:
-        """Return the evaluation of the candidate on the split; it is scored at most once."""
+        """Return the evaluation of the candidate on the split, from the board or else made now."""
         known = self.scores[split].get(candidate.id)
         if known is not None:
             return known
@@ -51,7 +51,7 @@ class Leaderboard:
         return evaluation
 
     def add(self, candidate: Candidate, evaluation: Evaluation) -> None:
-        """Add an evaluation that was made elsewhere; a second one of the same split is ignored."""
+        """Add an existing evaluation; a second one on the same split is ignored."""
         self.candidates.setdefault(candidate.id, candidate)
         if candidate.id in self.scores[evaluation.split]:
             return
@@ -74,7 +74,7 @@ class Leaderboard:
     def ranked(
         self, pools: Mapping[str, Sequence[Rule]], problem: Problem
     ) -> dict[str, Sequence[Rule]]:
-        """Return the pools by the validation score of the whole pool as one list, best first."""
+        """Return the pools sorted by the validation score of the whole pool as one list, best first."""
 
         def score(rules: Sequence[Rule]) -> float:
             whole = problem.candidate(rules, origin="search")

@@ -1,4 +1,4 @@
-"""Rules that say the same: one of each kind stays, with the evidence of all."""
+"""Removes near-duplicate rules."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from pld_dspy.records import Rule, Vectors
 
 
 def unique(rules: Sequence[Rule], threshold: float) -> tuple[Rule, ...]:
-    """Return the rules without near-duplicates: the first of each kind stays, with all the evidence.
+    """Return the rules without near-duplicates; the first of each group keeps the evidence of all.
 
     Args:
         rules: In order of preference.
-        threshold: Cosine of the TF-IDF vectors from which two rules of one label are the same.
+        threshold: Minimum cosine similarity (TF-IDF) of two rules of one label to be duplicates.
     """
     if len(rules) < 2:
         return tuple(rules)
@@ -41,7 +41,7 @@ def unique(rules: Sequence[Rule], threshold: float) -> tuple[Rule, ...]:
 
 
 def _cosines(texts: Sequence[str]) -> Vectors:
-    # Not the embedder's vectors: cut to fewer dimensions than texts, different rules look the same.
+    # Not the embedder's vectors: with few dimensions, different rules may look the same.
     vectorizer = TfidfVectorizer(
         ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b"
     )
@@ -56,8 +56,8 @@ def _with_evidence(rule: Rule, alike: Sequence[Rule]) -> Rule:
     if len(alike) == 1:
         return rule
     label_of: dict[str, str] = {}
-    # A rule of one label says which label each of its traces has; the others then need only tell
-    # the rest apart.
+    # All traces of a rule of one label have this label, which leaves fewer labels to assign to the
+    # traces of the other rules.
     for other in sorted(alike, key=lambda each: len(each.labels)):
         known = Counter(label_of[i] for i in other.trace_ids if i in label_of)
         rest = (Counter(other.labels) - known).elements()

@@ -1,4 +1,4 @@
-"""The predictor under work, with its data."""
+"""The predictor to optimize, with its task and examples."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,25 +11,25 @@ from pld_dspy.stages.common.prompt import HEADER, make_candidate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """The predictor under work: its task, its data, and how to build a program from a candidate."""
+    """The predictor to optimize: its task, its examples, and how to build a program."""
 
     task: str
-    """Instructions of the student as given."""
+    """Instructions of the uncompiled student."""
     signature: type[dspy.Signature]
     labels: tuple[str, ...]
     build: Callable[[Candidate], dspy.Module]
-    """Makes the program whose predictor has its instructions and worked examples."""
+    """Returns the program with the candidate's instructions and demos."""
     train: Sequence[dspy.Example]
     val: Sequence[dspy.Example]
     select: Sequence[dspy.Example]
     seed: int
     demos: tuple[str, ...] = ()
-    """Ids of the training examples that every rule list is shown with."""
+    """Ids of the training examples that are shown as demos with every rule list."""
 
     def candidate(
         self, rules: Sequence[Rule], *, origin: Origin, header: str = HEADER, note: str = ""
     ) -> Candidate:
-        """Return the candidate with these rules and the worked examples."""
+        """Return the candidate with these rules and the demos."""
         return make_candidate(
             self.task, rules, origin=origin, header=header, note=note, demos=self.demos
         )
@@ -42,6 +42,6 @@ class Target:
     path: str
     signature: type[dspy.Signature]
     label_key: str
-    """Output field whose gold value the examples carry."""
+    """Output field that the examples label."""
     labels: tuple[str, ...]
     """The closed label set; empty if the output is open."""

@@ -1,4 +1,4 @@
-"""From an ordered rule list to a prompt, and from a prompt to a program that carries it."""
+"""Renders rule lists as prompts, and puts prompts into programs."""
 
 import hashlib
 import inspect
@@ -15,18 +15,18 @@ HEADER = "Rules:"
 
 
 def render(task: str, rules: Sequence[Rule], *, header: str = HEADER) -> str:
-    """Return the instructions: the task as given, then the rules, numbered from 1 in order.
+    """Return the instructions: the task, then the rules, numbered from 1 in order.
 
-    No rules leave the task as it is, so the empty candidate is the student as given.
+    Without rules this is the task alone, that is, the student as given.
 
     >>> render("Name the colour.", [])
     'Name the colour.'
     """
     if not rules:
         return task
-    # A line break inside a rule would look like the end of it.
+    # A line break inside a rule would look like its end.
     lines = [f"{number}. {' '.join(rule.text.split())}" for number, rule in enumerate(rules, 1)]
-    # DSPy cleans instructions as it does docstrings; what is shown must be what the student reads.
+    # DSPy cleans instructions like docstrings; the report must show what the student gets.
     return inspect.cleandoc("\n".join([task.lstrip(), "", header, *lines]))
 
 
@@ -39,7 +39,7 @@ def make_candidate(
     note: str = "",
     demos: Sequence[str] = (),
 ) -> Candidate:
-    """Return the candidate with `rules` in this order; the same prompt and examples have the same id."""
+    """Return the candidate with `rules` in this order; its id is a hash of the prompt and the demos."""
     prompt = render(task, rules, header=header)
     digest = hashlib.sha256("\n\n".join([prompt, *demos]).encode()).hexdigest()[:8]
     return Candidate(
@@ -53,12 +53,12 @@ def make_candidate(
 
 
 def with_prompt(program: dspy.Module, predictor: str, prompt: str) -> dspy.Module:
-    """Return a copy of `program` whose predictor at path `predictor` has these instructions.
+    """Return a copy of `program` with these instructions at the predictor with path `predictor`.
 
-    The program and its signature classes, which copies share, stay as they are.
+    The program and its signature classes, which copies share, are not modified.
 
     Raises:
-        ConfigError: There is no such predictor, or DSPy would not keep the prompt as it is.
+        ConfigError: There is no such predictor, or DSPy would change the prompt.
     """
     copy = program.deepcopy()
     predictors = dict(copy.named_predictors())
@@ -76,7 +76,7 @@ def with_prompt(program: dspy.Module, predictor: str, prompt: str) -> dspy.Modul
 
 
 def with_demos(program: dspy.Module, predictor: str, demos: Sequence[dspy.Example]) -> dspy.Module:
-    """Return a copy of `program` whose predictor shows these examples after those that it has."""
+    """Return a copy of `program` with these demos added to the predictor."""
     copy = program.deepcopy()
     module = dict(copy.named_predictors())[predictor]
     module.demos = [*module.demos, *demos]
@@ -84,10 +84,10 @@ def with_demos(program: dspy.Module, predictor: str, demos: Sequence[dspy.Exampl
 
 
 def render_example(signature: type[dspy.Signature], example: dspy.Example) -> str:
-    """Return the inputs of an example as the student reads them, one `Name: value` a line."""
+    """Return the inputs of an example as in the student's prompt, one `Name: value` per line."""
     inputs = example.inputs()
     known = {name: field for name, field in signature.input_fields.items() if name in inputs}
-    if not known:  # an inner predictor, whose own inputs only exist while the program runs
+    if not known:  # an inner predictor, whose inputs are made while the program runs
         return "\n".join(f"{name}: {label_text(value)}" for name, value in inputs.items())
     return "\n".join(
         f"{field_title(name, field)}: {label_text(inputs[name])}" for name, field in known.items()
@@ -95,5 +95,5 @@ def render_example(signature: type[dspy.Signature], example: dspy.Example) -> st
 
 
 def output_labels(signature: type[dspy.Signature], label_key: str) -> tuple[str, ...]:
-    """Return the closed label set of the output, or an empty tuple if it is open."""
+    """Return the closed label set of the output; empty if it is open."""
     return allowed_labels(signature.output_fields[label_key])

@@ -1,4 +1,4 @@
-"""Rules as text: tidied, and read for the answer that they give."""
+"""Cleans the text of rules and reads the labels that they answer."""
 
 import hashlib
 import re
@@ -14,10 +14,10 @@ _STATED = re.compile(
     r"(?:^|[,;:]\s*|\b(?:then|always)\s+)"
     r"(?:(?:answer|choose|select|label)(?:\s+it)?(?:\s+(?:with|as))?"
     r"|(?:the\s+)?(?:correct\s+|right\s+)?(?:answer|label)\s+(?:is|should\s+be|must\s+be))"
-    r"(?:\s*:)?\s+(?P<said>[^,.;:!?]+)",
+    r"(?:\s*:)?\s+(?P<answer>[^,.;:!?]+)",
     re.IGNORECASE,
 )
-"""`If ..., answer <said>`, and the like."""
+"""`If ..., answer <answer>`, and similar forms."""
 
 
 _ANSWER = re.compile(r"\banswer(?:\s+is|\s+with|:)?\s+", re.IGNORECASE)
@@ -30,7 +30,7 @@ _PLAIN_WORDS = 3
 
 
 _ALIKE = 0.6
-"""From this similarity of letters on, a word may be another form of a label (entailed, entailment)."""
+"""Minimum similarity at which a word may be another form of a label (entailed, entailment)."""
 
 
 _SHORT = 2
@@ -44,7 +44,7 @@ _PROSE = re.compile(
     | words? | you | your | \w+ly | \w+ing )\b""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""Words that a description of an answer has and an answer hardly ever."""
+"""Words that are common in a description of an answer and rare in an answer."""
 
 
 def make_trace(
@@ -64,7 +64,7 @@ def make_trace(
 
 
 def tidy_rule(text: str) -> str:
-    """Return the rule on one line, without thoughts, numbering, markup or a heading.
+    """Return the rule on one line, without reasoning, numbering, markup or heading.
 
     >>> tidy_rule("**1. Rule:** If it rains, answer wet")
     'If it rains, answer wet.'
@@ -77,7 +77,7 @@ def tidy_rule(text: str) -> str:
 
 
 def _unquoted(line: str) -> str:
-    """Return the line without quotes around the whole of it; a quoted word inside keeps its own."""
+    """Return the line without quotes around the whole of it; quotes inside stay."""
     if line.count('"') == 1:
         return line.strip('"').strip()
     quote = line[:1]
@@ -86,13 +86,13 @@ def _unquoted(line: str) -> str:
 
 
 def contradicts(rule: str, gold: str, labels: Sequence[str]) -> bool:
-    """Return whether the rule tells the reader to give another answer than `gold`, and never `gold`."""
-    said = answers_of(rule, labels)
-    return bool(said) and gold not in said
+    """Return whether the rule answers some label but not `gold`."""
+    answers = answers_of(rule, labels)
+    return bool(answers) and gold not in answers
 
 
 def answers_of(rule: str, labels: Sequence[str]) -> set[str]:
-    """Return the labels that the rule tells the reader to answer.
+    """Return the labels that the rule answers.
 
     >>> answers_of("If it rains, answer wet; otherwise answer dry.", ["wet", "dry", "cold"]) == {
     ...     "wet",
@@ -100,17 +100,16 @@ def answers_of(rule: str, labels: Sequence[str]) -> set[str]:
     ... }
     True
     """
-    told = (clause(rule[match.end() :], labels) for match in _ANSWER.finditer(rule))
-    read = (read_label(part, labels) for part in told)
+    clauses = (clause(rule[match.end() :], labels) for match in _ANSWER.finditer(rule))
+    read = (read_label(part, labels) for part in clauses)
     return {label for label in read if label is not None}
 
 
 def names_no_label(rule: str, labels: Sequence[str]) -> bool:
-    """Return whether the rule plainly tells the reader to give an answer that is none of the labels.
+    """Return whether the rule plainly answers something that is not a label.
 
-    Only the plain form counts, such as `answer customer service.`: one to three words that stand alone
-    and resemble no label. A rule that says its answer in prose, or says none, does not; nor does any
-    rule of an open set.
+    Only the plain form counts, such as `answer customer service.`: one to three words that resemble
+    no label. It is False for a rule that describes its answer or has none, and for an open label set.
 
     >>> names_no_label("If it is about a password, answer customer service.", ["shop", "bank"])
     True
@@ -122,24 +121,24 @@ def names_no_label(rule: str, labels: Sequence[str]) -> bool:
     stated = list(_STATED.finditer(rule)) if labels else []
     if not stated or _occurs(rule[stated[0].start() :], labels):
         return False
-    return any(_plain(match["said"], labels) for match in stated)
+    return any(_plain(match["answer"], labels) for match in stated)
 
 
-def _plain(said: str, labels: Sequence[str]) -> bool:
-    """Return whether these words are an answer by themselves, and not a description of one."""
-    bare = said.strip().strip(_QUOTES).strip()
+def _plain(answer: str, labels: Sequence[str]) -> bool:
+    """Return whether these words are an answer, unlike any label, and not a description of one."""
+    bare = answer.strip().strip(_QUOTES).strip()
     if not 1 <= len(bare.split()) <= _PLAIN_WORDS:
         return False
     if all(len(label) <= _SHORT for label in labels) and len(bare) > _SHORT:
-        return False  # of a multiple choice: the words of an option
-    if bare == said.strip() and _PROSE.search(bare):
+        return False  # the words of an option of a multiple choice
+    if bare == answer.strip() and _PROSE.search(bare):
         return False
     near = (SequenceMatcher(None, bare.casefold(), label.casefold()).ratio() for label in labels)
     return max(near) < _ALIKE
 
 
 def _occurs(text: str, labels: Sequence[str]) -> bool:
-    """Return whether any label stands in the text, however it is spaced."""
+    """Return whether any label occurs in the text, with any spacing."""
     if occurring(text, labels):
         return True
     words = re.findall(r"\w+", text.casefold())
@@ -158,7 +157,7 @@ def make_rule(
     parents: Sequence[str] = (),
     cluster_id: str | None = None,
 ) -> Rule:
-    """Return a rule with its evidence; the same text and origin have the same id."""
+    """Return a rule with its evidence; the id is a hash of text and origin."""
     members = list(traces)
     digest = hashlib.sha256(f"{origin}\n{text}".encode()).hexdigest()[:8]
     return Rule(

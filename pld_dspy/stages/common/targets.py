@@ -1,4 +1,4 @@
-"""What a compile works on: which predictors, which labels, which examples."""
+"""Finds the predictors to optimize, and prepares the splits."""
 
 import logging
 from collections import Counter
@@ -18,20 +18,20 @@ from pld_dspy.stages.common.prompt import output_labels
 logger = logging.getLogger(__name__)
 
 MAX_LABELS = 20
-"""An output without a declared label set counts as closed up to this many different labels."""
+"""Maximum number of different labels at which an output without a declared label set is closed."""
 
 
 def student_lm(student: dspy.Module) -> dspy.BaseLM:
-    """Return the LM of the predictors that have none of their own, else the first predictor's own.
+    """Return the LM of the predictors without one of their own, else that of the first predictor.
 
     Raises:
         ConfigError: There is none.
     """
-    own = {path: predictor.lm for path, predictor in student.named_predictors()}
-    bare = [path for path, lm in own.items() if lm is None]
-    lm = dspy.settings.lm if bare or not own else next(iter(own.values()))
+    lms = {path: predictor.lm for path, predictor in student.named_predictors()}
+    bare = [path for path, lm in lms.items() if lm is None]
+    lm = dspy.settings.lm if bare or not lms else next(iter(lms.values()))
     if lm is None:
-        which = f"predictor {bare[0]!r}" if len(bare) < len(own) else "the student"
+        which = f"predictor {bare[0]!r}" if len(bare) < len(lms) else "the student"
         msg = f"{which} has no LM; call dspy.configure(lm=...) or student.set_lm(...)"
         raise ConfigError(msg)
     return lm
@@ -40,13 +40,13 @@ def student_lm(student: dspy.Module) -> dspy.BaseLM:
 def find_targets(
     student: dspy.Module, examples: Sequence[dspy.Example], paths: Sequence[str] | None
 ) -> list[Target]:
-    """Return the predictors to distil into, in the program's order.
+    """Return the predictors to distil into, in program order.
 
     Raises:
         ConfigError: A path is unknown, no predictor has an output that the examples label, or one
-            has several of which none stands out by a closed label set.
-        DataError: The examples are empty, of one class, lack a value, or carry a label outside the
-            set.
+            has several such outputs and not exactly one with a closed label set.
+        DataError: There are no examples, they are of one class, or one lacks a value or has a label
+            outside the set.
     """
     if not examples:
         msg = "trainset is empty; give labelled examples"
@@ -88,26 +88,26 @@ def prepare_splits(
     share: float,
     seed: int,
 ) -> Splits:
-    """Return train, val and select; what is not given is set aside, and logged.
+    """Return train, val and select; splits that are not given are held out of `train`, and logged.
 
-    Repeats in train are left out: the teacher explains each example once a draw.
+    Duplicates in train are removed, so that the teacher explains each example once per draw.
 
     Raises:
-        DataError: There are too few examples, or a label is missing or lies outside the set.
+        DataError: There are too few examples, or a label is missing or outside the set.
     """
     key = targets[-1].label_key
     for name, given in (("valset", valset), ("selectset", selectset)):
         if given is not None and not given:
-            msg = f"{name} is empty; give examples, or leave it out to have some set aside"
+            msg = f"{name} is empty; give examples, or leave it out to hold some out"
             raise DataError(msg)
     train = tuple({example_id(example): example for example in trainset}.values())
     if valset is None:
         train = clean_examples(train, label_key=key)
         count = max(2, round(len(train) * share))
         if count >= len(train):
-            msg = f"{len(train)} training examples leave none when {count} are set aside; give more, or a valset"
+            msg = f"{len(train)} training examples leave none when {count} are held out; give more, or a valset"
             raise DataError(msg)
-        logger.info("no valset: %d of %d training examples are set aside", count, len(train))
+        logger.info("no valset: %d of %d training examples are held out", count, len(train))
         sizes: dict[Split, int] = {"train": len(train) - count, "val": count}
         parts = make_splits(train, sizes=sizes, label_key=key, seed=seed, balance="natural")
         train, valset = parts.train, parts.val
@@ -128,7 +128,7 @@ def prepare_splits(
 def in_turn(
     examples: Sequence[dspy.Example], label_key: str, count: int | None
 ) -> list[dspy.Example]:
-    """Return up to `count` examples in their order, chosen from each label in turn; None is all."""
+    """Return up to `count` examples in input order, balanced by label; None means all."""
     if count is None or count >= len(examples):
         return list(examples)
     queues: dict[str, list[int]] = {}
@@ -140,11 +140,11 @@ def in_turn(
 
 
 def _labelled(examples: Sequence[dspy.Example]) -> set[str]:
-    """Return the fields that every example has and that are no inputs."""
+    """Return the fields that every example has and that are not inputs."""
     try:
         fields = [set(example.labels().keys()) for example in examples]
     except ValueError as error:
-        msg = "an example does not say what its inputs are; call .with_inputs(...) on it"
+        msg = "an example has no inputs set; call .with_inputs(...) on it"
         raise DataError(msg) from error
     return set.intersection(*fields)
 
@@ -155,7 +155,7 @@ def _label_key(
     keys: Sequence[str],
     examples: Sequence[dspy.Example],
 ) -> str:
-    """Return the output to learn: the only labelled one, or the only one with a closed label set."""
+    """Return the labelled output to learn; of several, the only one with a closed label set."""
     if len(keys) == 1:
         return keys[0]
     declared = [key for key in keys if output_labels(signature, key)]
@@ -178,7 +178,7 @@ def _label_key(
 
 
 def _check_inputs(signature: type[dspy.Signature], examples: Sequence[dspy.Example]) -> None:
-    """Refuse an example whose input has no value, unless its type says that it may have none."""
+    """Raise DataError for an input without a value, unless its type allows None."""
     for name, field in signature.input_fields.items():
         if allows_none(field.annotation):
             continue

@@ -1,1 +1,1 @@
-"""Rules from clusters of traces."""
+"""Makes rules from clusters of traces."""

@@ -1,4 +1,4 @@
-"""Phase 2: from clusters of traces to rules, each of which knows the examples behind it."""
+"""Phase 2: merges the rules of each cluster into one."""
 
 import logging
 from collections import Counter
@@ -17,14 +17,14 @@ STAGE = "rules"
 
 
 class Synthesis(NamedTuple):
-    """Rule lists from the clustering, and what went wrong on the way."""
+    """Rules from the clustering, and counts of what was dropped."""
 
     merged: tuple[Rule, ...]
-    """One rule a cluster, and its exceptions; by support."""
+    """One rule per cluster, and its exceptions, sorted by support."""
     general: tuple[Rule, ...]
-    """One rule a label; empty unless asked for."""
+    """One rule per label; empty unless configured."""
     medoids: tuple[Rule, ...]
-    """The most central micro-rule of each cluster; by support."""
+    """The most central micro-rule of each cluster, sorted by support."""
     dropped: Counter[str]
 
 
@@ -35,7 +35,7 @@ class _Group(NamedTuple):
     label: str
     members: tuple[Trace, ...]
     others: tuple[Trace, ...]
-    """Members that carry another label than `label`."""
+    """Members with another label than `label`."""
     medoid: Trace
     draw: int
 
@@ -49,13 +49,13 @@ def synthesize(
     labels: Sequence[str],
     config: RuleConfig,
 ) -> Synthesis:
-    """Return the rules of the clusters (PLD phase 2, one teacher call a cluster).
+    """Return the rules of the clusters (PLD phase 2, one teacher call per cluster).
 
-    Where the paper drops what contradicts the majority of a cluster, the minority becomes a rule of
-    its own that follows as an exception. A merge that cannot be read, or that says another answer
-    than the cluster's, is replaced by a micro-rule (the medoid, if it has that answer) and counted.
-    With `method="medoid"`, traces that carry another label than the medoid of their cluster support
-    no rule and are counted.
+    The paper drops what contradicts the majority of a cluster; here the minority gets a rule of its
+    own, which follows as an exception. A merged rule that cannot be read, or has another answer than
+    the cluster's label, is replaced by a micro-rule (the medoid, if it has that label) and counted.
+    With `method="medoid"`, traces with another label than the medoid of their cluster support no
+    rule and are counted.
 
     Raises:
         ModelError: The teacher cannot be reached.
@@ -126,7 +126,7 @@ def _reduce(
     labels: Sequence[str],
     config: RuleConfig,
 ) -> list[list[str]]:
-    """Return shorter note lists: each chunk of a list that is too long becomes one merged note."""
+    """Return the note lists with each chunk of a list that is too long merged into one note."""
     chunks = [
         (place, chunk)
         for place, lines in enumerate(notes)
@@ -175,10 +175,10 @@ def _rules_of(
             and not contradicts(exception, label, labels)
             and not names_no_label(exception, labels)
         )
-        said = exception if fits else minority[0].rule
+        text = exception if fits else minority[0].rule
         rules.append(
             make_rule(
-                said,
+                text,
                 minority,
                 origin="synthesis" if fits else "micro",
                 cluster_id=group.name,

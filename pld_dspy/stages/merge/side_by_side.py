@@ -1,4 +1,4 @@
-"""Rules made of all labels side by side, so that each says what tells its label from the others."""
+"""Writes one rule per label in a single request that shows all labels."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,20 +10,20 @@ from pld_dspy.stages.common.rule_text import answers_of, make_rule, names_no_lab
 from pld_dspy.stages.merge.per_cluster import STAGE
 
 MOST_LABELS = 12
-"""More labels than this make a request, and an answer, that weak teachers lose their way in."""
+"""Maximum number of labels; with more, request and answer are too long for weak teachers."""
 _NOTES = 36
-"""Most micro-rules in one request."""
+"""Maximum micro-rules per request."""
 _NOTES_A_LABEL = 6
 
 _Note = tuple[Trace, ...]
-"""Traces whose micro-rules have the same words; they are shown as one."""
+"""Traces with the same micro-rule, which is shown once."""
 
 
 class Contrasts(NamedTuple):
-    """Rule lists that were each written in one go, and what went wrong on the way."""
+    """Rule lists that were each written in one request, and counts of what was dropped."""
 
     lists: tuple[tuple[Rule, ...], ...]
-    """One list a draw, one rule a label in the order of the labels; without repeated lists."""
+    """One list per draw, without duplicates; one rule per label, in label order."""
     dropped: Counter[str]
 
 
@@ -35,28 +35,28 @@ def contrast(
     labels: Sequence[str],
     draws: int,
 ) -> Contrasts:
-    """Return lists of one rule a label, each from one teacher call that saw all the labels.
+    """Return lists of one rule per label, each from one teacher call that shows all labels.
 
-    The paper merges each cluster by itself (phase 2), so no call sees what tells two labels apart;
-    this one does. Each draw shows other micro-rules, as far as there are enough. What cannot be read,
-    or names several answers, is left out and counted; a list needs rules of two labels or more.
+    The paper merges each cluster separately (phase 2), so no call shows how two labels differ. Each
+    draw shows other micro-rules, if there are enough. A rule that cannot be read or answers several
+    labels is dropped and counted; a list needs rules of at least two labels.
 
     Args:
-        traces: The evidence; a rule is supported by those of its label whose words were shown.
+        traces: The evidence; a rule is supported by the shown traces of its label.
         teacher: Writes the rules.
-        task: Instructions of the student as given.
-        labels: The closed label set. An open one, one label, or more than `MOST_LABELS` give no list.
-        draws: Lists asked for.
+        task: Instructions of the uncompiled student.
+        labels: The closed label set; with fewer than two or over `MOST_LABELS` there is no list.
+        draws: Number of requests.
 
     Raises:
         ModelError: The teacher cannot be reached.
     """
     by_label = {label: _notes(traces, label) for label in labels}
-    held = [label for label, notes in by_label.items() if notes]
-    if not 2 <= len(labels) <= MOST_LABELS or len(held) < 2 or draws < 1:
+    present = [label for label, notes in by_label.items() if notes]
+    if not 2 <= len(labels) <= MOST_LABELS or len(present) < 2 or draws < 1:
         return Contrasts((), Counter())
     shown = [
-        {label: _turn(by_label[label], draw, notes_a_label(len(held))) for label in held}
+        {label: _turn(by_label[label], draw, notes_a_label(len(present))) for label in present}
         for draw in range(draws)
     ]
     outputs = teacher.ask(
@@ -68,8 +68,8 @@ def contrast(
                     "task": task,
                     "possible_answers": ", ".join(labels),
                     "notes": "\n\n".join(
-                        "\n".join([f"Answer {label}:", *(f"- {note[0].rule}" for note in said)])
-                        for label, said in notes.items()
+                        "\n".join([f"Answer {label}:", *(f"- {note[0].rule}" for note in group)])
+                        for label, group in notes.items()
                     ),
                 },
                 draw=draw,
@@ -81,35 +81,35 @@ def contrast(
     lists: dict[tuple[str, ...], tuple[Rule, ...]] = {}
     for notes, output in zip(shown, outputs, strict=True):
         rules = _read(output["rules"] if output else "", notes, labels)
-        dropped["labels that a list of all labels left without a rule"] += len(held) - len(rules)
+        dropped["labels that a list of all labels left without a rule"] += len(present) - len(rules)
         if len(rules) > 1:
             lists.setdefault(tuple(rule.text for rule in rules), rules)
     return Contrasts(tuple(lists.values()), +dropped)
 
 
 def notes_a_label(labels: int) -> int:
-    """Return how many micro-rules of each label a request shows, at most, for so many labels."""
+    """Return the maximum number of micro-rules per label in a request."""
     return max(1, min(_NOTES_A_LABEL, _NOTES // labels))
 
 
 def _read(
-    said: str, notes: dict[str, tuple[_Note, ...]], labels: Sequence[str]
+    answer: str, notes: dict[str, tuple[_Note, ...]], labels: Sequence[str]
 ) -> tuple[Rule, ...]:
-    found: dict[str, str] = {}
-    for line in said.splitlines():
+    by_label: dict[str, str] = {}
+    for line in answer.splitlines():
         text = tidy_rule(line)
         answers = answers_of(text, labels)
         if len(answers) == 1 and not names_no_label(text, labels):
-            found.setdefault(answers.pop(), text)
+            by_label.setdefault(answers.pop(), text)
     return tuple(
-        make_rule(found[label], [trace for note in shown for trace in note], origin="synthesis")
+        make_rule(by_label[label], [trace for note in shown for trace in note], origin="synthesis")
         for label, shown in notes.items()
-        if label in found
+        if label in by_label
     )
 
 
 def _notes(traces: Sequence[Trace], label: str) -> list[_Note]:
-    """Return the traces of the label, those with the same words together."""
+    """Return the traces of the label, grouped by micro-rule."""
     by_words: dict[str, list[Trace]] = {}
     for trace in traces:
         if trace.label == label:
@@ -118,6 +118,6 @@ def _notes(traces: Sequence[Trace], label: str) -> list[_Note]:
 
 
 def _turn(notes: Sequence[_Note], draw: int, count: int) -> tuple[_Note, ...]:
-    """Return the notes of that draw: each goes on where the one before it ended, round and round."""
+    """Return the notes of a draw; each draw continues where the last one ended, cyclically."""
     size = min(count, len(notes))
     return tuple(notes[(draw * size + i) % len(notes)] for i in range(size))

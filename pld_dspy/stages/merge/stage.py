@@ -15,21 +15,21 @@ from pld_dspy.stages.merge.with_instances import with_examples
 
 
 class Pool(NamedTuple):
-    """Rules that were made in one way."""
+    """Rules from one method."""
 
     name: str
     rules: tuple[Rule, ...]
     origin: Origin = "synthesis"
     is_candidate: bool = True
-    """Whether the whole pool is scored as one list; the search takes rules from it either way."""
+    """Whether the whole pool is scored as one list; the search uses its rules in either case."""
 
 
 class Pools(NamedTuple):
-    """The pools with at least one rule, and what could not be used."""
+    """The pools with at least one rule, and counts of what was dropped."""
 
     pools: tuple[Pool, ...]
     dropped: Counter[str]
-    """Teacher answers and traces that became no rule, by reason."""
+    """Number of teacher answers and traces without a rule, by reason."""
 
 
 def make_pools(
@@ -39,11 +39,11 @@ def make_pools(
     problem: Problem,
     config: RuleConfig,
 ) -> Pools:
-    """Return rule pools, each made in another way (PLD phase 2 and what it leaves out).
+    """Return rule pools, one per method (PLD phase 2 and additions).
 
-    `merged` has one rule a cluster, as in the paper. `general` has one rule a label, `medoids` the
-    most central micro-rule of each cluster, `all labels side by side` one rule a label from one
-    request, and `general with examples` the general rules with values of the training inputs.
+    `merged` has one rule per cluster, as in the paper. `general` has one rule per label, `medoids`
+    the most central micro-rule of each cluster, `all labels side by side` one rule per label from
+    one request, and `general with examples` the general rules with values of the training inputs.
 
     Raises:
         ModelError: The teacher cannot be reached.

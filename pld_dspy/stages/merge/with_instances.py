@@ -1,4 +1,4 @@
-"""Rules with a few short input values of the examples behind them, for students that need a hook."""
+"""Adds short input values of the supporting examples to rules."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from pld_dspy.records import Rule, Trace
 from pld_dspy.stages.common.rule_text import make_rule
 
 MAX_WORDS = 4
-"""A field is short if no training example has more words in it."""
+"""Maximum words in every training example for a field to be short."""
 
 
 def with_examples(
@@ -23,18 +23,18 @@ def with_examples(
     *,
     count: int,
 ) -> tuple[Rule, ...]:
-    """Return the rules, each with up to `count` values of the short input fields of its evidence.
+    """Return the rules, each with up to `count` values per short input field of its evidence.
 
-    The paper wants rules free of the particular example. A very small student may follow an abstract
-    rule badly and one with a few instances better, so both kinds are candidates and validation
-    decides. Without a short field nothing is returned.
+    The paper asks for rules without particulars of the example. A very small student may follow a
+    rule with a few instances better than an abstract one, so both kinds are candidates and
+    validation decides. Without a short field the result is empty.
 
     Args:
         rules: The abstract rules.
-        traces: Where the rules' evidence is looked up.
+        traces: The evidence of the rules.
         examples: The training examples.
-        signature: The predictor's; names the input fields.
-        count: Most values a field; 0 returns nothing.
+        signature: Signature of the predictor, for the input fields.
+        count: Maximum values per field; with 0 the result is empty.
     """
     fields = [
         name

@@ -1,1 +1,1 @@
-"""Conflict resolution: edits of the rules from the errors of the student."""
+"""Refinement: edits of the rules from the student's errors."""

@@ -1,4 +1,4 @@
-"""Ordered rule lists: how a pool of rules is put in order, and how edits change a list."""
+"""Parses and applies edits of a rule list."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ _EDIT = re.compile(
 
 
 class ParsedEdits(NamedTuple):
-    """Edits that could be read, and the number of lines that could not."""
+    """The parsed edits, and the number of unreadable lines."""
 
     edits: tuple[Edit, ...]
     unreadable: int
@@ -29,15 +29,15 @@ def parse_edits(
     reason: str = "",
     limit: int = 3,
 ) -> ParsedEdits:
-    """Return the edits that the resolver wrote, one a line, against the numbered `rules`.
+    """Return the edits in the teacher's answer, one per line, of the numbered `rules`.
 
     Args:
-        text: The resolver's answer; see `ResolveConflicts` for the forms.
-        rules: The list that it saw; `R1` is the first.
-        evidence: Traces of the examples that it saw as wrong; they support what it adds.
+        text: The teacher's answer; see `ResolveConflicts` for the format.
+        rules: The list to edit; `R1` is the first rule.
+        evidence: Traces of the wrongly answered examples; they support added rules.
         labels: The closed label set, or empty.
-        reason: The cause that the resolver gave.
-        limit: Edits beyond this number are left out.
+        reason: The cause of the errors in the teacher's answer.
+        limit: Maximum number of edits; further ones are dropped.
     """
     edits: list[Edit] = []
     unreadable = 0
@@ -54,10 +54,9 @@ def parse_edits(
 
 
 def apply_edit(rules: Sequence[Rule], edit: Edit) -> tuple[Rule, ...] | None:
-    """Return the list after the edit, new rules in the place of the first that goes.
+    """Return the list after the edit, with new rules in the place of the first removed one.
 
-    None if a rule that the edit names is not in the list (an earlier edit took it away), or if
-    nothing would change.
+    None if a rule to remove is not in the list (an earlier edit removed it), or if nothing changes.
     """
     ids = [rule.id for rule in rules]
     if not set(edit.targets) <= set(ids):
@@ -83,17 +82,17 @@ def _read_edit(
     if any(not 1 <= n <= len(rules) for n in numbers):
         return None
     old = [rules[n - 1] for n in dict.fromkeys(numbers)]
-    # What follows a deletion is a reason, not a rule.
-    said = "" if action == "delete" else match.group(3)
-    texts = list(dict.fromkeys(text for part in said.split("||") if (text := tidy_rule(part))))
+    # The text after DELETE is a reason, not a rule.
+    content = "" if action == "delete" else match.group(3)
+    texts = list(dict.fromkeys(text for part in content.split("||") if (text := tidy_rule(part))))
     if not _complete(action, len(old), len(texts)):
         return None
     if any(names_no_label(text, labels) for text in texts):
-        return None  # it would make the student say what nobody can read
+        return None  # the student's answer could not be read
     known = {trace.id: trace.label for rule in old for trace in _stubs(rule)}
     added = tuple(_new_rule(text, old, known, evidence, labels) for text in texts)
     return Edit(
-        action=action,  # type: ignore[arg-type]  # the pattern admits the five actions only
+        action=action,  # type: ignore[arg-type]  # the pattern matches these five only
         targets=tuple(rule.id for rule in old),
         added=added,
         reason=reason,
@@ -131,7 +130,7 @@ def _new_rule(
 
 
 def _stubs(rule: Rule) -> list[Trace]:
-    """Return the evidence of a rule as bare traces: a rule keeps ids and label counts only."""
+    """Return the evidence of a rule as traces with id and label only."""
     labels = [label for label, count in rule.labels.items() for _ in range(count)]
     padded = [*labels, *[rule.main_label] * (len(rule.trace_ids) - len(labels))]
     return [

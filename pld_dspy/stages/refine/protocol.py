@@ -1,4 +1,4 @@
-"""What a refiner gets and returns, and the check of what one returned."""
+"""The `Refiner` protocol."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from pld_dspy.stages.common.problem import Problem
 
 
 class Refinement(NamedTuple):
-    """The refined list, and everything that was tried on the way to it."""
+    """The refined list, and all lists that were tried."""
 
     best: Candidate
     candidates: tuple[Candidate, ...] = ()
@@ -24,12 +24,12 @@ class Refinement(NamedTuple):
     edits: tuple[Edit, ...] = ()
     """The edit that made each of these lists, in the same order; empty if none was recorded."""
     unreadable: int = 0
-    """Edit lines that could not be read."""
+    """Number of edit lines that could not be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefineContext:
-    """What a refiner works with. Fields may be added; none goes without a major version."""
+    """Input of a refiner. Fields may be added; removing one needs a major version."""
 
     start: Candidate
     """The list to improve; it has at least one rule."""
@@ -37,19 +37,19 @@ class RefineContext:
     """Evaluation of `start` on the validation examples."""
     problem: Problem
     evaluator: Evaluator
-    """Scores programs of the student; answers that are stored are not paid for again."""
+    """Scores programs of the student; stored answers are reused."""
     teacher: Teacher
     traces: Sequence[Trace]
-    """Explanations of training examples, the evidence for new rules."""
+    """Traces of the training examples, the evidence for new rules."""
 
 
 class Refiner(Protocol):
-    """Improves a rule list from the errors of the student (PLD phase 3).
+    """Improves a rule list from the student's errors (PLD phase 3).
 
     It is called once per predictor, after merging and before the search. It may score lists on
-    `context.problem.train` and `.val`; `.select` is kept for the final selection. Every list that it
-    scored on validation belongs into the result, so that the search and the selection see it. An
-    exception ends the compile; what was answered is kept.
+    `context.problem.train` and `.val`; `.select` is held out for the final selection. The result
+    must have every list that was scored on validation, for the search and the selection. An
+    exception ends the compile; stored answers are kept.
 
     >>> class KeepAsIs:
     ...     def __call__(self, context: RefineContext) -> Refinement:
@@ -62,31 +62,30 @@ class Refiner(Protocol):
 
 
 def run_refiner(refiner: Refiner, context: RefineContext) -> Refinement:
-    """Return the checked refinement of a refiner.
+    """Return the validated refinement of a refiner.
 
     Raises:
-        DataError: It returned something else than a `Refinement`, or lists without their
-            evaluations on the validation examples.
+        DataError: It returned no `Refinement`, or lists without evaluations on all of validation.
     """
     name = getattr(refiner, "__name__", type(refiner).__name__)
-    found = refiner(context)
-    if not isinstance(found, Refinement):
-        msg = f"refiner {name} returned {described(found)}; return a Refinement"
+    refinement = refiner(context)
+    if not isinstance(refinement, Refinement):
+        msg = f"refiner {name} returned {described(refinement)}; return a Refinement"
         raise DataError(msg)
-    made, scores = len(found.candidates), len(found.evaluations)
+    made, scores = len(refinement.candidates), len(refinement.evaluations)
     if made != scores:
         msg = f"refiner {name} returned {made} candidates with {scores} evaluations; return one evaluation per candidate"
         raise DataError(msg)
-    if found.edits and len(found.edits) != made:
-        msg = f"refiner {name} returned {made} candidates with {len(found.edits)} edits; return one edit per candidate, or none"
+    if refinement.edits and len(refinement.edits) != made:
+        msg = f"refiner {name} returned {made} candidates with {len(refinement.edits)} edits; return one edit per candidate, or none"
         raise DataError(msg)
     examples = {example_id(example) for example in context.problem.val}
-    for candidate, score in zip(found.candidates, found.evaluations, strict=True):
-        told = {answer.example_id for answer in score.answers}
-        if (score.candidate_id, score.split) != (candidate.id, "val") or told != examples:
-            msg = f"refiner {name} returned the list {candidate.id} with an evaluation of {score.candidate_id} on {len(told)} {score.split} examples; score it on all {len(examples)} of context.problem.val"
+    for candidate, score in zip(refinement.candidates, refinement.evaluations, strict=True):
+        answered = {answer.example_id for answer in score.answers}
+        if (score.candidate_id, score.split) != (candidate.id, "val") or answered != examples:
+            msg = f"refiner {name} returned the list {candidate.id} with an evaluation of {score.candidate_id} on {len(answered)} {score.split} examples; score it on all {len(examples)} of context.problem.val"
             raise DataError(msg)
-    if found.best.id not in {context.start.id, *(c.id for c in found.candidates)}:
-        msg = f"refiner {name} returned the list {found.best.id} as best, which it did not score; return it among the candidates, with its evaluation"
+    if refinement.best.id not in {context.start.id, *(c.id for c in refinement.candidates)}:
+        msg = f"refiner {name} returned the list {refinement.best.id} as best, which it did not score; return it among the candidates, with its evaluation"
         raise DataError(msg)
-    return found
+    return refinement

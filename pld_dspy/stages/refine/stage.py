@@ -1,4 +1,4 @@
-"""Phase 3: the teacher edits single rules from the errors of the student."""
+"""Phase 3: the teacher edits rules from the student's errors."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -26,50 +26,50 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class EditRules:
-    """The built-in refiner: the teacher edits single rules, and an edit is kept only if it pays."""
+    """The built-in refiner: the teacher proposes edits, and those that help on validation are kept."""
 
     config: RefineConfig = field(default_factory=RefineConfig)
 
     def __call__(self, context: RefineContext) -> Refinement:
         """Return the list after conflict resolution, never worse on validation than the start.
 
-        The paper rewrites the whole prompt and keeps the last state; here each edit names the rules
-        that it changes and is kept only if a paired comparison on validation does not get worse.
-        One that leaves the score as it was must pay in another way: a shorter prompt, or a higher
-        mean probability of the gold labels, where the endpoint returns it.
+        The paper rewrites the whole prompt and keeps the last state. Here each edit changes named
+        rules and is kept only if a paired comparison on validation does not get worse. An edit that
+        does not change the score must make the prompt shorter or raise the mean probability of the
+        gold labels, if the endpoint returns it.
 
         Raises:
             ModelError: An endpoint cannot be reached.
         """
-        found = Refinement(context.start)
+        refined = Refinement(context.start)
         score, idle = context.score, 0
         for turn in range(self.config.rounds):
-            tried = _round(replace(context, start=found.best, score=score), self.config, turn)
+            tried = _round(replace(context, start=refined.best, score=score), self.config, turn)
             if tried is None:
                 break
             kept = [
                 e for edit, e in zip(tried.edits, tried.evaluations, strict=True) if edit.accepted
             ]
-            found, score = _joined(found, tried), kept[-1] if kept else score
+            refined, score = _joined(refined, tried), kept[-1] if kept else score
             idle = 0 if kept else idle + 1
             if idle >= self.config.patience:
                 break
-        return found
+        return refined
 
 
 NAMES = ("edits", "none")
 
 
 def resolve_refiner(given: str | RefineConfig | Refiner | None, config: RefineConfig) -> Refiner:
-    """Return the refiner that `given` stands for.
+    """Return the refiner for `given`.
 
     Args:
         given: `edits` (with `config`), `none`, settings of the edits, a refiner, or None for
-            `config` as it is.
-        config: Settings of the edits where `given` has none.
+            `config`.
+        config: Settings of the edits if `given` has none.
 
     Raises:
-        ConfigError: No refiner has this name, or `given` cannot be called as a refiner.
+        ConfigError: No refiner has this name, or `given` does not match the protocol.
     """
     if given is None or given == "edits":
         return EditRules(config)
@@ -90,10 +90,10 @@ def resolve_refiner(given: str | RefineConfig | Refiner | None, config: RefineCo
 
 
 def _round(context: RefineContext, config: RefineConfig, turn: int) -> Refinement | None:
-    """Return what one round of edits made of the list; None if there is nothing to learn from."""
+    """Return the refinement of one round; None if there is nothing to learn from."""
     problem, evaluator = context.problem, context.evaluator
     best, score = context.start, context.score
-    # A worked example in the prompt is copied from there, and says nothing about the rules.
+    # The label of a demo can be copied from the prompt, which says nothing about the rules.
     unseen = [e for e in problem.train if example_id(e) not in problem.demos]
     feedback = _sample(unseen, config.feedback, seed=problem.seed + turn)
     if not feedback:
@@ -139,7 +139,7 @@ def _joined(first: Refinement, then: Refinement) -> Refinement:
 def _better(
     delta: float, old: tuple[Candidate, Evaluation], new: tuple[Candidate, Evaluation]
 ) -> bool:
-    """Return whether the new list has the higher score, or the same one and something else for it."""
+    """Return whether the new list scores higher, or the same with a shorter prompt or surer answers."""
     if abs(delta) > _ROUNDING:
         return delta > 0
     before, after = ({a.example_id: a.p_gold for a in score.answers} for _, score in (old, new))
@@ -157,7 +157,7 @@ def _propose(
     feedback: Sequence[dspy.Example],
     config: RefineConfig,
 ) -> ParsedEdits:
-    """Return the edits that the teacher proposes after it saw wrong and right answers."""
+    """Return the edits that the teacher proposes from wrong and right answers."""
     best, problem, teacher = context.start, context.problem, context.teacher
     answered = [answer for answer in shown.answers if answer.error is None]
     wrong = [answer for answer in answered if answer.answer != answer.gold]
@@ -182,7 +182,7 @@ def _propose(
     )
     if output is None:
         return ParsedEdits((), 1)
-    # The evidence of a new rule is the failures that it answers; each has a trace a draw, or none.
+    # The evidence of a new rule: traces of the failures with its label, if there are any.
     failed: dict[str, list[Trace]] = {answer.example_id: [] for answer in failures}
     for trace in context.traces:
         if trace.example_id in failed:
@@ -202,10 +202,10 @@ def _show(answers: Sequence[Answer], by_id: Mapping[str, dspy.Example], problem:
     blocks = []
     for answer in answers:
         lines = [render_example(problem.signature, by_id[answer.example_id])]
-        said = answer.answer or f"nothing readable ({answer.raw[:40]!r})"
+        shown = answer.answer or f"nothing readable ({answer.raw[:40]!r})"
         lines.append(f"Correct answer: {answer.gold}")
         if answer.answer != answer.gold:
-            lines.append(f"The model answered: {said}")
+            lines.append(f"The model answered: {shown}")
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks) or "none"
 
@@ -213,7 +213,7 @@ def _show(answers: Sequence[Answer], by_id: Mapping[str, dspy.Example], problem:
 def _in_turn(
     answers: Sequence[Answer], kind: Callable[[Answer], tuple[str, str]], count: int
 ) -> list[Answer]:
-    """Return up to `count` answers, taking one of each kind in turn, the commonest kind first."""
+    """Return up to `count` answers, one of each kind in turn, the most frequent kind first."""
     kinds: dict[tuple[str, str], list[Answer]] = {}
     for answer in answers:
         kinds.setdefault(kind(answer), []).append(answer)

@@ -1,1 +1,1 @@
-"""Search of size and order with Optuna."""
+"""Search over size and order of the rule list with Optuna."""

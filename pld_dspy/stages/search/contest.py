@@ -1,4 +1,4 @@
-"""What the lists of a search are measured on: its examples, its student, its limits, and the best so far."""
+"""Evaluation of rule lists in a search: examples, student, limits, incumbent."""
 
 import math
 from collections import Counter
@@ -21,67 +21,67 @@ _LIST = "list"
 
 
 _TIE = 1e-3
-"""What a gold probability of 1 adds to the value of a trial: less than one answer in a thousand."""
+"""Weight of the mean gold probability in the value of a trial; small, to break ties only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tried:
-    """One list and what the student answered under it."""
+    """A rule list with the student's answers."""
 
     listing: RuleList
     answers: Mapping[int, Answer]
-    """By place in the validation examples; not all of them if the list was stopped early."""
+    """By index of the validation example; incomplete if the list was stopped early."""
     number: int | None = None
-    """Place among the trials that count; None for a list that was scored before the search."""
+    """Number of the trial, failed ones not counted; None for a list scored before the search."""
     kind: str = "known"
-    """`start`, `sampler`, `forecast`, `drawn forecast` or `known`: who proposed it."""
+    """Proposer: `start`, `sampler`, `forecast`, `drawn forecast`, or `known` (scored before)."""
     stopped: bool = False
-    """Whether it was stopped before the last example."""
+    """Whether the list was stopped before the last example."""
 
     def score(self, metric: Metric) -> float:
-        """Return the metric over the examples that were asked; a crash is wrong."""
-        return score_answers(metric, [self.answers[at] for at in sorted(self.answers)])
+        """Return the metric over the evaluated examples; errors are wrong."""
+        return score_answers(metric, [self.answers[place] for place in sorted(self.answers)])
 
     def value(self, metric: Metric) -> float:
-        """Return the score, plus so little of the mean gold probability that it only breaks ties."""
+        """Return the score plus a small multiple of the mean gold probability, which breaks ties."""
         known = [a.p_gold for a in self.answers.values() if a.p_gold is not None]
         return self.score(metric) + (_TIE * sum(known) / len(known) if known else 0.0)
 
     @property
     def tokens(self) -> float:
-        """Mean input tokens of a call; 0.0 where the endpoint reports none."""
+        """Mean input tokens per call; 0.0 where the endpoint reports none."""
         counted = [a.input_tokens for a in self.answers.values() if a.input_tokens]
         return sum(counted) / len(counted) if counted else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contest:
-    """What every list is measured on, and by whom."""
+    """How the lists of a search are evaluated."""
 
     space: Space
     metric: Metric
     ids: tuple[str, ...]
-    """Of the validation examples."""
+    """Ids of the validation examples."""
     gold: tuple[str, ...]
     ask: Callable[[RuleList, Sequence[int]], Sequence[Answer]]
-    """Has the student answer the examples in these places under a list."""
+    """Returns the student's answers with a list, for the examples with these indices."""
     known: tuple[Tried, ...]
-    """Lists that were scored in full before, the student as given first."""
+    """Lists scored on all examples before the search, the student as given first."""
     config: SearchConfig
     seed: int
     done: Callable[[int, int], None] = lambda count, total: None
 
     @property
     def weights(self) -> tuple[float, ...]:
-        """Weight of each example: the labels count the same, as in macro-F1."""
+        """Weight of each example, so that all labels count the same, as in macro-F1."""
         counts = Counter(self.gold)
         return tuple(len(self.gold) / (len(counts) * counts[label]) for label in self.gold)
 
 
 def best_of(contest: Contest, tried: Sequence[Tried]) -> Tried:
-    """Return the best list that was asked about every example and keeps the token limit.
+    """Return the incumbent: the best fully evaluated list within the token limit.
 
-    Ties go to the fewer tokens. The student as given always keeps the limit.
+    Ties go to fewer tokens. The limit does not apply to the student as given.
     """
     limit = contest.config.max_prompt_tokens or math.inf
     full = [t for t in tried if not t.stopped and (t.tokens <= limit or not t.listing.rules)]
@@ -89,10 +89,10 @@ def best_of(contest: Contest, tried: Sequence[Tried]) -> Tried:
 
 
 def forecast_of(contest: Contest, tried: Sequence[Tried]) -> Forecast | None:
-    """Return the regression of all gold probabilities; None before the first answer.
+    """Return a forecast fitted to all gold probabilities; None before the first answer.
 
-    Where an answer came without one, right counts as 0.9 and wrong as 0.1 in every answer: that
-    found lists as good as a regression of list scores did.
+    If any answer lacks a probability, 0.9 is used for right and 0.1 for wrong answers throughout,
+    which in simulation was as good as a regression of list scores.
     """
     answers = [a for t in tried for a in t.answers.values() if a.error is None]
     soft = all(a.p_gold is not None for a in answers if a.answer is not None)
@@ -101,8 +101,8 @@ def forecast_of(contest: Contest, tried: Sequence[Tried]) -> Forecast | None:
         return None
     return fit_forecast(
         [t.listing.rules for t in tried],
-        [{at: (a.p_gold or 0.0) if soft else 0.1 + 0.8 * a.score for at, a in row} for row in kept],
-        [{at: a.score for at, a in row} for row in kept],
+        [{i: (a.p_gold or 0.0) if soft else 0.1 + 0.8 * a.score for i, a in row} for row in kept],
+        [{i: a.score for i, a in row} for row in kept],
         contest.gold,
         len(contest.space.rules),
         weights=contest.weights,
@@ -110,14 +110,14 @@ def forecast_of(contest: Contest, tried: Sequence[Tried]) -> Forecast | None:
 
 
 def check_examples(gold: Sequence[str]) -> None:
-    """Refuse validation examples that tell no list from another."""
+    """Raise DataError if the validation examples cannot rank lists."""
     if max(Counter(gold).values(), default=0) < 2:
-        msg = f"validation has {len(gold)} examples, one a class at most; give each class at least two, or set search.trials = 0"
+        msg = f"validation has {len(gold)} examples, at most one per class; give each class at least two, or set search.trials = 0"
         raise DataError(msg)
 
 
 def check_budget(contest: Contest) -> None:
-    """Refuse a token limit that no list with a rule can keep."""
+    """Raise ConfigError if every list with a rule exceeds the token limit."""
     limit = contest.config.max_prompt_tokens
     cost = rule_tokens(contest)
     if limit is None or cost is None:
@@ -127,13 +127,13 @@ def check_budget(contest: Contest) -> None:
     if least > limit:
         msg = (
             f"search.max_prompt_tokens is {limit}, and the shortest prompt with a rule takes about "
-            f"{least} tokens a call ({bare:.0f} without rules); raise it"
+            f"{least} tokens per call ({bare:.0f} without rules); raise it"
         )
         raise ConfigError(msg)
 
 
 def within_limit(contest: Contest, listing: RuleList) -> RuleList:
-    """Return the list without the last rules that would exceed the token limit."""
+    """Return the list without the rules that exceed the token limit."""
     limit = contest.config.max_prompt_tokens
     cost = rule_tokens(contest)
     if limit is None or cost is None:
@@ -148,9 +148,9 @@ def within_limit(contest: Contest, listing: RuleList) -> RuleList:
 
 
 def rule_tokens(contest: Contest) -> tuple[float, dict[int, float]] | None:
-    """Return the tokens of a call without rules, and about those of each rule, from counted calls.
+    """Return the mean tokens per call without rules, and estimated tokens of each rule.
 
-    None where the endpoint reports no tokens, or no list with rules was asked yet.
+    None if the endpoint reports no tokens, or no list with rules was evaluated yet.
     """
     bare = [t for t in contest.known if not t.listing.rules and t.tokens]
     ruled = [t for t in contest.known if t.listing.rules and t.tokens]
@@ -164,52 +164,52 @@ def rule_tokens(contest: Contest) -> tuple[float, dict[int, float]] | None:
 
 
 def observations(tried: Sequence[Tried]) -> list[Seen]:
-    """Return what each list scored by example: the gold probability if all have it, else right or wrong.
+    """Return the scores of each list by example: gold probabilities if all answers have one, else 0 or 1.
 
-    A probability tells more than one right answer does, but means of the two are not comparable.
+    Probabilities are less noisy, but the two must not be mixed.
     """
     answers = [a for t in tried for a in t.answers.values() if a.error is None]
     soft = all(a.p_gold is not None for a in answers if a.answer is not None)
     return [
         Seen(
             rules=t.listing.rules,
-            scores={at: (a.p_gold or 0.0) if soft else a.score for at, a in t.answers.items()},
+            scores={i: (a.p_gold or 0.0) if soft else a.score for i, a in t.answers.items()},
         )
         for t in tried
     ]
 
 
 def note(trial: Trial, listing: RuleList) -> None:
-    """Write the list of a trial into it, before anything is asked; other workers see it at once."""
+    """Store the list of a trial in its attributes before the evaluation, for other workers."""
     trial.set_user_attr(_LIST, {"rules": list(listing.rules), "header": listing.header})
 
 
 def note_answers(answers: Mapping[int, Answer]) -> dict[str, list[Any]]:
-    """Return the answers in the short form that a trial holds: `place: [answer, score, ...]`."""
+    """Return the answers in the compact form of a trial attribute: `index: [answer, score, ...]`."""
     return {
-        str(at): [a.answer, a.score, a.p_gold, a.input_tokens, a.output_tokens, a.calls, a.error]
-        for at, a in answers.items()
+        str(place): [a.answer, a.score, a.p_gold, a.input_tokens, a.output_tokens, a.calls, a.error]
+        for place, a in answers.items()
     }
 
 
 def listing_of(trial: FrozenTrial) -> RuleList | None:
-    """Return the list that the trial noted, or None if it died before."""
-    noted = trial.user_attrs.get(_LIST)
-    return None if noted is None else RuleList(tuple(noted["rules"]), noted["header"])
+    """Return the list that is stored in the trial, or None if it was lost before that."""
+    stored = trial.user_attrs.get(_LIST)
+    return None if stored is None else RuleList(tuple(stored["rules"]), stored["header"])
 
 
 def tried_of(
     trial: FrozenTrial, ids: Sequence[str], gold: Sequence[str], *, number: int
 ) -> Tried | None:
-    """Return what a trial found, or None if it noted no list or no answer."""
+    """Return list and answers that are stored in the trial, or None if one is missing."""
     listing = listing_of(trial)
-    noted = trial.user_attrs.get("answers")
-    if listing is None or not noted:
+    stored = trial.user_attrs.get("answers")
+    if listing is None or not stored:
         return None
     answers = {
-        int(at): Answer(
-            example_id=ids[int(at)],
-            gold=gold[int(at)],
+        int(place): Answer(
+            example_id=ids[int(place)],
+            gold=gold[int(place)],
             answer=answer,
             raw=answer or "",
             score=score,
@@ -219,7 +219,7 @@ def tried_of(
             calls=calls,
             error=error,
         )
-        for at, (answer, score, p_gold, read, written, calls, error) in noted.items()
+        for place, (answer, score, p_gold, read, written, calls, error) in stored.items()
     }
     return Tried(
         listing=listing,

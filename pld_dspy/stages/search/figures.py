@@ -1,4 +1,4 @@
-"""Optuna's own pictures of the study: its history and the importances of its parameters."""
+"""Plots of the Optuna study: history and parameter importances."""
 
 import logging
 import warnings
@@ -40,40 +40,40 @@ _MOST_BARS = 20
 
 
 def study_figures(study: optuna.Study, *, metric: str = "score") -> dict[str, Figure]:
-    """Return `search_history` and `search_importances` as Optuna draws them.
+    """Return Optuna's plots `search_history` and `search_importances`.
 
-    One that the study has too few complete trials for is left out, with a line in the log.
+    A plot is left out, and this is logged, if there are too few complete trials.
 
     Args:
-        study: Of the search; its trials that were stopped early count for neither picture.
+        study: Study of the search; pruned trials are in neither plot.
         metric: Name of the score.
     """
     drawn: dict[str, Figure] = {}
     full = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(full) < _FEW_FOR_HISTORY:
-        logger.info("no picture of the search's history: %s complete trials", len(full))
+        logger.info("no plot of the search history: %s complete trials", len(full))
         return drawn
     drawn["search_history"] = _history(study, metric)
     if len(full) < _FEW_FOR_IMPORTANCES:
-        logger.info("no picture of the parameters' importances: %s complete trials", len(full))
+        logger.info("no plot of parameter importances: %s complete trials", len(full))
         return drawn
     try:
         drawn["search_importances"] = _importances(study, len(full))
     except (ValueError, RuntimeError) as error:
-        logger.info("no picture of the parameters' importances: %s", error)
+        logger.info("no plot of parameter importances: %s", error)
     return drawn
 
 
 def save_study_figures(
     study: optuna.Study, folder: Path, *, metric: str = "score", predictor: str = ""
 ) -> list[Path]:
-    """Return the pictures of `study_figures`, saved; whatever goes wrong is a warning in the log.
+    """Save the plots of `study_figures` and return their paths; an error is logged as a warning.
 
     Args:
-        study: Of the search.
-        folder: Where the pictures go.
+        study: Study of the search.
+        folder: Folder of the files.
         metric: Name of the score.
-        predictor: Goes into the file names, where a program has several.
+        predictor: Path of the predictor, part of the file names; "" if there is only one.
     """
     paths = []
     try:
@@ -81,8 +81,8 @@ def save_study_figures(
             path = folder / picture_file(stem, predictor)
             figure.savefig(path, dpi=_DPI)
             paths.append(path)
-    except Exception as error:  # noqa: BLE001 - the search is done and paid for
-        logger.warning("no picture of the study: %s", error)
+    except Exception as error:  # noqa: BLE001 - a plot must not end the run
+        logger.warning("no plot of the study: %s", error)
     return paths
 
 
@@ -94,36 +94,36 @@ def _history(study: optuna.Study, metric: str) -> Figure:
     figure = _owned(axes, (8.6, 4.6))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     for line in axes.lines:
-        line.set(drawstyle="steps-post", color=ORANGE)  # the best does not rise between trials
+        line.set(drawstyle="steps-post", color=ORANGE)  # the best score changes at trials only
     axes.set_xlabel("trial")
     axes.set_ylabel(f"{metric_name(metric)} on validation")
     handles, _ = axes.get_legend_handles_labels()
     if (legend := axes.get_legend()) is not None:
         legend.remove()
-    names = ["list asked about every example", "best so far"]
+    names = ["list evaluated on every example", "best so far"]
     figure.legend(handles, names, loc="outside lower right", ncols=2)
     states = (TrialState.COMPLETE, TrialState.PRUNED)
     trials = study.get_trials(deepcopy=False, states=states)
     full = sum(t.state is TrialState.COMPLETE for t in trials)
-    figure_title(figure, f"{full} of {len(trials)} lists were asked about every example")
+    figure_title(figure, f"{full} of {len(trials)} lists were evaluated on every example")
     return figure
 
 
 @styled
 def _importances(study: optuna.Study, full: int) -> Figure:
-    """Return the picture; ValueError if the trials tell no parameter from another."""
+    """Return the plot; ValueError if all importances are equal."""
     import optuna.visualization.matplotlib as pictures
 
     axes = _drawn(lambda: pictures.plot_param_importances(study))
     widths = [bar.get_width() for bar in axes.containers[0]] if axes.containers else []
     if not widths or max(widths) - min(widths) < 1e-9:
-        msg = f"{full} complete trials tell no parameter from another"
+        msg = f"all importances are equal after {full} complete trials"
         raise ValueError(msg)
     shown = min(len(widths), _MOST_BARS)
     figure = _owned(axes, (8.6, 1.6 + 0.32 * shown))
     if (legend := axes.get_legend()) is not None:
-        legend.remove()  # one colour, which the title explains
-    # Optuna puts the most important one on top, at the highest place.
+        legend.remove()  # the only colour is explained in the title
+    # Optuna draws the most important parameter last, at the top.
     cut = len(widths) - shown
     for place, (bar, text) in enumerate(zip(axes.containers[0], axes.texts, strict=True)):
         bar.set_color(BLUE)
@@ -141,12 +141,12 @@ def _importances(study: optuna.Study, full: int) -> Figure:
 
 
 def _drawn(draw: Callable[[], Axes]) -> Axes:
-    """Return what Optuna drew; none of pyplot's figures is left open, and no warning shown."""
+    """Return the axes that Optuna drew, with pyplot's figures closed and without warnings."""
     from matplotlib import pyplot as plt
 
     before = set(plt.get_fignums())
     try:
-        # Optuna's functions are marked experimental, and warn of what the titles say.
+        # Optuna warns that the functions are experimental, and that trials were left out.
         with plt.ioff(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return draw()
@@ -156,7 +156,7 @@ def _drawn(draw: Callable[[], Axes]) -> Axes:
 
 
 def _owned(axes: Axes, size: tuple[float, float]) -> Figure:
-    """Return the figure of the axes, freed of pyplot's canvas, in the style of the other pictures."""
+    """Return the figure of the axes, detached from pyplot, in the style of the other plots."""
     figure: Any = axes.figure
     FigureCanvasAgg(figure)
     figure.set_layout_engine("constrained")

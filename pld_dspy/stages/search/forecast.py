@@ -1,8 +1,8 @@
-"""How an untried rule list would score, from how sure the student was of each gold label.
+"""Predicts the scores of untried rule lists from the gold probabilities of earlier trials.
 
-What rules do adds up in log-odds much better than in scores: an example that is right already
-cannot gain, and a rule that helps its own label costs others. So the regression is of single
-answers, not of list means.
+The effects of rules are closer to additive in log-odds than in scores: an example that is right
+cannot gain, and a rule that helps one label costs others. So the regression is on single answers, not
+on list means.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,43 +19,43 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _FAR = 4.5
-"""Log-odds beyond this say no more than "sure"."""
+"""Log-odds are clipped to this absolute value."""
 _SCALES = {"inside": 0.4, "label": 0.4, "place": 0.2, "first": 0.1, "both": 0.15}
-"""Prior standard deviations of the effects of a rule being in, of that on one gold label, of its
-place, of which of two rules comes first, and of two rules being in together; in units of the
-standard deviation of the log-odds."""
+"""Prior standard deviations of the effects, in units of the standard deviation of the log-odds:
+rule in the list, the same for one gold label, place of a rule, order of two rules, both of two rules
+in the list."""
 _LEVEL = 1.5
-"""The same of an example's own level."""
+"""Prior standard deviation of the level of an example, in the same unit."""
 _ROUNDS = 2
-"""Times the noise is estimated anew from what the regression leaves."""
+"""Number of times the noise is re-estimated from the residuals."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Forecast:
-    """A regression of log-odds that predicts untried lists; made by `fit_forecast`."""
+    """A fitted regression of log-odds; see `fit_forecast`."""
 
     n_rules: int
     labels: Ints
-    """Gold label of each example as a number."""
+    """Gold label of each example, as an integer."""
     weights: Floats
-    """Of the examples, adding up to 1."""
+    """Weights of the examples; they sum to 1."""
     levels: Floats
     """Log-odds of each example without rules."""
     unsure: Floats
     """Standard deviation of these levels."""
     effects: Floats
-    """Effects: those of all features, then those of `inside` by label."""
+    """Effects of all features, then those of `inside` by label."""
     root: Floats
     """Lower Cholesky factor of the covariance of the effects."""
     noise: float
     """Standard deviation of the residuals."""
     threshold: float
-    """Log-odds above which an answer is right as often as not."""
+    """Log-odds at which an answer is right with probability 1/2."""
 
     def expected(self, lists: Sequence[tuple[int, ...]]) -> Floats:
-        """Return the share of right answers expected of each list, in [0, 1], shape `(lists,)`.
+        """Return the expected weighted accuracy of each list, in [0, 1], shape `(lists,)`.
 
-        Examples are weighted as in the fit.
+        The weights are those of the fit.
         """
         return np.asarray(self.by_example(lists) @ self.weights)
 
@@ -65,16 +65,15 @@ class Forecast:
         return np.asarray(ndtr(log_odds / np.hypot(self.noise, self.unsure)))
 
     def drawn(self, rng: np.random.Generator) -> "Forecast":
-        """Return the forecast with effects drawn from what is known of them (Thompson 1933).
+        """Return a forecast with effects drawn from their posterior (Thompson sampling, 1933).
 
-        By the same draw for all lists that are compared, lists of which little is known come first
-        now and then.
+        All lists are compared by the same draw, so uncertain lists sometimes come first.
         """
         effects = self.effects + self.root @ rng.standard_normal(len(self.effects))
         return replace(self, effects=effects)
 
     def _shifts(self, lists: Sequence[tuple[int, ...]]) -> Floats:
-        """Return what each list does to the log-odds of each label, shape `(lists, labels)`."""
+        """Return the effect of each list on the log-odds by gold label, shape `(lists, labels)`."""
         rows = features(lists, self.n_rules)
         label_effect = self.effects[rows.shape[1] :].reshape(-1, self.n_rules)
         inside = rows[:, : self.n_rules]
@@ -93,15 +92,15 @@ def fit_forecast(
     """Return a Bayesian linear regression of the log-odds of the gold label.
 
     `log-odds = level of the example + effects of the list + effects of its rules on the label`, with
-    normal priors around 0. The threshold is set so that as many answers are right as were seen.
+    normal priors around 0. The threshold makes the fitted share of right answers the observed one.
 
     Args:
-        lists: Tried lists: rule numbers in order.
-        odds: By list, the probability of the gold label by example number, in [0, 1].
-        right: By list, 1.0 or 0.0 by example number, for the same examples.
+        lists: Tried lists, as rule numbers in order.
+        odds: Per list, the probability of the gold label by example number, in [0, 1].
+        right: Per list, 1.0 or 0.0 by example number, for the same examples.
         gold: Gold label of each example.
-        n_rules: Size of the pool.
-        weights: Of each example, positive.
+        n_rules: Number of rules in the pool.
+        weights: Weight of each example, positive.
 
     Raises:
         DataError: No answer has a probability, or the lengths differ.
@@ -113,10 +112,10 @@ def fit_forecast(
         raise DataError(msg)
     names = {label: number for number, label in enumerate(dict.fromkeys(gold))}
     labels = np.array([names[label] for label in gold])
-    at = [(row, example) for row, seen in enumerate(odds) for example in seen]
-    row, example = np.array(at).T
-    seen = np.array([odds[r][e] for r, e in at])
-    hits = np.array([right[r][e] for r, e in at])
+    pairs = [(row, example) for row, seen in enumerate(odds) for example in seen]
+    row, example = np.array(pairs).T
+    seen = np.array([odds[r][e] for r, e in pairs])
+    hits = np.array([right[r][e] for r, e in pairs])
     log_odds = _log_odds(seen)
     unit = max(float(log_odds.std()), 0.1)
     design, scales = _design(features(lists, n_rules)[row], labels[example], n_rules, len(names))
@@ -146,9 +145,9 @@ def _log_odds(p: Floats) -> Floats:
 
 
 def features(lists: Sequence[tuple[int, ...]], n_rules: int) -> Floats:
-    """Return one row a list: which rules are in, their places, which of two is first, which two are in.
+    """Return one row per list: rules in the list, their places, order of each two, both of each two.
 
-    The place runs from -1/2, first, to 1/2, last; it is 0 for a rule that is not in, or alone.
+    The place is from -1/2 (first) to 1/2 (last), and 0 for a rule that is alone or not in the list.
     """
     inside = np.zeros((len(lists), n_rules))
     place = np.zeros((len(lists), n_rules))
@@ -164,21 +163,21 @@ def features(lists: Sequence[tuple[int, ...]], n_rules: int) -> Floats:
 
 def _design(rows: Floats, labels: Ints, n_rules: int, n_labels: int) -> tuple[Floats, Floats]:
     """Return the features of each answer, those by label last, and their prior scales."""
-    own = np.zeros((len(rows), n_labels, n_rules))
-    own[np.arange(len(rows)), labels] = rows[:, :n_rules]
+    by_label = np.zeros((len(rows), n_labels, n_rules))
+    by_label[np.arange(len(rows)), labels] = rows[:, :n_rules]
     pairs = n_rules * (n_rules - 1) // 2
     sizes = [n_rules, n_rules, pairs, pairs, n_labels * n_rules]
     names = ["inside", "place", "first", "both", "label"]
     scales = np.repeat([_SCALES[name] for name in names], sizes)
-    return np.concatenate([rows, own.reshape(len(rows), -1)], axis=1), scales
+    return np.concatenate([rows, by_label.reshape(len(rows), -1)], axis=1), scales
 
 
 def _solve(
     design: Floats, log_odds: Floats, example: Ints, n: int, precision: Floats, unit: float
 ) -> tuple[Floats, Floats, Floats, float]:
-    """Return the examples' levels, the effects and their covariance, and the noise's deviation.
+    """Return levels, effects, covariance of the effects, and standard deviation of the noise.
 
-    The levels are solved for by themselves: there is one for each example, and no two meet.
+    The levels, one per example, are eliminated first, because their block of the matrix is diagonal.
     """
     counts = np.bincount(example, minlength=n).astype(np.float64)
     sums = np.zeros((n, design.shape[1]))
@@ -190,11 +189,11 @@ def _solve(
     def solved(noise: float) -> tuple[Floats, Floats, Floats]:
         share = 1 / (counts + noise / (_LEVEL * unit) ** 2)
         gram = square - sums.T @ (share[:, None] * sums) + noise * np.diag(precision)
-        wanted = side - sums.T @ (share * log_odds_sums)
-        # The prior of the levels is around the mean log-odds, which moves both sides alike.
-        wanted = wanted - mean * (total - sums.T @ (share * counts))
+        target = side - sums.T @ (share * log_odds_sums)
+        # The prior of the levels is around the mean log-odds.
+        target = target - mean * (total - sums.T @ (share * counts))
         inverse = np.asarray(np.linalg.inv(gram), dtype=np.float64)
-        effects = inverse @ wanted
+        effects = inverse @ target
         return mean + share * (log_odds_sums - counts * mean - sums @ effects), effects, inverse
 
     noise = 0.3 * unit**2
@@ -203,14 +202,14 @@ def _solve(
     )
     level, effects, inverse = solved(noise)
     for _ in range(_ROUNDS):
-        left = log_odds - level[example] - design @ effects
-        noise = max(float(left @ left) / dof, 1e-3 * unit**2)
+        residuals = log_odds - level[example] - design @ effects
+        noise = max(float(residuals @ residuals) / dof, 1e-3 * unit**2)
         level, effects, inverse = solved(noise)
     return level, effects, noise * inverse, float(np.sqrt(noise))
 
 
 def _threshold(fitted: Floats, hits: Floats, noise: float) -> float:
-    """Return where to cut so that the fit calls as many answers right as were."""
+    """Return the threshold at which the fitted share of right answers is the observed one."""
     share = float(np.clip(hits.mean(), 0.02, 0.98))
 
     def surplus(threshold: float) -> float:

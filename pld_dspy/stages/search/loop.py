@@ -1,4 +1,4 @@
-"""Searches size and order of the rule list with Optuna, on the validation examples."""
+"""Runs the search over size and order of the rule list with Optuna."""
 
 import logging
 import math
@@ -41,33 +41,32 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Searched:
-    """What the search found."""
+    """Result of the search."""
 
     tried: tuple[Tried, ...]
-    """Lists of the study's trials, in order, those that were stopped early among them."""
+    """Lists of the trials, in order, including those that were stopped early."""
     gains: Mapping[int, Interval]
-    """By place in the pool: how much a rule changes the mean score, its labels weighted the same."""
+    """By rule number: change of the balanced accuracy with the rule in the list."""
     calls: int
-    """Student answers that the trials took."""
+    """Number of student answers in the trials."""
     full_calls: int
-    """Student answers that the same lists would have taken without racing."""
+    """Number of student answers that the same trials would take without racing."""
     metric: Metric
     forecasts: Mapping[RuleList, float] = field(default_factory=dict)
-    """Share of right answers expected of each list, its labels weighted the same, in [0, 1]; empty
-    where answers came without gold probabilities."""
+    """Expected balanced accuracy of each list, in [0, 1]; empty without gold probabilities."""
 
 
 def search(contest: Contest, study: optuna.Study, *, shared: bool = True) -> Searched:
-    """Return every list that the study tried; it has `config.trials` of them, or all there are.
+    """Run the search up to `config.trials` trials, or until all lists were tried, and return all trials.
 
-    The paper leaves size and order open. Fixed starts come first, then Optuna's sampler and a climb by
-    the forecast take turns. Each list is raced against the incumbent: it stops once it can hardly
-    win. No list is asked twice. A study that was stopped resumes.
+    The paper leaves size and order open. Fixed starts come first, then Optuna's sampler and climbs by
+    the forecast take turns. Each list is raced against the incumbent, and stopped once it is unlikely
+    to win. No list is evaluated twice. An interrupted study resumes.
 
     Args:
-        contest: The space, the examples, and the student.
+        contest: Space, examples and student.
         study: Made by `open_study` or loaded by a worker.
-        shared: Whether other processes may work on the study, too.
+        shared: Whether other processes may work on the study too.
 
     Raises:
         ConfigError: The sampler is not installed, or the token limit is below every list.
@@ -125,18 +124,18 @@ def _run_trials(contest: Contest, study: optuna.Study, *, shared: bool) -> None:
 
 
 def _forecasts(contest: Contest, tried: Sequence[Tried]) -> dict[RuleList, float]:
-    """Return the expected score of each list, where the metric counts right answers."""
+    """Return the expected score of each list; empty for a metric of single examples."""
     soft = any(a.p_gold is not None for t in tried for a in t.answers.values())
     forecast = forecast_of(contest, tried) if soft else None
     if forecast is None or not isinstance(contest.metric, CorpusMetric):
-        return {}  # what another metric counts as good is not in the gold probability
+        return {}  # gold probabilities predict right answers only
     expected = forecast.expected([t.listing.rules for t in tried])
     return {t.listing: float(share) for t, share in zip(tried, expected, strict=True)}
 
 
 def _prepare(contest: Contest, study: optuna.Study, count: int) -> None:
     trials = study.get_trials(deepcopy=False)
-    # Seeded anew for every trial, so that a study that was interrupted resumes as it would have.
+    # Seeded for each trial, so that an interrupted study resumes with the same proposals.
     repeats = sum(t.user_attrs.get(REPEAT, False) for t in trials)
     study.sampler = _sampler(contest.config, contest.seed * 10_007 + count + repeats)
     if not any(t.state == TrialState.WAITING for t in trials):
@@ -144,11 +143,11 @@ def _prepare(contest: Contest, study: optuna.Study, count: int) -> None:
 
 
 def _propose(contest: Contest, study: optuna.Study, count: int) -> None:
-    """Enqueue the list to try next, or nothing if it is the sampler's turn."""
+    """Enqueue the next list, or nothing if it is the sampler's turn."""
     first = starts(contest.space)[: contest.config.trials]
     begun = {part for kind, part in _parts(study) if kind == "start"}
     for part, start in enumerate(first):
-        if part not in begun:  # a start that was lost with its worker keeps its part
+        if part not in begun:  # a start that is queued again keeps its number
             _enqueue(study, start, part)
             return
     turn = SCHEDULE[(count - len(first)) % len(SCHEDULE)]
@@ -173,21 +172,21 @@ def _parts(study: optuna.Study) -> list[tuple[str, int]]:
 
 
 def _run(contest: Contest, study: optuna.Study, trial: optuna.Trial) -> Outcome:
-    """Return the value of the trial's list, or why it has none."""
+    """Evaluate the list of the trial; return its value, or why there is none."""
     tried = (*contest.known, *_tried(contest, study))
     hints = _hints(contest, tried, best_of(contest, tried))
     listing = within_limit(contest, contest.space.decode(contest.space.suggest(trial), hints))
     note(trial, listing)
     if listing in {t.listing for t in contest.known} or _doubled(study, trial):
         return "repeated"
-    found, stopped = _raced(contest, trial, listing, tried)
-    trial.set_user_attr("tokens", found.tokens)
-    trial.set_user_attr("score", found.score(contest.metric))
+    evaluated, stopped = _raced(contest, trial, listing, tried)
+    trial.set_user_attr("tokens", evaluated.tokens)
+    trial.set_user_attr("score", evaluated.score(contest.metric))
     if contest.config.max_prompt_tokens is not None:
-        trial.set_constraint("tokens", found.tokens - contest.config.max_prompt_tokens)
-    value = found.value(contest.metric)
+        trial.set_constraint("tokens", evaluated.tokens - contest.config.max_prompt_tokens)
+    value = evaluated.value(contest.metric)
     if stopped:
-        trial.report(value, step=len(found.answers))
+        trial.report(value, step=len(evaluated.answers))
         return "stopped"
     return value
 
@@ -195,7 +194,7 @@ def _run(contest: Contest, study: optuna.Study, trial: optuna.Trial) -> Outcome:
 def _raced(
     contest: Contest, trial: optuna.Trial, listing: RuleList, tried: Sequence[Tried]
 ) -> tuple[Tried, bool]:
-    """Return the answers of the list, and whether it was stopped before the last example."""
+    """Race the list; return its answers, and whether it was stopped before the last example."""
     incumbent = best_of(contest, tried)
     answers: dict[int, Answer] = {}
 
@@ -205,7 +204,7 @@ def _raced(
         trial.set_user_attr("answers", note_answers(answers))
         return got
 
-    best = [incumbent.answers[at].score for at in range(len(contest.gold))]
+    best = [incumbent.answers[place].score for place in range(len(contest.gold))]
     forecast = forecast_of(contest, tried)
     expected = best if forecast is None else forecast.by_example([listing.rules])[0].tolist()
 
@@ -217,18 +216,18 @@ def _raced(
     blocks = stratified_blocks(contest.gold, config.block, seed=contest.seed)
     raced = race(ask, chance, blocks=blocks, config=config)
     kind = str(trial.user_attrs.get("kind", "sampler"))
-    found = Tried(listing=listing, answers=answers, number=trial.number, kind=kind)
-    return found, raced.stopped
+    evaluated = Tried(listing=listing, answers=answers, number=trial.number, kind=kind)
+    return evaluated, raced.stopped
 
 
 def _doubled(study: optuna.Study, trial: optuna.Trial) -> bool:
-    """Return whether another trial has the list: a finished one, or a running one of a lower number."""
+    """Return whether a finished trial, or a running one with a lower number, has the same list."""
     mine = listing_of(study.get_trials(deepcopy=False)[trial.number])
     return mine in {listing_of(other) for other in others(study, trial.number)}
 
 
 def _hints(contest: Contest, tried: Sequence[Tried], leader: Tried) -> Hints:
-    # The student as given shows what it misses without rules; orders are about lists with rules.
+    # Orders are about lists with rules, so the best of those comes before the student as given.
     limit = contest.config.max_prompt_tokens or math.inf
     full = [t for t in tried if not t.stopped and t.listing.rules and t.tokens <= limit]
     shown = best_of(contest, full) if full else leader
@@ -240,23 +239,23 @@ def _hints(contest: Contest, tried: Sequence[Tried], leader: Tried) -> Hints:
         n=1,
     )
     return Hints(
-        weak=weakness([shown.answers[at] for at in sorted(shown.answers)]),
+        weak=weakness([shown.answers[place] for place in sorted(shown.answers)]),
         gains={place: gain.estimate for place, gain in enumerate(gains)},
     )
 
 
 def _tried(contest: Contest, study: optuna.Study) -> tuple[Tried, ...]:
     trials = study.get_trials(deepcopy=False, states=FINISHED)
-    found = (
-        # Counted without the failed ones, so that an interrupted study tells the same in the end.
+    stored = (
+        # Numbered without failed trials, so that an interrupted study has the same numbers.
         tried_of(trial, contest.ids, contest.gold, number=place)
         for place, trial in enumerate(trials)
     )
-    return tuple(tried for tried in found if tried is not None)
+    return tuple(tried for tried in stored if tried is not None)
 
 
 def _params_of(space: Space, trial: FrozenTrial) -> dict[str, Any]:
-    """Return parameters that stand for the very list of the trial, or for what was planned of it."""
+    """Return parameters that encode the list of the trial, or else its planned parameters."""
     listing = listing_of(trial)
     if listing is not None:
         return space.encode(listing)

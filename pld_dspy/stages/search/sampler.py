@@ -1,4 +1,4 @@
-"""Checks a search before anything is paid for."""
+"""Makes the Optuna sampler, and checks that a search can start."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,10 +12,10 @@ from pld_dspy.stages.search.shared.storage import open_storage
 
 
 def check_search(config: SearchConfig, folder: Path | None) -> None:
-    """Return if the search can start: its sampler is installed and its storage can be used.
+    """Check that the sampler is installed and the storage can be used.
 
     Args:
-        config: Settings of the search; without trials nothing is needed.
+        config: Settings of the search; with 0 trials there is no check.
         folder: The run folder.
 
     Raises:
@@ -46,5 +46,5 @@ def check_sampler(name: str) -> None:
     """Raise `ConfigError` if the sampler needs a package that is not installed."""
     package = {"gp": "torch", "cmaes": "cmaes"}.get(name)
     if package is not None and find_spec(package) is None:
-        msg = f"search.sampler {name!r} needs the package {package}; install it, or take 'tpe' or 'random'"
+        msg = f"search.sampler {name!r} needs the package {package}; install it, or use 'tpe' or 'random'"
         raise ConfigError(msg)

@@ -1,4 +1,4 @@
-"""What the search may try: ordered lists from a pool of rules, as few numbers that a sampler can learn."""
+"""Search space: ordered lists from a pool of rules, encoded in few parameters."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -29,14 +29,14 @@ ORDERS: tuple[Order, ...] = get_args(Order)
 
 
 HEADERS = (HEADER, "Answer by the first rule that fits:", "Rules, the most important first:")
-"""Wordings of the line above the rules, that of every other list first."""
+"""Wordings of the line above the rules; the first is the default."""
 
 ALL = "all"
-"""The group that holds every rule."""
+"""Name of the group of all rules."""
 
 
 class RuleList(NamedTuple):
-    """An ordered list of rules, each by its place in the pool, and the line above them."""
+    """An ordered list of rules, as indices in the pool, and the line above them."""
 
     rules: tuple[int, ...]
     header: str = HEADER
@@ -44,33 +44,33 @@ class RuleList(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hints:
-    """What is known so far about rules and labels; orders follow it."""
+    """Results so far by rule and label, which some orders use."""
 
     weak: Mapping[str, int] = field(default_factory=dict)
-    """How often each label is missed, less how often it is said wrongly; see `lists.weakness`."""
+    """Errors by label: gold label missed minus label answered wrongly; see `weakness`."""
     gains: Mapping[int, float] = field(default_factory=dict)
-    """Measured gain by place in the pool."""
+    """Estimated gain by index in the pool."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Space:
     """Ordered sublists of a rule pool.
 
-    A list is a group of rules, an order, a size, and bounded random keys that disturb the order:
+    The parameters are a group of rules, an order, a size, and random keys that perturb the order:
     the priority of a rule is `(1 - amplitude) * rank / n + amplitude * key`, and the first `size`
-    rules stay. With `amplitude` 0 the list is the start of a known order, with 1 it is any list at
-    all. At a few dozen trials such an encoding decides more than the sampler does.
+    rules are the list. With `amplitude` 0 it is the start of a known order, with 1 any list. At a few
+    dozen trials the encoding matters more than the sampler.
     """
 
     rules: tuple[Rule, ...]
     groups: Mapping[str, tuple[int, ...]]
-    """Places in `rules` by the name of the group, the most promising first; each may be searched alone."""
+    """Indices in `rules` by group name, the most promising group first."""
     headers: tuple[str, ...]
     most: int
-    """Longest list."""
+    """Maximum number of rules in a list."""
 
     def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
-        """Return the parameters that the sampler, or an enqueued trial, chose."""
+        """Return the parameters of the trial, from the sampler or enqueued."""
         params: dict[str, Any] = {
             "group": trial.suggest_categorical("group", sorted(self.groups)),
             "order": trial.suggest_categorical("order", ORDERS),
@@ -83,7 +83,7 @@ class Space:
         return params
 
     def decode(self, params: Mapping[str, Any], hints: Hints) -> RuleList:
-        """Return the list that the parameters stand for, given what is known so far."""
+        """Return the list that the parameters encode, given the hints."""
         ranked = self.ordered(params["group"], params["order"], hints)
         amplitude = params["amplitude"]
         if amplitude > 0:
@@ -95,10 +95,12 @@ class Space:
         return RuleList(ranked[: params["size"]], params["header"])
 
     def encode(self, listing: RuleList) -> dict[str, Any]:
-        """Return parameters that stand for exactly this list, whatever the hints."""
+        """Return parameters that encode this list, for any hints."""
         rest = [place for place in range(len(self.rules)) if place not in listing.rules]
         places = [*listing.rules, *rest]
-        group = next((name for name, held in self.groups.items() if set(held) == set(places)), None)
+        group = next(
+            (name for name, rules in self.groups.items() if set(rules) == set(places)), None
+        )
         if group is None:
             msg = "a space without the group of all rules cannot encode every list"
             raise ValueError(msg)
@@ -112,7 +114,7 @@ class Space:
         }
 
     def ordered(self, group: str, order: Order, hints: Hints) -> tuple[int, ...]:
-        """Return the rules of a group in one of the known orders."""
+        """Return the rules of a group in this order, as indices."""
         places = {self.rules[place].id: place for place in self.groups[group]}
         gains = {self.rules[place].id: gain for place, gain in hints.gains.items()}
         chosen = [self.rules[place] for place in self.groups[group]]
@@ -121,7 +123,7 @@ class Space:
         )
 
     def take(self, places: Sequence[int]) -> tuple[Rule, ...]:
-        """Return the rules in these places."""
+        """Return the rules with these indices."""
         return tuple(self.rules[place] for place in places)
 
     @property
@@ -135,22 +137,22 @@ def make_space(
     max_rules: int | None = None,
     headers: Sequence[str] = HEADERS,
 ) -> Space:
-    """Return the space over the groups and over all their rules together.
+    """Return the space of the groups and of all rules together.
 
     Args:
-        groups: Rules by name, the most promising group first; empty ones are left out.
-        max_rules: Longest list; None is as long as the longest group.
+        groups: Rules by group name, the most promising group first; empty groups are dropped.
+        max_rules: Maximum number of rules in a list; None means the size of the largest group.
         headers: Wordings of the line above the rules.
     """
     pool: dict[str, Rule] = {}
     by_text: dict[str, str] = {}
     for rules in groups.values():
         for rule in rules:
-            # The same text twice in a prompt says nothing new, whatever evidence each copy has.
+            # A rule with the same text is in the pool once, even if the evidence differs.
             kept = by_text.setdefault(rule.text, rule.id)
             if kept == rule.id:
                 pool.setdefault(rule.id, rule)
-    place = {rule_id: at for at, rule_id in enumerate(pool)}
+    place = {rule_id: number for number, rule_id in enumerate(pool)}
     filled = {
         name: tuple(dict.fromkeys(place[by_text[rule.text]] for rule in rules))
         for name, rules in groups.items()
@@ -168,7 +170,7 @@ def make_space(
 
 
 def weakness(answers: Sequence[Answer]) -> dict[str, int]:
-    """Return by label how often it was missed, less how often it was said where another was right.
+    """Return by label how often it was missed minus how often it was a wrong answer.
 
     >>> weakness([Answer(example_id="1", gold="job", answer="sex")])
     {'job': 1, 'sex': -1}
@@ -189,17 +191,15 @@ def ordered(
     weak: Mapping[str, int] = MappingProxyType({}),
     gains: Mapping[str, float] = MappingProxyType({}),
 ) -> tuple[Rule, ...]:
-    """Return the rules in that order; ties keep the order of the rule ids.
+    """Return the rules in this order; ties are in order of the rule ids.
 
-    `support` puts the best supported first; `label` takes one rule of each label in turn;
-    `general first` puts rules of a whole label before those of a cluster, and exceptions last;
-    `exceptions first` is the other way round, so that defaults come last;
-    `short first` puts the shortest text first; `reverse` is support, least first; `weak first` puts
-    the labels that a student misses most before those that it says too often, by `weak` (see
-    `weakness`); `gain` puts the rule with the largest measured gain first, by rule id in `gains`;
-    `ends` puts the best supported rule first, the next one last, and so on inwards, since readers
-    keep the first and the last lines best. For a small
-    student the order alone can decide more than the text of the rules does.
+    `support`: by support, highest first. `reverse`: by support, lowest first. `label`: one rule of
+    each label in turn. `general first`: rules of a whole label, then of a cluster, then exceptions.
+    `exceptions first`: the reverse, so that defaults come last. `short first`: by length of the text.
+    `weak first`: labels that the student misses before those that it answers too often, by `weak`
+    (see `weakness`). `gain`: by estimated gain, highest first, by rule id in `gains`. `ends`: the best
+    supported rule first, the next one last, and so on inwards, since models use the first and last
+    lines best. For a small student the order can matter more than the text of the rules.
     """
     by_support = sorted(rules, key=lambda rule: (-rule.support, rule.id))
     if order == "reverse":

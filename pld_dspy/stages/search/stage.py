@@ -1,4 +1,4 @@
-"""The search stage of one predictor: rules become a space, and tried lists become candidates."""
+"""Search stage of one predictor."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -46,22 +46,22 @@ def search_lists(
     seed: int,
     spec: Mapping[str, Any] | None = None,
 ) -> SearchRecord:
-    """Return what the search over the groups found; complete lists are on the board, too.
+    """Return the record of the search; fully evaluated lists are added to the board.
 
-    Answers that other workers asked for are put into this run's store, so that they count as paid
-    for here and are not asked again. Optuna's pictures of the study go to the run folder.
+    Answers of other workers are copied to this run's store, so that they are in its usage and are
+    reused. Optuna's plots of the study are saved in the run folder.
 
     Args:
-        board: Candidates that were scored before; the new ones are added.
-        problem: Examples and worked examples of every list.
+        board: Candidates that were scored before; new ones are added.
+        problem: Examples, and demos of every list.
         groups: Rules by name, the most promising group first.
-        evaluator: Asks the student.
-        config: Size of the search, and where the study is kept.
-        seed: Seed of the sampler, the blocks and the designed subsets.
-        spec: What a worker elsewhere needs to ask the same student; None lets none join.
+        evaluator: Scores lists with the student.
+        config: Settings of the search.
+        seed: Seed of the sampler and of the blocks.
+        spec: What workers need to load the same student; None allows no workers.
 
     Raises:
-        StorageError: The study's storage cannot be used, or the study is of other rules.
+        StorageError: The storage cannot be used, or the study was made for other rules.
         ConfigError: The sampler is not installed, or the token limit is below every list.
     """
     space = make_space(groups, max_rules=config.max_rules)
@@ -97,7 +97,7 @@ def search_lists(
 def _forecasts(
     problem: Problem, space: Space, known: Sequence[Tried], searched: Searched
 ) -> dict[str, float]:
-    """Return the forecasts by candidate id, those of the lists that were scored before among them."""
+    """Return the forecasts by candidate id, including lists that were scored before."""
     return {
         candidate_of(problem, space, tried).id: searched.forecasts[tried.listing]
         for tried in (*known, *searched.tried)
@@ -146,7 +146,7 @@ def make_contest(
     config: SearchConfig,
     seed: int,
 ) -> Contest:
-    """Return what every list of the space is measured on."""
+    """Return how the lists of the space are evaluated."""
     size = len(problem.val)
     asked: dict[str, int] = {}
 
@@ -182,13 +182,13 @@ def make_contest(
 def open_study(
     storage: BaseStorage, contest: Contest, evaluator: Evaluator, problem: Problem
 ) -> optuna.Study:
-    """Return the study of this contest, made now or found as it was left.
+    """Return the study of this contest, loaded or else created.
 
-    Its name, or its mark where the name was given, changes with the rules, the examples, the
-    metric, the model and its decoding, and the program around the prompt.
+    Its name, or its mark if the name is configured, is a hash of the rules, the examples, the metric,
+    the model and its decoding, and the program around the prompt.
 
     Raises:
-        StorageError: A study of the given name is of another contest.
+        StorageError: The study with the configured name was made for another contest.
     """
     mark = mark_of(contest, evaluator, problem)
     name = contest.config.study or study_name(mark)
@@ -206,7 +206,7 @@ def open_study(
 
 
 def mark_of(contest: Contest, evaluator: Evaluator, problem: Problem) -> str:
-    """Return what changes with anything that makes trials incomparable."""
+    """Return a hash of everything that makes trials comparable."""
     return key_of(
         [rule.text for rule in contest.space.rules],
         contest.space.groups,
@@ -231,7 +231,7 @@ def candidate_of(problem: Problem, space: Space, tried: Tried) -> Candidate:
 
 
 def _known(board: Leaderboard, problem: Problem, space: Space) -> list[Tried]:
-    """Return the board's candidates that the space can express, the one without rules first."""
+    """Return the board's candidates that are in the space, the one without rules first."""
     places = {rule.text: place for place, rule in enumerate(space.rules)}
     known = []
     for key, evaluation in board.scores["val"].items():
@@ -265,25 +265,24 @@ def _evaluation(evaluator: Evaluator, candidate: Candidate, tried: Tried) -> Eva
 def list_gains(
     tried: Sequence[Tried], *, weights: Sequence[float], seed: int
 ) -> dict[RuleList, dict[int, Interval]]:
-    """Return by complete list and rule what the list loses without the rule, in score units.
+    """Return by complete list and rule the score minus that of the list without the rule.
 
-    Only where the list without the rule was tried too, if only on a part of the examples: those that
-    both were asked count. A list that was stopped early was stopped because it did badly, so what
-    such a comparison tells is rather too much than too little.
+    Only if the list without the rule was tried too, at least on some examples; the common examples
+    count. As lists are stopped early when they score badly, such gains are biased upwards.
 
     Args:
-        tried: Every list that was tried.
-        weights: One positive weight an example.
+        tried: All evaluated lists.
+        weights: One positive weight per example.
         seed: Seed of the intervals' resamples.
     """
     seen = list(zip(tried, observations(tried), strict=True))
-    found: dict[RuleList, dict[int, Interval]] = {}
+    by_list: dict[RuleList, dict[int, Interval]] = {}
     for whole in tried:
         rules, header = whole.listing.rules, whole.listing.header
         if whole.stopped or not rules:
             continue
         near = {rules, *(tuple(k for k in rules if k != j) for j in rules)}
-        # Without rules there is no header that could differ.
+        # The list without rules has no header.
         comparable = [
             scores
             for other, scores in seen
@@ -291,5 +290,5 @@ def list_gains(
         ]
         gains = leave_one_out(comparable, rules, weights=weights, seed=seed)
         if gains:
-            found[whole.listing] = dict(gains)
-    return found
+            by_list[whole.listing] = dict(gains)
+    return by_list

@@ -225,7 +225,7 @@ def test_the_history_shows_each_complete_trial_and_the_best_so_far():
     assert shown == [(0, 0.4), (1, 0.3), (2, 0.6), (3, 0.5)]
     assert list(axes.lines[0].get_ydata()[:4]) == [0.4, 0.4, 0.6, 0.6]
     assert axes.get_ylabel() == "macro-F1 on validation"
-    assert title(figure) == "4 of 10 lists were asked about every example"
+    assert title(figure) == "4 of 10 lists were evaluated on every example"
     draw(figure)
 
 
@@ -274,7 +274,7 @@ def test_trials_that_tell_no_parameter_from_another_have_no_importances(caplog):
         found = study_figures(study([0.5] * 12, keys=0))
 
     assert list(found) == ["search_history"]
-    assert "tell no parameter from another" in caplog.text
+    assert "all importances are equal" in caplog.text
 
 
 def test_neither_pyplot_nor_the_style_remembers_the_pictures():

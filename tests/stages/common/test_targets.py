@@ -172,7 +172,7 @@ def test_what_is_not_given_is_set_aside_without_overlap_with_all_labels_in_each(
     with caplog.at_level(logging.INFO, logger="pld_dspy"):
         made = splits()
 
-    assert "8 of 20 training examples are set aside" in caplog.text
+    assert "8 of 20 training examples are held out" in caplog.text
     assert (len(made.train), len(made.val), len(made.select)) == (12, 4, 4)
     assert texts(made.train) | texts(made.val) | texts(made.select) == texts(TRAIN)
     assert all(
@@ -210,8 +210,8 @@ def test_repeats_are_left_out_before_anything_is_shared_out():
         ("label = 'rot', which is not a label", {"val": examples(2, ("red", "rot"))}),
         ("label = 'rot', which", {"val": TRAIN, "select": examples(2, ("red", "rot"))}),
         ("has no label 'label'", {"val": [dspy.Example(text="t").with_inputs("text")], "select": TRAIN}),
-        ("2 training examples leave none when 2 are set aside", {"train": TRAIN[:2]}),
-        ("leave none when 20 are set aside", {"share": 0.99}),
+        ("2 training examples leave none when 2 are held out", {"train": TRAIN[:2]}),
+        ("leave none when 20 are held out", {"share": 0.99}),
     ],
 )  # fmt: skip
 def test_sets_that_cannot_be_used_are_refused(match, sets):

@@ -284,9 +284,9 @@ def test_leave_one_out_of_one_rule_compares_with_the_prompt_without_rules():
     [
         (seen((0, 2), 1.0, math.nan), None, r"example 1 of list \(0, 2\) has score nan"),
         (seen((0,), 1.5), None, r"has score 1\.5, which is outside \[0, 1\]"),
-        (seen((3,), 1.0), None, r"list \(3,\) is not of different rules of 0 to 2"),
-        (seen((-1,), 1.0), None, r"list \(-1,\) is not of different rules"),
-        (seen((1, 1), 1.0), None, r"list \(1, 1\) is not of different rules"),
+        (seen((3,), 1.0), None, r"list \(3,\) does not have different rules of 0 to 2"),
+        (seen((-1,), 1.0), None, r"list \(-1,\) does not have different rules"),
+        (seen((1, 1), 1.0), None, r"list \(1, 1\) does not have different rules"),
         (seen((0,), 1.0, 1.0), [1.0], "example 1 has no positive weight among 1"),
         (seen((0,), 1.0), [0.0], "example 0 has no positive weight"),
     ],

@@ -144,7 +144,7 @@ def test_the_token_limit_holds_for_every_list():
 
 def test_a_token_limit_below_every_list_is_refused_before_any_call():
     _, contest, calls, study = begin(trials=20, max_prompt_tokens=45)
-    with pytest.raises(ConfigError, match=r"max_prompt_tokens is 45, .* about 5\d tokens a call"):
+    with pytest.raises(ConfigError, match=r"max_prompt_tokens is 45, .* about 5\d tokens per call"):
         search(contest, study)
     assert not calls
     assert not study.trials
@@ -152,7 +152,7 @@ def test_a_token_limit_below_every_list_is_refused_before_any_call():
 
 def test_one_validation_example_a_class_is_refused_before_any_call():
     _, contest, calls, study = begin(trials=4, n=4)
-    with pytest.raises(DataError, match="validation has 4 examples, one a class at most"):
+    with pytest.raises(DataError, match="validation has 4 examples, at most one per class"):
         search(contest, study)
     assert not calls
 

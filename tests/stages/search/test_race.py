@@ -198,5 +198,5 @@ def test_blocks_hold_each_example_once_with_the_label_shares_of_all(gold, size, 
 
 
 def test_a_block_of_no_example_is_refused():
-    with pytest.raises(ConfigError, match="0 examples a block"):
+    with pytest.raises(ConfigError, match="0 examples per block"):
         stratified_blocks(["a"], 0, seed=0)

@@ -1,1 +1,1 @@
-"""The Optuna study: its storage, its workers, and what it says to them."""
+"""Storage and workers of the Optuna study."""

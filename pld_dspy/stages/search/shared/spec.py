@@ -1,4 +1,4 @@
-"""What a study tells a worker: the student, the rules, and the lists that were scored before."""
+"""Specification of a search, stored in its study for the workers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from pld_dspy.stages.search.space import RuleList, Space
 
 _PIECES = "spec pieces"
 _CHARS = 30_000
-"""Characters per attribute of a study: some databases hold no more than 64 KiB in one."""
+"""Maximum characters per study attribute; some databases allow 64 KiB."""
 
 
 class KnownList(BaseModel):
@@ -23,23 +23,23 @@ class KnownList(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rules: tuple[int, ...]
-    """Places in `SearchSpec.rules`."""
+    """Indices in `SearchSpec.rules`."""
     header: str
     answers: tuple[Answer, ...]
-    """One for each validation example, in their order."""
+    """One per validation example, in order."""
 
 
 class SearchSpec(BaseModel):
-    """Everything that a worker needs to ask the same student about the same lists."""
+    """Everything that a worker needs to evaluate the same lists with the same student."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     config: dict[str, Any]
-    """Settings of the run, from which a worker loads the examples and the student."""
+    """Settings of the run, for loading the examples and the student."""
     predictor: str
-    """Path of the predictor that the rules are for."""
+    """Path of the predictor."""
     demos: tuple[str, ...]
-    """Ids of the worked examples that every list is shown with."""
+    """Ids of the demos of every list."""
     rules: tuple[Rule, ...]
     groups: dict[str, tuple[int, ...]]
     headers: tuple[str, ...]
@@ -50,11 +50,11 @@ class SearchSpec(BaseModel):
 
     @classmethod
     def of(cls, contest: Contest, asked: Mapping[str, Any]) -> "SearchSpec":
-        """Return the spec of a contest.
+        """Return the specification of a contest.
 
         Args:
-            contest: The space and the lists that were scored before.
-            asked: `config`, `predictor` and `demos`.
+            contest: Has the space, and the lists that were scored before.
+            asked: Values of `config`, `predictor` and `demos`.
         """
         space = contest.space
         known = tuple(
@@ -78,7 +78,7 @@ class SearchSpec(BaseModel):
 
     @property
     def space(self) -> Space:
-        """The lists that may be tried."""
+        """The search space."""
         return Space(rules=self.rules, groups=self.groups, headers=self.headers, most=self.most)
 
     @property
@@ -90,22 +90,24 @@ class SearchSpec(BaseModel):
         )
 
     def write(self, study: optuna.Study) -> None:
-        """Store the spec in the study, unless it holds one."""
+        """Store the specification in the study, unless there is one."""
         if _PIECES in study.user_attrs:
             return
         text = self.model_dump_json()
         pieces = [text[start : start + _CHARS] for start in range(0, len(text), _CHARS)]
         for number, piece in enumerate(pieces):
             study.set_user_attr(f"spec {number}", piece)
-        study.set_user_attr(_PIECES, len(pieces))  # last: a worker reads only what is whole
+        study.set_user_attr(
+            _PIECES, len(pieces)
+        )  # written last: without it the specification is incomplete
 
     @classmethod
     def read(cls, study: optuna.Study) -> "SearchSpec":
-        """Return the spec that the study holds.
+        """Return the specification in the study.
 
         Raises:
-            StorageError: It holds none: it is not of this version of the program, or its student
-                cannot be asked from elsewhere.
+            StorageError: There is none: the search was started by another version, or without a
+                config, so that it allows no workers.
         """
         attrs = study.user_attrs
         if _PIECES not in attrs:

@@ -17,10 +17,10 @@ from pld_dspy.ledger.store import key_of
 logger = logging.getLogger(__name__)
 
 FINGERPRINT = "fingerprint"
-"""Attribute of a study that changes with anything that makes its trials incomparable."""
+"""Study attribute with a hash of everything that makes trials comparable."""
 
 JOURNAL = "search.journal"
-"""File of the study in the run folder."""
+"""Journal file of the study in the run folder."""
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 """States of the trials that count."""
@@ -37,7 +37,7 @@ def open_storage(where: str | None, folder: Path | None = None) -> BaseStorage:
         folder: The run folder; None keeps the study in memory.
 
     Raises:
-        StorageError: It does not answer, or its driver is not installed.
+        StorageError: It cannot be used, or its driver is not installed.
     """
     if where is None and folder is None:
         return InMemoryStorage()
@@ -67,7 +67,7 @@ def open_storage(where: str | None, folder: Path | None = None) -> BaseStorage:
 
 
 def without_password(url: str) -> str:
-    """Return a storage URL as it may be shown."""
+    """Return a storage URL without its password, for messages."""
     if url.startswith("journal:"):
         return url
     import sqlalchemy.exc
@@ -80,12 +80,12 @@ def without_password(url: str) -> str:
 
 
 def study_name(*parts: Any) -> str:
-    """Return a name that changes with anything that makes trials incomparable."""
+    """Return a name with a hash of the parts."""
     return f"pld-{key_of(*parts)}"
 
 
 def find_study(storage: BaseStorage, name: str) -> optuna.Study:
-    """Return the study of that name.
+    """Return the study of this name.
 
     Raises:
         StorageError: There is none.
@@ -101,7 +101,7 @@ def find_study(storage: BaseStorage, name: str) -> optuna.Study:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep Optuna from printing each trial; its verbosity is global, so it is put back."""
+    """Silence Optuna's log, and restore its global verbosity afterwards."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""Runs the trials of a study: alone, or with workers of which any may die."""
+"""Runs the trials of a study in one process or in several workers."""
 
 import logging
 import os
@@ -19,26 +19,26 @@ from pld_dspy.stages.search.shared.storage import FINISHED, quiet
 logger = logging.getLogger(__name__)
 
 REPEAT = "repeat"
-"""Attribute of a trial whose list was tried before."""
+"""Attribute of a trial that repeats an earlier list."""
 
 EXHAUSTED = "exhausted"
-"""Attribute of a study in which nothing new is left to try."""
+"""Attribute of a study without untried lists."""
 
 PLANNED = ("kind", "part")
-"""Attributes that a trial has from the moment it is queued, and keeps when it is queued again."""
+"""Attributes of a queued trial; they are kept when it is queued again."""
 
 MAX_REPEATS = 5
-"""Repeats per wanted trial after which the study is exhausted."""
+"""Repeats per trial of the budget after which the study is exhausted."""
 
 _LIVE = (*FINISHED, TrialState.RUNNING)
 _POLL_S = 0.5
 
 Outcome = float | Literal["stopped", "repeated"]
-"""Value of a trial; or that its list was stopped early, or was tried before."""
+"""Value of a trial, or that its list was stopped early or repeats an earlier one."""
 
 
 def tell(study: optuna.Study, trial: optuna.Trial, outcome: Outcome) -> None:
-    """Tell the study how a trial ended."""
+    """Report the outcome of a trial to the study."""
     if isinstance(outcome, float):
         study.tell(trial.number, outcome, state=TrialState.COMPLETE)
     else:
@@ -55,15 +55,15 @@ def run_alone(
     requeue: Callable[[FrozenTrial], dict[str, Any]],
     done: Callable[[int, int], None],
 ) -> None:
-    """Run trials in this process until `trials` of them count, or nothing new is left to try.
+    """Run trials in this process until `trials` are finished, or there is no untried list.
 
     Args:
-        study: No other process works on it; a trial that a killed process left is queued again.
-        trials: Wanted number of trials that count: complete, or stopped early.
-        prepare: Sets the sampler and may enqueue a list, given the number of trials that count.
-        run: Works on a trial; a trial that raises is queued again, and the exception is raised.
-        requeue: Returns the parameters under which a lost trial is tried again.
-        done: Called with the number of trials that count, and with `trials`.
+        study: Used by this process only; running trials of a killed process are queued again.
+        trials: Number of trials to finish (complete or pruned).
+        prepare: Sets the sampler and may enqueue a list, given the number of finished trials.
+        run: Runs a trial; if it raises, the trial is queued again and the exception propagates.
+        requeue: Returns the parameters with which a lost trial is queued again.
+        done: Called with the number of finished trials and with `trials`.
     """
     for lost in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         _queue_again(study, lost, requeue)
@@ -97,41 +97,41 @@ def _queue_again(
 
 @dataclass(kw_only=True)
 class Worker:
-    """One process's part in a study: it asks, runs and tells until `trials` lists were tried.
+    """One process of a shared study: asks, runs and tells trials until `trials` are finished.
 
-    Trials are counted by number: one whose lower-numbered fellows fill the budget steps back, so
-    workers that ask at the same moment never try more lists than were wanted. A worker tells that
-    it lives by a running count in its trial; where the count stands still for `grace_s`, or the
-    process is seen to be gone, the next worker fails the trial and queues its list again.
+    A trial is dropped if those with lower numbers fill the budget, so workers that ask at the same
+    time do not exceed it. A worker updates a heartbeat counter in its trial; if the counter does not
+    change for `grace_s` seconds, or the process no longer exists, the next worker fails the trial and
+    queues its list again.
     """
 
     study: optuna.Study
     trials: int
     prepare: Callable[[optuna.Study, int], None]
-    """Sets the sampler and may enqueue a list, given the number of trials that count so far."""
+    """Sets the sampler and may enqueue a list, given the number of finished and running trials."""
     run: Callable[[optuna.Trial], Outcome]
-    """Works on a trial; see `Outcome`."""
+    """Runs a trial; see `Outcome`."""
     requeue: Callable[[FrozenTrial], dict[str, Any]]
-    """Returns the parameters under which a lost trial is tried again."""
+    """Returns the parameters with which a lost trial is queued again."""
     doubled: Callable[[optuna.Trial], bool] = lambda trial: False
-    """Whether another trial that counts, or a running one of a lower number, is of the same list."""
+    """Whether a finished trial, or a running one with a lower number, has the same list."""
     grace_s: float = 60.0
     done: Callable[[int, int], None] = lambda count, total: None
     name: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
     _beats: dict[int, tuple[int, float]] = field(default_factory=dict)
 
     def work(self) -> None:
-        """Return when the study has all its trials, or nothing new is left to try.
+        """Run trials until the study has all of them, or there is no untried list.
 
         Raises:
-            Exception: Whatever `run` raises; the trial is queued again first.
+            Exception: Raised by `run`; the trial is queued again first.
         """
         repeats = 0
         while not self._over():
             self._free_the_lost()
             live = self._live()
             if len(live) >= self.trials:
-                time.sleep(_POLL_S)  # the last ones are with other workers, which may yet fail
+                time.sleep(_POLL_S)  # other workers run the last trials, and may fail
                 continue
             self.prepare(self.study, len(live))
             with quiet():
@@ -158,13 +158,13 @@ class Worker:
             raise
         if outcome == "repeated":
             return outcome
-        if self._surplus(trial):  # a lower number was queued while this one was being asked for
+        if self._surplus(trial):  # a trial with a lower number was queued during the evaluation
             self._fail(trial.number, "surplus")
             return outcome
-        # Two workers may have begun the same list at the same moment, before either could see it.
+        # Two workers may have started the same list at the same time.
         if self.doubled(trial):
             return "repeated"
-        # Another worker may have taken this one for dead and queued its list again.
+        # Another worker may have failed this trial and queued its list again.
         with suppress(UpdateFinishedTrialError, ValueError), quiet():
             tell(self.study, trial, outcome)
         return outcome
@@ -182,7 +182,7 @@ class Worker:
         return self.study.get_trials(deepcopy=False, states=FINISHED)
 
     def _fail(self, number: int, why: str) -> bool:
-        """Return whether the trial was still running, and so is failed by this very call."""
+        """Fail the trial; return whether it was still running."""
         try:
             with quiet():
                 self.study.tell(number, state=TrialState.FAIL)
@@ -204,7 +204,7 @@ class Worker:
             beat = int(trial.user_attrs.get("beat", 0))
             last, since = self._beats.get(trial.number, (-1, 0.0))
             if beat != last:
-                # Clocks of two machines differ: only how long the count stands still is measured.
+                # Clocks of machines differ, so the time since the last change is measured here.
                 self._beats[trial.number] = (beat, time.monotonic())
                 since = time.monotonic()
             if _gone(worker) or time.monotonic() - since > self.grace_s:
@@ -218,7 +218,7 @@ class Worker:
             count = 0
             while not stop.wait(self.grace_s / 6):
                 count += 1
-                with suppress(Exception):  # a trial that was taken away takes no more notes
+                with suppress(Exception):  # the trial may have been failed by another worker
                     trial.set_user_attr("beat", count)
 
         thread = threading.Thread(target=beat, daemon=True)
@@ -231,7 +231,7 @@ class Worker:
 
 
 def _gone(worker: str) -> bool:
-    """Return whether the worker is a process of this machine that runs no more."""
+    """Return whether the worker is a process of this machine that no longer exists."""
     host, _, pid = worker.rpartition(":")
     if host != socket.gethostname() or not pid.isdigit():
         return False
@@ -247,7 +247,7 @@ def _gone(worker: str) -> bool:
 def others(
     study: optuna.Study, number: int, states: Sequence[TrialState] = _LIVE
 ) -> list[FrozenTrial]:
-    """Return the trials that count, those of a higher number that are still running left out."""
+    """Return the other trials: finished ones, and running ones with a lower number."""
     return [
         trial
         for trial in study.get_trials(deepcopy=False, states=tuple(states))
