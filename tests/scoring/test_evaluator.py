@@ -164,9 +164,7 @@ def test_a_crash_is_wrong_and_is_counted_apart(caplog):
 
 def test_a_program_that_always_crashes_is_an_error():
     program = Crashing(e.text for e in EXAMPLES)
-    with pytest.raises(
-        PLDError, match="on each of the first 20 examples; first error: KeyError"
-    ):
+    with pytest.raises(PLDError, match="on each of the first 20 examples; first error: KeyError"):
         run(evaluator(follower()), program)
 
 

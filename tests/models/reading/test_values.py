@@ -103,7 +103,9 @@ def test_an_open_answer_of_another_type_is_a_miss():
 
 
 def test_labels_that_read_the_same_are_refused():
-    with pytest.raises(ConfigError, match=r"the labels 1 and '1' of .* have the same text; rename one"):
+    with pytest.raises(
+        ConfigError, match=r"the labels 1 and '1' of .* have the same text; rename one"
+    ):
         label_values(Literal[1, "1"])
 
 
