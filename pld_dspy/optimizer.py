@@ -37,7 +37,8 @@ class PLD(dspy.teleprompt.Teleprompter):
 
     The object holds settings only, so `compile` can be called again and returns the same program.
 
-    Source: "Prompt-Level Distillation", arXiv 2602.21103.
+    The method is that of Badhe and Shah, "Prompt-Level Distillation", arXiv 2602.21103, with changes
+    that are described in the documentation.
 
     >>> from pld_dspy import macro_f1
     >>> optimizer = PLD(

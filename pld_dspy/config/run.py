@@ -259,7 +259,7 @@ def _apply(settings: dict[str, Any], override: str) -> None:
 
 
 def _value(text: str) -> Any:
-    """Return `text` read as a TOML value, or as it is.
+    """Return `text` read as a TOML value, or unchanged if it is not one.
 
     >>> _value("3"), _value("true"), _value("local/x.gguf")
     (3, True, 'local/x.gguf')

@@ -65,7 +65,7 @@ class TableConfig(Settings):
             )
             raise ValueError(msg)
         if self.train is None and (self.val or self.select or self.test):
-            msg = "val, select and test go with train; give train in its place to go with them"
+            msg = "val, select and test need train; give train instead of path or hub"
             raise ValueError(msg)
         if self.hub is None and (self.split or self.subset or self.revision):
             msg = "split, subset and revision go with hub; leave them out for files"

@@ -149,12 +149,12 @@ class LogprobsProgram:
         lm: dspy.BaseLM,
         unsupported: LogprobsUnsupported,
         *,
-        wanted: bool,
+        enabled: bool,
     ) -> Self:
         """Return the wrapped program; only one predictor with one output gets log-probabilities."""
         predictors = program.predictors()
         one = len(predictors) == 1 and len(predictors[0].signature.output_fields) == 1
-        if not wanted or not one:
+        if not enabled or not one:
             return cls(program, None, lm, unsupported)
         requesting, own = program, predictors[0].lm
         if own is not None:

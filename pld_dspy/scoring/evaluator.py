@@ -173,8 +173,8 @@ class Evaluator:
         report: Callable[[int], None],
     ) -> list[Answer]:
         done: list[Answer] = []
-        wanted = self.probabilities and bool(self.labels and todo)
-        ask = LogprobsProgram.of(program, self.lm, self._unsupported, wanted=wanted)
+        enabled = self.probabilities and bool(self.labels and todo)
+        ask = LogprobsProgram.of(program, self.lm, self._unsupported, enabled=enabled)
         with ThreadPoolExecutor(max_workers=max(1, self.threads)) as pool:
             # DSPy keeps its settings in context variables, which threads do not inherit.
             futures = [

@@ -146,7 +146,7 @@ def test_two_columns_with_one_field_name_are_refused(tmp_path):
     [
         ({"path": None}, "give either path"),
         ({"train": "t.csv"}, "give either path"),
-        ({"test": "t.csv"}, "give train in its place"),
+        ({"test": "t.csv"}, "give train instead"),
         ({"inputs": ["text", "kind"]}, "label column 'kind' is among the inputs"),
         ({"inputs": ["text", "text"]}, "named twice"),
         ({"inputs": []}, "at least 1 item"),

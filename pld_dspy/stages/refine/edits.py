@@ -100,14 +100,14 @@ def _read_edit(
 
 
 def _complete(action: str, targets: int, texts: int) -> bool:
-    wanted: Mapping[str, tuple[bool, bool]] = {
+    valid: Mapping[str, tuple[bool, bool]] = {
         "add": (targets == 0, texts >= 1),
         "modify": (targets == 1, texts == 1),
         "split": (targets == 1, texts > 1),
         "merge": (targets > 1, texts == 1),
         "delete": (targets >= 1, texts == 0),
     }
-    return all(wanted[action])
+    return all(valid[action])
 
 
 def _new_rule(

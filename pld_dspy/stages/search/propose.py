@@ -40,7 +40,7 @@ def starts(space: Space) -> list[Proposal]:
     """
     best = next(iter(space.groups))
     half = max(1, space.most // 2)
-    wanted: list[tuple[Order, int]] = [
+    first: list[tuple[Order, int]] = [
         ("weak first", space.most),
         ("weak first", half),
         ("label", half),
@@ -57,7 +57,7 @@ def starts(space: Space) -> list[Proposal]:
             },
             "start",
         )
-        for order, size in wanted
+        for order, size in first
     ]
 
 
