@@ -161,7 +161,7 @@ def test_one_validation_example_a_class_is_refused_before_any_call():
 def test_a_sampler_that_is_not_installed_is_named(sampler, package, monkeypatch):
     monkeypatch.setattr("pld_dspy.stages.search.loop.find_spec", lambda name: None)
     _, contest, calls, study = begin(trials=12, sampler=sampler)
-    with pytest.raises(ConfigError, match=f"needs the package {package}; install it, or take"):
+    with pytest.raises(ConfigError, match=f"needs the package {package}; install it, or use"):
         search(contest, study)
     assert not calls
 
