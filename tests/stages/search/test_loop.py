@@ -159,7 +159,7 @@ def test_one_validation_example_a_class_is_refused_before_any_call():
 
 @pytest.mark.parametrize(("sampler", "package"), [("gp", "torch"), ("cmaes", "cmaes")])
 def test_a_sampler_that_is_not_installed_is_named(sampler, package, monkeypatch):
-    monkeypatch.setattr("pld_dspy.stages.search.loop.find_spec", lambda name: None)
+    monkeypatch.setattr("pld_dspy.stages.search.sampler.find_spec", lambda name: None)
     _, contest, calls, study = begin(trials=12, sampler=sampler)
     with pytest.raises(ConfigError, match=f"needs the package {package}; install it, or use"):
         search(contest, study)
