@@ -10,6 +10,8 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DSPY_CACHEDIR", tempfile.mkdtemp(prefix="pld-dspy-cache-"))
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Small matrices: threads of the linear algebra only wait for each other.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import dspy
 import optuna

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
+from threadpoolctl import threadpool_limits
 
 from pld_dspy.records import Answer, Interval
 from pld_dspy.scoring.evaluator import Metric
@@ -78,7 +79,9 @@ def search(contest: Contest, study: optuna.Study, *, shared: bool = True) -> Sea
         check_sampler(config.sampler)
         check_examples(contest.gold)
         check_budget(contest)
-        _run_trials(contest, study, shared=shared)
+        # The regressions are small: with more threads they wait for each other most of the time.
+        with threadpool_limits(limits=1, user_api="blas"):
+            _run_trials(contest, study, shared=shared)
     tried = _tried(contest, study)
     everything = (*contest.known, *tried)
     gains = marginal_gains(
