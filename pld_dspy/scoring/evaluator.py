@@ -12,6 +12,7 @@ import dspy
 from dspy.utils.exceptions import AdapterParseError, LMError
 
 from pld_dspy.data.examples import example_id
+from pld_dspy.data.values import is_missing
 from pld_dspy.errors import DataError, ModelError, PLDError
 from pld_dspy.ledger.store import StageStore, key_of
 from pld_dspy.ledger.usage import Meter, metered
@@ -19,7 +20,7 @@ from pld_dspy.models.lm import count_tokens, model_name
 from pld_dspy.models.lm_errors import RATE_LIMITED, REFUSED, UNREACHABLE, explain
 from pld_dspy.models.logprobs import LogprobsProgram, LogprobsUnsupported, gold_probability
 from pld_dspy.models.reading.labels import read_label
-from pld_dspy.models.reading.values import is_missing, label_text
+from pld_dspy.models.reading.values import label_text
 from pld_dspy.records import Answer, Evaluation, Event, Progress, Split, silent
 from pld_dspy.scoring.answers import STAGE, from_record, to_record
 from pld_dspy.scoring.fingerprint import identity

@@ -40,20 +40,6 @@ def label_values(annotation: Any) -> Mapping[str, Any]:
     return values
 
 
-def is_missing(value: object) -> bool:
-    """Return whether the value is None, NaN, or a missing value of pandas.
-
-    >>> is_missing(None), is_missing(float("nan")), is_missing(""), is_missing(0)
-    (True, True, False, False)
-    """
-    if value is None or type(value).__name__ in {"NAType", "NaTType"}:
-        return True
-    try:
-        return bool(value != value)
-    except (TypeError, ValueError):  # an array
-        return False
-
-
 def allows_none(annotation: Any) -> bool:
     """Return whether the type allows None."""
     return annotation is None or annotation is type(None) or type(None) in get_args(annotation)

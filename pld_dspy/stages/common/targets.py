@@ -8,9 +8,10 @@ from itertools import zip_longest
 import dspy
 
 from pld_dspy.data.splits import Splits, clean_examples, example_id, make_splits
+from pld_dspy.data.values import is_missing
 from pld_dspy.errors import ConfigError, DataError, nearest
 from pld_dspy.models.reading.label_set import variants
-from pld_dspy.models.reading.values import allows_none, is_missing, label_text
+from pld_dspy.models.reading.values import allows_none, label_text
 from pld_dspy.records import Split
 from pld_dspy.stages.common.problem import Target
 from pld_dspy.stages.common.prompt import output_labels

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from fakes import FakeEngine, Script, fake_lm
 from label_sets import LABELS
+from pld_dspy.data.values import is_missing
 from pld_dspy.errors import ConfigError, DataError
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.models.adapter import DirectAdapter
-from pld_dspy.models.reading.values import allows_none, is_missing, label_text, label_values
+from pld_dspy.models.reading.values import allows_none, label_text, label_values
 from pld_dspy.models.student import DirectStudent
 from pld_dspy.models.teacher import Teacher
 from pld_dspy.scoring.evaluator import Evaluator, silent
