@@ -32,10 +32,9 @@ class DirectAdapter(dspy.Adapter):
     `sentence` (`experiments/results/wording.jsonl`).
 
     >>> task = dspy.Signature("text -> colour: Literal['red', 'grey']", "Name the colour.")
-    >>> print(DirectAdapter().format(task, [], {"text": "blood"})[1]["content"])
-    Text: blood
-    <BLANKLINE>
-    Colour (answer with one of: red, grey):
+    >>> system, user = DirectAdapter().format(task, [], {"text": "blood"})
+    >>> user.get("content").splitlines()
+    ['Text: blood', '', 'Colour (answer with one of: red, grey):']
     >>> DirectAdapter().parse(task, "**Red**.")
     {'colour': 'red'}
     """
