@@ -63,6 +63,8 @@ def read_label(text: str, labels: Sequence[str]) -> str | None:
     True
     """
     known = label_set(tuple(labels))
+    if text.strip() in known.forms:  # even if it looks like the mark of a thought
+        return text.strip()
     text = known.normal(answer_part(text)).strip()
     lines = [line for line in text.splitlines() if line.strip(MARKUP) or known.same(line)] or [""]
     for piece in dict.fromkeys((text, lines[0], lines[-1])):
@@ -146,7 +148,10 @@ def _amid_markup(piece: str, known: LabelSet) -> str | None:
 
 def _after_lead_in(piece: str, known: LabelSet) -> Iterator[str]:
     """Yield the text after a lead-in: a known one, or words without a label before a colon."""
+    in_label = {at for start, end, _ in known.places(piece) for at in range(start, end)}
     for at in (match.start() for match in re.finditer(":", piece)):
+        if at in in_label:  # the colon of `3:1` announces nothing
+            continue
         head = piece[:at].strip()
         if len(head) > _LEAD_CHARACTERS or "\n" in head:
             break
