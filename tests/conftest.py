@@ -19,7 +19,8 @@ import pytest
 from hypothesis import settings
 
 # How long an example takes depends on what else the machine does; no test is about that.
-settings.register_profile("pld", deadline=None)
+# Under CI each run draws the same examples; elsewhere each run draws new ones.
+settings.register_profile("pld", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("pld")
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
