@@ -35,6 +35,9 @@ from pld_dspy.stages.search.space import RuleList, Space, make_space
 
 logger = logging.getLogger(__name__)
 
+_SEARCH = "starts, sampler and forecasts in turn"
+"""What proposes lists: trials of another way to search are not continued."""
+
 
 def search_lists(
     board: Leaderboard,
@@ -208,6 +211,7 @@ def open_study(
 def mark_of(contest: Contest, evaluator: Evaluator, problem: Problem) -> str:
     """Return a hash of everything that makes trials comparable."""
     return key_of(
+        _SEARCH,
         [rule.text for rule in contest.space.rules],
         contest.space.groups,
         contest.space.headers,
