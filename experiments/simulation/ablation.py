@@ -1,7 +1,7 @@
 """Which parts of the search pay: paired differences between arms of the simulation, as a table.
 
 The table stands in docs/searching.md; `python -m experiments report` writes it there from
-`experiments/results/simulation.jsonl` alone.
+`experiments/results/simulation/` alone.
 """
 
 from collections.abc import Mapping, Sequence

@@ -2,7 +2,7 @@
 
 `python -m experiments simulate` searches for 40 students of three kinds, with the package's search,
 with parts of it left out, and at random, at 4, 12 and 30 lists, and at 60 for the first 20. It adds
-one JSON line for each kind, student, number of lists and arm to `experiments/results/simulation.jsonl`,
+one JSON line for each kind, student, number of lists and arm to `experiments/results/simulation/`,
 and resumes from what the file has. All arms use the same 100 validation examples, and start from the
 student as given and from all rules in support order. Lines of other arms are of the search before it
 was cut down (`experiments.simulation.ablation`); their commit has the code.
@@ -32,7 +32,7 @@ from pld_dspy.stages.search.gains import marginal_gains
 from pld_dspy.stages.search.shared.storage import quiet
 from pld_dspy.stages.search.space import Hints, RuleList
 
-RESULTS = Path(__file__).parents[1] / "results" / "simulation.jsonl"
+RESULTS = Path(__file__).parents[1] / "results" / "simulation"
 TRIALS = (4, 12, 30)
 LONG = 60
 """Lists that the first `SHORTER` students of each kind are searched for, too."""
@@ -182,20 +182,20 @@ def _no_waste() -> Iterator[None]:
         patched.forecast_of, patched.marginal_gains = forecast_of, marginal_gains
 
 
-def read(path: Path = RESULTS) -> list[Line]:
-    """Return the lines of the file, or none if there is no file."""
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    return [json.loads(line) for line in text.splitlines() if line.strip()]
+def read(folder: Path = RESULTS) -> list[Line]:
+    """Return the lines of the folder's files, one file per kind; none if there is no folder."""
+    texts = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.jsonl"))]
+    return [json.loads(line) for text in texts for line in text.splitlines() if line.strip()]
 
 
 def key(line: Mapping[str, Any]) -> Key:
-    """Return what no two lines of a file have in common."""
+    """Return what no two lines have in common."""
     return line["kind"], line["seed"], line["arm"], line["trials"]
 
 
 def main(
     students: Annotated[int, typer.Option(help="Of each kind, with seeds from 0.")] = 40,
-    results: Annotated[Path, typer.Option(help="File of lines that is added to.")] = RESULTS,
+    results: Annotated[Path, typer.Option(help="Folder of lines that is added to.")] = RESULTS,
 ) -> None:
     """Make what is missing, and print the table."""
     lines = read(results)
@@ -205,11 +205,11 @@ def main(
         for kind, seed, arm, counts in plan(students)
         if any((kind, seed, arm, count) not in done for count in counts)
     ]
-    with results.open("a", encoding="utf-8") as file:
-        for kind, seed, arm, counts in track(todo, description="searches"):
+    results.mkdir(parents=True, exist_ok=True)
+    for kind, seed, arm, counts in track(todo, description="searches"):
+        with (results / f"{kind}.jsonl").open("a", encoding="utf-8") as file:
             for line in repetition(kind, seed, arm, counts):
                 if key(line) not in done:
                     lines.append(line | {"commit": made_by})
                     file.write(json.dumps(lines[-1]) + "\n")
-            file.flush()
     typer.echo(summary(lines))

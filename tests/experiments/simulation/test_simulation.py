@@ -45,12 +45,11 @@ def test_the_file_is_added_to_and_nothing_is_made_twice(tmp_path, monkeypatch):
     arm = "starts, then random"
     searches = [("additive", 0, arm, (4,)), ("short", 0, arm, (4,))]
     monkeypatch.setattr("experiments.simulation.command.plan", lambda n: searches[:n])
-    path = tmp_path / "lines.jsonl"
-    main(1, path)
-    begun = path.read_text(encoding="utf-8")
-    main(2, path)
-    assert path.read_text(encoding="utf-8").startswith(begun)
-    assert [line["kind"] for line in read(path)] == ["additive", "short"]
+    main(1, tmp_path)
+    begun = (tmp_path / "additive.jsonl").read_text(encoding="utf-8")
+    main(2, tmp_path)
+    assert (tmp_path / "additive.jsonl").read_text(encoding="utf-8") == begun
+    assert [line["kind"] for line in read(tmp_path)] == ["additive", "short"]
 
 
 def test_the_summary_has_the_mean_of_the_kinds_and_the_arms_of_today_alone():
@@ -139,7 +138,8 @@ def test_thirty_lists_close_much_of_the_gap_of_students_of_each_kind():
 
 
 def test_committed_lines_are_one_json_object_each():
-    for text in RESULTS.read_text(encoding="utf-8").splitlines():
-        assert {"kind", "seed", "trials", "arm", "closed", "calls", "commit"} <= set(
-            json.loads(text)
-        )
+    for path in RESULTS.glob("*.jsonl"):
+        for text in path.read_text(encoding="utf-8").splitlines():
+            line = json.loads(text)
+            assert {"seed", "trials", "arm", "closed", "calls", "commit"} <= line.keys()
+            assert line["kind"] == path.stem
