@@ -165,14 +165,9 @@ class Pipeline:
 
     def explain(self, target: Target, problem: Problem) -> tuple[Trace, ...]:
         """Return the traces of the training examples, from the teacher or recorded."""
-        config = self.config
+        explain, draws = self.config.explain, self.config.draws
         collected = collect_traces(
-            self.given,
-            self.teacher,
-            target,
-            problem.train,
-            explain=config.explain,
-            draws=config.draws,
+            self.given, self.teacher, target, problem.train, explain=explain, draws=draws
         )
         self.dropped.update(collected.dropped)
         return collected.traces
@@ -237,8 +232,9 @@ class Pipeline:
             config=self.config.search,
             seed=self.seed,
             # With this, search workers load the same student; without a config there are none.
-            spec=self.run_config
-            and {"config": self.run_config, "predictor": target.path, "demos": problem.demos},
+            spec=None
+            if self.run_config is None
+            else {"config": self.run_config, "predictor": target.path, "demos": problem.demos},
         )
 
     def select(self, board: Leaderboard, record: SearchRecord | None) -> Verdict:

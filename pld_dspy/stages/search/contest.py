@@ -12,6 +12,7 @@ from pld_dspy.config.optimizer import SearchConfig
 from pld_dspy.errors import ConfigError, DataError
 from pld_dspy.records import Answer
 from pld_dspy.scoring.evaluator import Metric, score_answers
+from pld_dspy.scoring.metrics import CorpusMetric, accuracy
 from pld_dspy.stages.common.prompt import HEADER
 from pld_dspy.stages.search.forecast import Forecast, fit_forecast
 from pld_dspy.stages.search.gains import Seen
@@ -73,7 +74,13 @@ class Contest:
 
     @property
     def weights(self) -> tuple[float, ...]:
-        """Weight of each example, so that all labels count the same, as in macro-F1."""
+        """Weight of each example: what it counts in the metric, about.
+
+        Under accuracy and DSPy metrics all examples count the same; under macro-F1, MCC and other
+        corpus metrics all labels do.
+        """
+        if self.metric is accuracy or not isinstance(self.metric, CorpusMetric):
+            return (1.0,) * len(self.gold)
         counts = Counter(self.gold)
         return tuple(len(self.gold) / (len(counts) * counts[label]) for label in self.gold)
 

@@ -9,9 +9,10 @@ import pytest
 
 from experiments.simulation.students import SimulatedStudent
 from pld_dspy.errors import ConfigError, DataError
-from pld_dspy.scoring.metrics import macro_f1
+from pld_dspy.records import Answer
+from pld_dspy.scoring.metrics import accuracy, macro_f1
 from pld_dspy.stages.common.prompt import HEADER
-from pld_dspy.stages.search.contest import best_of
+from pld_dspy.stages.search.contest import Tried, best_of
 from pld_dspy.stages.search.loop import _params_of, search
 from pld_dspy.stages.search.shared.storage import quiet
 from pld_dspy.stages.search.space import Hints, RuleList
@@ -293,3 +294,37 @@ def test_a_trial_that_died_before_its_list_was_noted_is_tried_as_planned():
     study.ask()
     (trial,) = study.get_trials(deepcopy=False)
     assert contest.space.decode(_params_of(contest.space, trial), Hints()).rules == (3, 1)
+
+
+def test_examples_weigh_what_they_count_in_the_metric():
+    _, contest, _, _ = begin()
+    uneven = replace(contest, gold=("red",) * 45 + ("blue",) * 15, ids=contest.ids)
+    assert uneven.weights == pytest.approx((2 / 3,) * 45 + (2.0,) * 15)
+    assert replace(uneven, metric=accuracy).weights == (1.0,) * 60
+    graded = replace(uneven, metric=lambda example, prediction, trace=None: 0.5)
+    assert graded.weights == (1.0,) * 60
+
+
+def test_under_accuracy_a_list_that_gains_on_the_common_label_is_not_stopped():
+    """It loses half of the rare label: by macro-F1 it is hopeless, by accuracy it wins."""
+    _, contest, _, study = begin(trials=1, n=60)
+    gold = ("red",) * 48 + ("blue",) * 12
+    good = [*range(48), *range(48, 51)]
+
+    def answered(places, right):
+        return [
+            Answer(example_id=f"v{i}", gold=gold[i], answer=gold[i] if i in right else "grey",
+                   score=float(i in right))
+            for i in places
+        ]  # fmt: skip
+
+    known = Tried(
+        listing=RuleList(()),
+        answers=dict(enumerate(answered(range(60), {*range(30), *range(48, 60)}))),
+    )
+    uneven = replace(
+        contest, gold=gold, known=(known,), ask=lambda listing, places: answered(places, good)
+    )
+    (kept,) = search(replace(uneven, metric=accuracy), study).tried
+    assert not kept.stopped
+    assert kept.score(accuracy) > known.score(accuracy)
