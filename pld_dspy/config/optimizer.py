@@ -6,6 +6,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from pld_dspy.config.base import Settings
 from pld_dspy.errors import ConfigError
+from pld_dspy.records.decision import Decide
 
 
 class ClusterConfig(Settings):
@@ -187,6 +188,11 @@ class PLDConfig(Settings):
     demos: DemoConfig = DemoConfig()
     refine: RefineConfig = RefineConfig()
     search: SearchConfig = SearchConfig()
+    decide: Decide = "calibrated"
+    """How labels are chosen, for a `DirectStudent` with a closed label set and a corpus metric whose
+    endpoint returns log-probabilities: `greedy` reads the answer, `probable` takes the most probable
+    label, `calibrated` corrects the probabilities first, by a fit to validation answers. No call and
+    no token more. Other programs are always greedy."""
     finalists: int = Field(default=3, ge=1)
     """Candidates scored on the selection split, besides the unmodified student."""
     max_p_worse: float = Field(default=0.25, gt=0, le=0.5)

@@ -61,7 +61,7 @@ class DirectAdapter(dspy.Adapter):
                 with _formatting_for(lm):
                     return list(super().__call__(asked, settings, signature, demos, inputs))
             except LMError as error:
-                if not refused.learn(sent, error, system_role=system_role):
+                if not refused.learn(sent, error, system_role=system_role, optional=settings):
                     raise
 
     async def acall(
@@ -81,7 +81,7 @@ class DirectAdapter(dspy.Adapter):
                 with _formatting_for(lm):
                     return list(await super().acall(asked, settings, signature, demos, inputs))
             except LMError as error:
-                if not refused.learn(sent, error, system_role=system_role):
+                if not refused.learn(sent, error, system_role=system_role, optional=settings):
                     raise
 
     def format(
@@ -115,9 +115,17 @@ class DirectAdapter(dspy.Adapter):
                     lm_response="",
                     message="the answer is empty: the model only thought; raise max_tokens",
                 )
-        return list(
-            super()._call_postprocess(processed_signature, original_signature, outputs, *args)
-        )
+        values: list[dict[str, Any]] = []
+        for output in outputs:
+            try:
+                values += super()._call_postprocess(
+                    processed_signature, original_signature, [output], *args
+                )
+            except AdapterParseError as unread:
+                # From these, the most probable label is known even if the text names none.
+                unread.logprobs = output.get("logprobs") if isinstance(output, dict) else None
+                raise
+        return values
 
     def format_system_message(self, signature: type[dspy.Signature]) -> str:
         """Return the instructions, unchanged."""

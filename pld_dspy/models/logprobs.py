@@ -69,6 +69,43 @@ def label_probabilities(
     >>> {label: round(p, 3) for label, p in probabilities.items()}
     {'gender': 0.378, 'race': 0.622}
     """
+    mass = _label_mass(tokens, labels, answer)
+    total = math.fsum(mass.values())
+    return {name: part / total for name, part in mass.items() if part > 0} if total > 0 else {}
+
+
+def label_distribution(
+    tokens: Sequence[Token], labels: Sequence[str], *, answer: str | None = None
+) -> dict[str, float]:
+    """Return the probability of every label; they sum to 1, and none is 0.
+
+    As `label_probabilities`, with two additions that a decision needs. If the answer names no label,
+    the alternatives to its first token count, so that an answer that begins with other words still
+    has a most probable label. And a label that is not among the alternatives gets the probability of
+    the least probable one, which it cannot exceed.
+
+    Returns:
+        Empty if no alternative begins a label.
+
+    >>> tokens = [Token(b"To", -0.1, ((b"To", -0.1), (b"b", -3.0), (b"a", -4.0)))]
+    >>> found = label_distribution(tokens, ["a", "b", "c"])
+    >>> {label: round(p, 3) for label, p in found.items()}
+    {'a': 0.212, 'b': 0.576, 'c': 0.212}
+    """
+    mass = _label_mass(tokens, labels, answer) or _first_token_mass(tokens, labels)
+    if not any(mass.values()):
+        return {}
+    least = min((math.exp(p) for token in tokens[:1] for _, p in token.top), default=0.0)
+    floor = min(least or 1.0, *(part for part in mass.values() if part > 0))
+    filled = {name: max(mass.get(name, 0.0), floor) for name in labels}
+    total = math.fsum(filled.values())
+    return {name: part / total for name, part in filled.items()}
+
+
+def _label_mass(
+    tokens: Sequence[Token], labels: Sequence[str], answer: str | None
+) -> dict[str, float]:
+    """Return the probability mass by label, not normalised; empty if no label was read."""
     whole = b"".join(token.text for token in tokens)
     label = read_label(text_of(whole), labels) if answer is None else answer
     forms = Prefixes.of(labels)
@@ -80,10 +117,22 @@ def label_probabilities(
         if label not in forms.reached(text.removeprefix(lead)):
             continue
         mass = _walk(tokens, forms, lead, label)
-        total = math.fsum(mass.values())
-        if total > 0:
-            return {name: part / total for name, part in mass.items() if part > 0}
+        if math.fsum(mass.values()) > 0:
+            return mass
     return {}
+
+
+def _first_token_mass(tokens: Sequence[Token], labels: Sequence[str]) -> dict[str, float]:
+    """Return the probability mass by label that the alternatives to the first token begin."""
+    forms = Prefixes.of(labels)
+    mass = dict.fromkeys(labels, 0.0)
+    if forms is None or not tokens:
+        return mass
+    for text, logprob in {tokens[0].text: tokens[0].logprob, **dict(tokens[0].top)}.items():
+        reached = forms.reached(forms.text(text)) if text.strip() else []
+        for label in reached if len(reached) < len(labels) else ():
+            mass[label] += math.exp(min(logprob, 0.0)) / len(reached)
+    return mass
 
 
 def read_tokens(logprobs: Any) -> list[Token]:

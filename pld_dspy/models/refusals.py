@@ -3,7 +3,7 @@
 import logging
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import dspy
@@ -29,6 +29,8 @@ _KEPT = frozenset(
 ) | {"cache", "rollout_id", "logprobs", "top_logprobs", "response_format", "tools", "tool_choice"}
 """Parameters that are never left out here: they define the request or are handled elsewhere."""
 
+_LOGPROBS = frozenset({"logprobs", "top_logprobs"})
+
 _COMPLAINT = re.compile(
     r"support|unknown|unrecogni|permitted|allowed|invalid|deprecated|only|must|unexpected|extra"
 )
@@ -43,13 +45,21 @@ class Refusals:
         self.system_role = False
         self._lock = threading.Lock()
 
-    def learn(self, sent: Mapping[str, Any], error: LMError, *, system_role: bool = True) -> bool:
+    def learn(
+        self,
+        sent: Mapping[str, Any],
+        error: LMError,
+        *,
+        system_role: bool = True,
+        optional: Collection[str] = (),
+    ) -> bool:
         """Record what the error refuses; return whether the request may be sent again without it.
 
         Args:
             sent: All parameters of the request.
             error: The error of the request.
             system_role: Whether the request had a system message.
+            optional: Parameters of this call alone; log-probabilities among them may be left out.
         """
         if context_too_long(error) or content_filtered(error):
             return False
@@ -58,7 +68,7 @@ class Refusals:
                 return system_role and self._without_system_role()
             if not isinstance(error, LMInvalidRequestError | LMUnsupportedFeatureError):
                 return False
-            return self._without_parameter(sent, error)
+            return self._without_parameter(sent, error, _KEPT - (_LOGPROBS & set(optional)))
 
     def _without_system_role(self) -> bool:
         # Several threads may get the error at the same time.
@@ -69,17 +79,19 @@ class Refusals:
         self.system_role = True
         return True
 
-    def _without_parameter(self, sent: Mapping[str, Any], error: LMError) -> bool:
+    def _without_parameter(
+        self, sent: Mapping[str, Any], error: LMError, kept: Collection[str]
+    ) -> bool:
         message = str(error).lower()
         named = {feature.rsplit(".", 1)[-1] for feature in getattr(error, "features", ())}
         for name, value in sent.items():
-            if name in _KEPT or value is None:
+            if name in kept or value is None:
                 continue
             word = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", message)
             if name in named or (word and _COMPLAINT.search(message)):
                 if name not in self.parameters:
                     logger.warning("%s refuses %s = %r; it is left out", self.name, name, value)
-                self.parameters.add(name)
+                self.parameters |= _LOGPROBS if name in _LOGPROBS else {name}
                 return True
         return False
 
@@ -88,7 +100,7 @@ class Refusals:
     ) -> tuple[dspy.BaseLM, dict[str, Any]]:
         """Return the LM and the settings of the request without the refused parameters."""
         left = {name: value for name, value in kwargs.items() if name not in self.parameters}
-        refused = self.parameters & lm.kwargs.keys()
+        refused = (self.parameters - _LOGPROBS) & lm.kwargs.keys()
         if not refused:
             return lm, left
         copied = lm.copy(**dict.fromkeys(refused))

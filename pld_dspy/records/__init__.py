@@ -1,5 +1,6 @@
 """Frozen records that the stages pass to each other."""
 
+from pld_dspy.records.decision import Decide, Decision
 from pld_dspy.records.progress import Event, Progress, Role, silent
 from pld_dspy.records.results import PLDResult, PredictorResult, SearchRecord, TriedList
 from pld_dspy.records.rules import (
@@ -21,6 +22,8 @@ __all__ = [
     "Candidate",
     "Cluster",
     "Clustering",
+    "Decide",
+    "Decision",
     "Diagnosis",
     "Edit",
     "Embedder",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pld_dspy.records.decision import Decision
 from pld_dspy.records.rules import Candidate, Clustering, Edit, Rule, Trace
 from pld_dspy.records.scores import Evaluation, Interval, Split, Usage
 
@@ -72,6 +73,14 @@ class PredictorResult:
     """One sentence: why this candidate was selected."""
     search: SearchRecord | None = None
     """None if there was nothing to search."""
+    decisions: Mapping[str, Decision] = field(default_factory=dict)
+    """By candidate id, for the student as given, demos alone and the selected candidate: how labels are
+    chosen, fitted to validation and selection; a candidate whose answers are taken as read has none."""
+
+    @property
+    def decision(self) -> Decision | None:
+        """The decision of the selected candidate; None if its answers are taken as read."""
+        return self.decisions.get(self.chosen_id)
 
     def score(self, candidate_id: str, split: Split) -> float | None:
         """Return a candidate's score on a split; None if it was not scored on all of it."""

@@ -1,5 +1,6 @@
 """Answers, scores, intervals and usage."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +14,8 @@ class Answer:
     example_id: str
     gold: str
     answer: str | None
-    """The label read from the output; None if there is none (counted as wrong)."""
+    """The label: the one that was read from the output, or the one that a decision chose; None if
+    there is none (counted as wrong)."""
     raw: str = ""
     """The raw output."""
     score: float = 0.0
@@ -27,6 +29,11 @@ class Answer:
     """Probability of the gold label among the closed label set, in [0, 1]; 0.0 if it is not among the
     alternatives that the endpoint returned. None if it was not requested, not returned, or cannot be
     computed from the tokens."""
+    read: str | None = None
+    """The label read from the output, whatever the decision; None if there is none."""
+    probabilities: Mapping[str, float] | None = None
+    """Probability of each label, before a decision corrects it; they sum to 1. None where `p_gold`
+    is, except that an answer without a readable label may have them."""
 
     @property
     def counted(self) -> str | None:

@@ -4,12 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from pld_dspy.records import Answer
+from pld_dspy.scoring.calibration import decided
 
 STAGE = "answers"
 
 
 def to_record(answer: Answer, spent: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the record of an answer without error; `spent` is the usage of its calls."""
+    """Return the record of an answer without error; `spent` is the usage of its calls.
+
+    The record holds what was read from the output, not what a decision made of it.
+    """
+    answer = decided(answer, None)
     record = {
         "example_id": answer.example_id,
         "gold": answer.gold,
@@ -20,6 +25,8 @@ def to_record(answer: Answer, spent: Mapping[str, Any]) -> dict[str, Any]:
     }
     if answer.p_gold is not None:
         record["p_gold"] = answer.p_gold
+    if answer.probabilities is not None:
+        record["probabilities"] = {k: round(p, 6) for k, p in answer.probabilities.items()}
     if answer.input_tokens != spent["input_tokens"]:
         record["prompt_tokens"] = answer.input_tokens  # counted locally, not billed
     return record
@@ -38,4 +45,6 @@ def from_record(record: Mapping[str, Any]) -> Answer:
         input_tokens=record.get("prompt_tokens", spent["input_tokens"]),
         output_tokens=spent["output_tokens"],
         p_gold=record.get("p_gold"),
+        read=record["answer"],
+        probabilities=record.get("probabilities"),
     )

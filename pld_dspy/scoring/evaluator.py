@@ -1,30 +1,24 @@
 """Scores a program on a split."""
 
 import logging
-import math
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextvars import copy_context
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import dspy
-from dspy.utils.exceptions import AdapterParseError, LMError
 
 from pld_dspy.data.examples import example_id
-from pld_dspy.data.values import is_missing
-from pld_dspy.errors import DataError, ModelError, PLDError
+from pld_dspy.errors import DataError, PLDError
 from pld_dspy.ledger.store import StageStore, key_of
-from pld_dspy.ledger.usage import Meter, metered
-from pld_dspy.models.lm import count_tokens, model_name
-from pld_dspy.models.lm_errors import RATE_LIMITED, REFUSED, UNREACHABLE, explain
-from pld_dspy.models.logprobs import LogprobsProgram, LogprobsUnsupported, gold_probability
-from pld_dspy.models.reading.labels import read_label
+from pld_dspy.models.lm import model_name
+from pld_dspy.models.logprobs import LogprobsUnsupported
 from pld_dspy.models.reading.values import label_text
-from pld_dspy.records import Answer, Evaluation, Event, Progress, Split, silent
+from pld_dspy.models.student import DirectStudent
+from pld_dspy.records import Answer, Decide, Decision, Evaluation, Event, Progress, Split, silent
 from pld_dspy.scoring.answers import STAGE, from_record, to_record
+from pld_dspy.scoring.ask import Asker
+from pld_dspy.scoring.calibration import Calibrator, decided
 from pld_dspy.scoring.fingerprint import identity
-from pld_dspy.scoring.metrics import CorpusMetric, accuracy
+from pld_dspy.scoring.metrics import CorpusMetric, accuracy, metric_name
 from pld_dspy.scoring.metrics import Metric as Metric
 from pld_dspy.scoring.outage import Outage, explanation
 from pld_dspy.scoring.statistics import PairedResult, paired_bootstrap, paired_bootstrap_scores
@@ -59,6 +53,14 @@ class Evaluator:
     probabilities: bool = False
     """Whether to request log-probabilities, for `p_gold` of the answers. Only for a closed label set
     and a program of one predictor with one output, and not again after an endpoint returned none."""
+    decide: Decide = "greedy"
+    """How labels are chosen for a `DirectStudent` without a decision of its own: `calibrated` fits one
+    to its answers, each answer being decided by a fit to others, except on test, where nothing is
+    fitted. Other programs, DSPy metrics, and endpoints without log-probabilities are greedy."""
+    topic_field: str | None = None
+    """Input field whose value is the topic, for decisions by topic."""
+    priors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """As in `Calibrator`."""
     _unsupported: LogprobsUnsupported = field(
         default_factory=LogprobsUnsupported, init=False, repr=False, compare=False
     )
@@ -67,7 +69,7 @@ class Evaluator:
     @property
     def metric_name(self) -> str:
         """Name of the metric, for reports."""
-        return str(getattr(self.metric, "name", getattr(self.metric, "__name__", "metric")))
+        return metric_name(self.metric)
 
     def run(
         self,
@@ -78,10 +80,7 @@ class Evaluator:
         split: Split,
         progress: Progress | None = None,
     ) -> Evaluation:
-        """Return the scored answers of `program`, in the order of `examples`.
-
-        Stored answers of the same program, model and example are reused. `progress` overrides that
-        of the evaluator.
+        """Return the scored answers of `program`, in the order of `examples`, labels decided.
 
         Raises:
             DataError: There is no example.
@@ -89,9 +88,43 @@ class Evaluator:
             PLDError: No answer could be read so far, from this program or an earlier one: it failed
                 on every example, or the first 20 answers name no label.
         """
+        answers = self.answers(
+            program, examples, candidate_id=candidate_id, split=split, progress=progress
+        )
+        own = decision_of(program)
+        if own is not None:
+            answers = tuple(
+                decided(answer, own, _topic(example, own.topic_field))
+                for answer, example in zip(answers, examples, strict=True)
+            )
+        elif split != "test" and self.decides(program):
+            answers = self.decided(answers, examples)
+        return Evaluation(
+            candidate_id=candidate_id,
+            split=split,
+            metric=self.metric_name,
+            score=self.score(answers),
+            answers=answers,
+        )
+
+    def answers(
+        self,
+        program: dspy.Module,
+        examples: Sequence[dspy.Example],
+        *,
+        candidate_id: str,
+        split: Split,
+        progress: Progress | None = None,
+    ) -> tuple[Answer, ...]:
+        """Return the answers as read from the text, in the order of `examples`; see `run`.
+
+        They do not depend on a decision. Stored answers of the same program, model and example are
+        reused. `progress` overrides that of the evaluator.
+        """
         if not examples:
             msg = f"the {split} split is empty; give it examples"
             raise DataError(msg)
+        program = with_decision(program, None)
         fingerprint = self.fingerprint(program)
         answers: dict[str, Answer] = {}
         todo: dict[str, dspy.Example] = {}
@@ -105,7 +138,7 @@ class Evaluator:
                 self._outage.note(answers[example_id(example)], self.lm)
         report = progress or self.progress
         event = Event(split, "student", 0, len(todo), item=candidate_id)
-        for answer in self._ask(
+        for answer in self._asker.ask(
             program, list(todo.items()), lambda done: report(replace(event, done=done))
         ):
             answers[answer.example_id] = answer
@@ -115,13 +148,38 @@ class Evaluator:
             if all(answer.error is not None for answer in ordered):
                 raise PLDError(msg)
             logger.warning("%s", msg)
-        return Evaluation(
-            candidate_id=candidate_id,
-            split=split,
-            metric=self.metric_name,
-            score=self.score(ordered),
-            answers=ordered,
-        )
+        return ordered
+
+    def decides(self, program: dspy.Module) -> bool:
+        """Return whether a decision other than greedy can be fitted for the program."""
+        closed = bool(self.labels) and isinstance(self.metric, CorpusMetric)
+        return self.decide != "greedy" and closed and isinstance(program, DirectStudent)
+
+    def decided(
+        self, answers: Sequence[Answer], examples: Sequence[dspy.Example]
+    ) -> tuple[Answer, ...]:
+        """Return the answers with labels by decisions that were fitted to other ones of them."""
+        if self.decide == "probable":
+            probable = Decision(kind="probable")
+            return tuple(decided(answer, probable) for answer in answers)
+        topics = [_topic(example, self.topic_field) for example in examples]
+        return self._calibrator.crossfit(answers, topics)
+
+    def fit(
+        self, program: dspy.Module, examples: Sequence[dspy.Example], *, split: Split = "val"
+    ) -> Decision | None:
+        """Return the decision for the program, fitted to its answers; None if none can be fitted.
+
+        Answers in the store are not asked for again.
+        """
+        if not self.decides(program):
+            return None
+        answers = self.answers(program, examples, candidate_id="decision", split=split)
+        if self.decide == "probable":
+            known = any(answer.probabilities for answer in answers)
+            return Decision(kind="probable" if known else "greedy")
+        topics = [_topic(example, self.topic_field) for example in examples]
+        return self._calibrator.fit(answers, topics)
 
     def score(self, answers: Sequence[Answer]) -> float:
         """Return the metric over the answers; errors are wrong."""
@@ -163,107 +221,52 @@ class Evaluator:
         }
         self.store.put(STAGE, key, to_record(answer, spent))
 
+    @property
+    def _calibrator(self) -> Calibrator:
+        assert isinstance(self.metric, CorpusMetric)
+        return Calibrator(
+            labels=self.labels,
+            metric=self.metric,
+            topic_field=self.topic_field,
+            priors=self.priors,
+        )
+
+    @property
+    def _asker(self) -> Asker:
+        return Asker(
+            lm=self.lm,
+            metric=self.metric,
+            label_key=self.label_key,
+            labels=self.labels,
+            store=self.store,
+            threads=self.threads,
+            probabilities=self.probabilities or self.decide != "greedy",
+            unsupported=self._unsupported,
+            outage=self._outage,
+        )
+
     def fingerprint(self, program: dspy.Module) -> str:
         """Return a hash of everything that the answers and their scores depend on."""
         return key_of(*identity(program, self.lm), self.metric_name)
 
-    def _ask(
-        self,
-        program: dspy.Module,
-        todo: Sequence[tuple[str, dspy.Example]],
-        report: Callable[[int], None],
-    ) -> list[Answer]:
-        done: list[Answer] = []
-        enabled = self.probabilities and bool(self.labels and todo)
-        ask = LogprobsProgram.of(program, self.lm, self._unsupported, enabled=enabled)
-        with ThreadPoolExecutor(max_workers=max(1, self.threads)) as pool:
-            # DSPy keeps its settings in context variables, which threads do not inherit.
-            futures = [
-                pool.submit(copy_context().run, self._ask_one, ask, example, key)
-                for key, example in todo
-            ]
-            try:
-                for future in as_completed(futures):
-                    done.append(future.result())
-                    report(len(done))
-            except BaseException:
-                for future in futures:
-                    future.cancel()
-                raise
-        return done
 
-    def _ask_one(self, ask: LogprobsProgram, example: dspy.Example, key: str) -> Answer:
-        self._outage.check()  # not every queued call is cancelled in time
-        answer = self._answer(ask, example, key)
-        self._outage.note(answer, self.lm)
-        return answer
+def decision_of(program: dspy.Module) -> Decision | None:
+    """Return the decision of a `DirectStudent`; None if it has none, or for another program."""
+    return program.decision if isinstance(program, DirectStudent) else None
 
-    def _answer(self, ask: LogprobsProgram, example: dspy.Example, key: str) -> Answer:
-        gold = self._gold(example)
-        answer = Answer(example_id=example_id(example), gold=gold, answer=None)
-        with dspy.context(lm=self.lm, trace=[]), metered() as meter:
-            try:
-                answer = self._read(ask, example, answer, meter)
-            except AdapterParseError as unread:
-                answer = replace(answer, raw=str(unread.lm_response or ""))
-            except (*UNREACHABLE, *REFUSED, *RATE_LIMITED) as failed:
-                msg = f"{explain(self.lm, failed)}; answers so far are kept; run again to resume"
-                raise ModelError(msg) from failed
-            except LMError as failed:
-                answer = replace(answer, error=explain(self.lm, failed))
-            except DataError as failed:
-                answer = replace(answer, error=str(failed))
-            except Exception as failed:  # noqa: BLE001 - a user's program may raise anything
-                answer = replace(answer, error=f"{type(failed).__name__}: {failed}")
-        if answer.error is not None:
-            logger.warning("no answer to example %s: %s", answer.example_id, answer.error)
-            return answer
-        spent = meter.spent("student", model_name(self.lm))
-        answer = replace(
-            answer,
-            calls=spent["calls"],
-            input_tokens=self._prompt_tokens(meter),
-            output_tokens=spent["output_tokens"],
-        )
-        return from_record(self.store.put(STAGE, key, to_record(answer, spent)))
 
-    def _read(
-        self, ask: LogprobsProgram, example: dspy.Example, answer: Answer, meter: Meter
-    ) -> Answer:
-        prediction = ask(example.inputs(), lambda: meter.calls)
-        raw = _field_text(prediction, self.label_key)
-        label = read_label(raw, self.labels) if self.labels else raw
-        score = self._score_one(example, prediction, label == answer.gold)
-        p_gold = None
-        if ask.requesting is not None and meter.calls == 1:
-            p_gold = gold_probability(prediction, self.labels, label, answer.gold)
-        return replace(answer, answer=label, raw=raw, score=score, p_gold=p_gold)
+def with_decision(program: dspy.Module, decision: Decision | None) -> dspy.Module:
+    """Return a copy of the program with this decision; only a `DirectStudent` can have one."""
+    if decision_of(program) == decision:
+        return program
+    copy = program.deepcopy()
+    copy.decision = decision
+    return copy
 
-    def _gold(self, example: dspy.Example) -> str:
-        gold = example.get(self.label_key)
-        if is_missing(gold):
-            msg = f"example {example_id(example)} has the label {self.label_key} = {gold!r}; give it one, or leave the example out"
-            raise DataError(msg)
-        return label_text(gold)
 
-    def _prompt_tokens(self, meter: Meter) -> int:
-        """Return the input tokens, counted locally where the endpoint reported none."""
-        billed = meter.tracker.input_tokens
-        unbilled = meter.calls - (meter.tracker.reported if billed else 0)
-        if unbilled <= 0 or not meter.prompts:
-            return billed
-        counted = sum(count_tokens(self.lm, prompt) for prompt in meter.prompts)
-        return billed + round(counted * unbilled / max(1, len(meter.prompts)))
-
-    def _score_one(self, example: dspy.Example, prediction: Any, right: bool) -> float:
-        if isinstance(self.metric, CorpusMetric):
-            return float(right)
-        result = self.metric(example, prediction)
-        score = float(getattr(result, "score", result) or 0.0)
-        if not math.isfinite(score):
-            msg = f"the metric {self.metric_name} returned {score}; return a number in [0, 1]"
-            raise DataError(msg)
-        return score
+def _topic(example: dspy.Example, topic_field: str | None) -> str | None:
+    value = example.get(topic_field) if topic_field is not None else None
+    return None if value is None else label_text(value)
 
 
 def score_answers(metric: Metric, answers: Sequence[Answer]) -> float:
@@ -283,16 +286,3 @@ def as_accuracy(evaluation: Evaluation) -> float:
     """Return the accuracy, whatever the metric; unreadable answers and errors are wrong."""
     answers = evaluation.answers
     return accuracy([a.gold for a in answers], [a.counted for a in answers])
-
-
-def _field_text(prediction: Any, field: str) -> str:
-    """Return the text of a field; DataError if the program returned no such field."""
-    if not isinstance(prediction, dspy.Example | Mapping):
-        msg = f"the program returned {type(prediction).__name__}; return a dspy.Prediction with {field!r}"
-        raise DataError(msg)
-    fields = list(prediction.keys())
-    if field not in fields:
-        names = ", ".join(map(repr, fields)) or "no field at all"
-        msg = f"the prediction lacks the labelled field {field!r} and has {names}; return it from the program"
-        raise DataError(msg)
-    return label_text(prediction[field])

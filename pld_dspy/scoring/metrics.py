@@ -40,6 +40,11 @@ Metric = CorpusMetric | Callable[..., Any]
 """A corpus metric, or a DSPy metric `(example, prediction, trace=None) -> bool | float`."""
 
 
+def metric_name(metric: Metric) -> str:
+    """Return the name of the metric, for reports and cache keys."""
+    return str(getattr(metric, "name", getattr(metric, "__name__", "metric")))
+
+
 def check_paired(gold: Sequence[str], *answers: Sequence[str | None]) -> None:
     """Raise DataError unless there is an example and every list of answers is as long as `gold`."""
     if not gold:

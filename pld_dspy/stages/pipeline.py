@@ -29,7 +29,7 @@ from pld_dspy.records import (
     Split,
     Trace,
 )
-from pld_dspy.scoring.evaluator import Evaluator, Metric
+from pld_dspy.scoring.evaluator import Evaluator, Metric, decision_of, with_decision
 from pld_dspy.stages.cluster.methods import Clusterer
 from pld_dspy.stages.cluster.stage import cluster_traces
 from pld_dspy.stages.common.candidates import Leaderboard
@@ -96,6 +96,7 @@ class Pipeline:
             progress=progress,
             seed=self.seed,
             probabilities=config.search.probabilities,
+            decide=config.decide,
         )
 
     def compile(self, student: dspy.Module, targets: Sequence[Target]) -> dspy.Module:
@@ -104,7 +105,8 @@ class Pipeline:
         results = []
         for target in targets:
             result = self.distil(program, target, target.path if len(targets) > 1 else "")
-            program = self.build(program, target, result.chosen)
+            built = self.build(program, target, result.chosen)
+            program = with_decision(built, result.decision or decision_of(built))
             tags = {"candidate": result.chosen_id}
             self.tracker.prompt(target.path, result.chosen.prompt, tags=tags)
             results.append(result)
@@ -161,6 +163,7 @@ class Pipeline:
             select_delta=verdict.delta,
             reason=verdict.reason,
             search=record,
+            decisions=board.decisions(verdict.chosen),
         )
 
     def explain(self, target: Target, problem: Problem) -> tuple[Trace, ...]:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from pld_dspy.ledger.tracker import Tracker
-from pld_dspy.records import Candidate, Evaluation, Rule
-from pld_dspy.scoring.evaluator import Evaluator
+from pld_dspy.records import Candidate, Decision, Evaluation, Rule
+from pld_dspy.scoring.evaluator import Evaluator, with_decision
 from pld_dspy.stages.common.problem import Problem
 
 
@@ -37,12 +37,19 @@ class Leaderboard:
         self.scores: dict[str, dict[str, Evaluation]] = {"val": {}, "select": {}}
 
     def run(self, candidate: Candidate, split: Literal["val", "select"]) -> Evaluation:
-        """Return the evaluation of the candidate on the split, from the board or else made now."""
+        """Return the evaluation of the candidate on the split, from the board or else made now.
+
+        On the selection examples, labels are chosen by the decision that fits the candidate's
+        validation answers.
+        """
         known = self.scores[split].get(candidate.id)
         if known is not None:
             return known
+        program = self._build(candidate)
+        if split == "select" and candidate.id in self.scores["val"]:
+            program = with_decision(program, self._evaluator.fit(program, self._examples["val"]))
         evaluation = self._evaluator.run(
-            self._build(candidate),
+            program,
             self._examples[split],
             candidate_id=candidate.id,
             split=split,
@@ -66,6 +73,24 @@ class Leaderboard:
             },
             step=len(self.evaluations),
         )
+
+    def decisions(self, chosen: Candidate) -> dict[str, Decision]:
+        """Return by id how labels are chosen, for `chosen`, its demos alone and the student as given.
+
+        Fitted to the validation and selection answers of each; whose answers are taken as read is left
+        out. Only what the candidate was scored on counts, so nothing is asked.
+        """
+        bare = [
+            c for c in self.candidates.values() if not c.rules and c.demos in ((), chosen.demos)
+        ]
+        found: dict[str, Decision] = {}
+        for candidate in (*bare, chosen):
+            scored = [split for split in ("val", "select") if candidate.id in self.scores[split]]
+            examples = [example for split in scored for example in self._examples[split]]
+            fit = self._evaluator.fit(self._build(candidate), examples) if examples else None
+            if fit is not None and fit.kind != "greedy":
+                found[candidate.id] = fit
+        return found
 
     def keep(self, path: Path) -> None:
         """Log a file as an artifact of the run."""

@@ -66,6 +66,10 @@ class Contest:
     gold: tuple[str, ...]
     ask: Callable[[RuleList, Sequence[int]], Sequence[Answer]]
     """Returns the student's answers with a list, for the examples with these indices."""
+    decide: Callable[[Mapping[int, Answer]], Mapping[int, Answer]] = lambda answers: answers
+    """Chooses the labels of a list's answers, by index of the example; see `Evaluator.decided`."""
+    decides: bool = False
+    """Whether it may choose others than those in the text."""
     known: tuple[Tried, ...]
     """Lists scored on all examples before the search, the student as given first."""
     config: SearchConfig
@@ -194,7 +198,10 @@ def note(trial: Trial, listing: RuleList) -> None:
 def note_answers(answers: Mapping[int, Answer]) -> dict[str, list[Any]]:
     """Return the answers in the compact form of a trial attribute: `index: [answer, score, ...]`."""
     return {
-        str(place): [a.answer, a.score, a.p_gold, a.input_tokens, a.output_tokens, a.calls, a.error]
+        str(place): [
+            *(a.answer, a.score, a.p_gold, a.input_tokens, a.output_tokens, a.calls, a.error),
+            *([dict(a.probabilities)] if a.probabilities else []),
+        ]
         for place, a in answers.items()
     }
 
@@ -225,8 +232,10 @@ def tried_of(
             output_tokens=written,
             calls=calls,
             error=error,
+            read=answer,
+            probabilities=more[0] if more else None,
         )
-        for place, (answer, score, p_gold, read, written, calls, error) in stored.items()
+        for place, (answer, score, p_gold, read, written, calls, error, *more) in stored.items()
     }
     return Tried(
         listing=listing,

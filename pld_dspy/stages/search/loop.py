@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -38,6 +38,9 @@ from pld_dspy.stages.search.shared.workers import REPEAT, Outcome, Worker, other
 from pld_dspy.stages.search.space import Hints, RuleList, Space, weakness
 
 logger = logging.getLogger(__name__)
+
+_FIRST_BLOCKS = 2
+"""Blocks before the first check of a race whose labels are decided."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +202,7 @@ def _raced(
 ) -> tuple[Tried, bool]:
     """Race the list; return its answers, and whether it was stopped before the last example."""
     incumbent = best_of(contest, tried)
-    answers: dict[int, Answer] = {}
+    answers: dict[int, Answer] = {}  # as read
 
     def ask(places: tuple[int, ...]) -> Sequence[Answer]:
         got = contest.ask(listing, places)
@@ -212,14 +215,18 @@ def _raced(
     expected = best if forecast is None else forecast.by_example([listing.rules])[0].tolist()
 
     def chance(got: Sequence[Answer], seen: Sequence[int]) -> float:
-        scores = [answer.score for answer in got]
+        labelled = contest.decide(dict(zip(seen, got, strict=True)))
+        scores = [labelled[place].score for place in seen]
         return chance_to_win(best, scores, seen, expected=expected, weights=contest.weights)
 
     config = contest.config.race
     blocks = stratified_blocks(contest.gold, config.block, seed=contest.seed)
+    if contest.decides:  # a decision cannot be fitted to one block
+        blocks = (sum(blocks[:_FIRST_BLOCKS], ()), *blocks[_FIRST_BLOCKS:])
     raced = race(ask, chance, blocks=blocks, config=config)
     kind = str(trial.user_attrs.get("kind", "sampler"))
-    evaluated = Tried(listing=listing, answers=answers, number=trial.number, kind=kind)
+    labelled = contest.decide(answers)
+    evaluated = Tried(listing=listing, answers=labelled, number=trial.number, kind=kind)
     return evaluated, raced.stopped
 
 
@@ -254,7 +261,11 @@ def _tried(contest: Contest, study: optuna.Study) -> tuple[Tried, ...]:
         tried_of(trial, contest.ids, contest.gold, number=place)
         for place, trial in enumerate(trials)
     )
-    return tuple(tried for tried in stored if tried is not None)
+    return tuple(
+        replace(tried, answers=contest.decide(tried.answers))
+        for tried in stored
+        if tried is not None
+    )
 
 
 def _params_of(space: Space, trial: FrozenTrial) -> dict[str, Any]:

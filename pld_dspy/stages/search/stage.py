@@ -1,7 +1,7 @@
 """Search stage of one predictor."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,14 +13,14 @@ from pld_dspy.data.examples import example_id
 from pld_dspy.errors import StorageError
 from pld_dspy.ledger.store import key_of
 from pld_dspy.models.reading.values import label_text
-from pld_dspy.records import Answer, Candidate, Evaluation, Interval, Rule, SearchRecord, TriedList
+from pld_dspy.records import Answer, Candidate, Evaluation, Rule, SearchRecord, TriedList
 from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.stages.common.candidates import Leaderboard
 from pld_dspy.stages.common.problem import Problem
 from pld_dspy.stages.common.prompt import HEADER
-from pld_dspy.stages.search.contest import Contest, Tried, observations
+from pld_dspy.stages.search.contest import Contest, Tried
 from pld_dspy.stages.search.figures import save_study_figures
-from pld_dspy.stages.search.gains import leave_one_out
+from pld_dspy.stages.search.list_gains import list_gains
 from pld_dspy.stages.search.loop import Searched, search
 from pld_dspy.stages.search.shared.spec import SearchSpec
 from pld_dspy.stages.search.shared.storage import (
@@ -158,7 +158,7 @@ def make_contest(
             space.take(listing.rules), origin="search", header=listing.header
         )
         before = asked.get(candidate.id, 0)
-        evaluation = evaluator.run(
+        answers = evaluator.answers(
             problem.build(candidate),
             [problem.val[place] for place in places],
             candidate_id=candidate.id,
@@ -168,10 +168,13 @@ def make_contest(
             ),
         )
         asked[candidate.id] = before + len(places)
-        return evaluation.answers
+        return answers
 
+    decides = evaluator.decides(problem.build(problem.candidate((), origin="as given")))
     return Contest(
         space=space,
+        decide=_decider(evaluator, problem) if decides else lambda answers: answers,
+        decides=decides,
         metric=evaluator.metric,
         ids=tuple(example_id(example) for example in problem.val),
         gold=tuple(label_text(example[evaluator.label_key]) for example in problem.val),
@@ -180,6 +183,23 @@ def make_contest(
         config=config,
         seed=seed,
     )
+
+
+def _decider(
+    evaluator: Evaluator, problem: Problem
+) -> Callable[[Mapping[int, Answer]], Mapping[int, Answer]]:
+    """Return what chooses the labels of a list's answers, by index of the validation example."""
+    found: dict[tuple[Any, ...], Mapping[int, Answer]] = {}
+
+    def decide(answers: Mapping[int, Answer]) -> Mapping[int, Answer]:
+        key = tuple((i, a.read, *(a.probabilities or {}).values()) for i, a in answers.items())
+        if key not in found:  # the trials of a study are read again before each proposal
+            examples = [problem.val[place] for place in answers]
+            labelled = evaluator.decided(list(answers.values()), examples)
+            found[key] = dict(zip(answers, labelled, strict=True))
+        return found[key]
+
+    return decide
 
 
 def open_study(
@@ -264,35 +284,3 @@ def _evaluation(evaluator: Evaluator, candidate: Candidate, tried: Tried) -> Eva
         score=evaluator.score(answers),
         answers=answers,
     )
-
-
-def list_gains(
-    tried: Sequence[Tried], *, weights: Sequence[float], seed: int
-) -> dict[RuleList, dict[int, Interval]]:
-    """Return by complete list and rule the score minus that of the list without the rule.
-
-    Only if the list without the rule was tried too, at least on some examples; the common examples
-    count. As lists are stopped early when they score badly, such gains are biased upwards.
-
-    Args:
-        tried: All evaluated lists.
-        weights: One positive weight per example.
-        seed: Seed of the intervals' resamples.
-    """
-    seen = list(zip(tried, observations(tried), strict=True))
-    by_list: dict[RuleList, dict[int, Interval]] = {}
-    for whole in tried:
-        rules, header = whole.listing.rules, whole.listing.header
-        if whole.stopped or not rules:
-            continue
-        near = {rules, *(tuple(k for k in rules if k != j) for j in rules)}
-        # The list without rules has no header.
-        comparable = [
-            scores
-            for other, scores in seen
-            if scores.rules in near and (other.listing.header == header or not scores.rules)
-        ]
-        gains = leave_one_out(comparable, rules, weights=weights, seed=seed)
-        if gains:
-            by_list[whole.listing] = dict(gains)
-    return by_list
