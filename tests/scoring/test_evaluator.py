@@ -536,7 +536,10 @@ class Refusing(Telling):
 
 
 def without_p(evaluation):
-    return replace(evaluation, answers=tuple(replace(a, p_gold=None, probabilities=None) for a in evaluation.answers))
+    return replace(
+        evaluation,
+        answers=tuple(replace(a, p_gold=None, probabilities=None) for a in evaluation.answers),
+    )
 
 
 def expected_p(answer):
