@@ -20,10 +20,10 @@ from pld_dspy.errors import ConfigError, DataError, LeakageError
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.ledger.versions import commit, package_versions
 from pld_dspy.records import Evaluation
-from pld_dspy.runs.report import interval
 from pld_dspy.runs.setup import Loaded, Models, load, make_models
 from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.metrics import CorpusMetric, accuracy, corpus_metric_by_name, macro_f1
+from pld_dspy.scoring.statistics import interval
 from pld_dspy.stages.common.targets import in_turn
 
 PACKAGES = ("gepa", "textgrad", "xllamacpp")

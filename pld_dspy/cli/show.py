@@ -14,23 +14,32 @@ from pld_dspy.runs.page import (
     GAINS,
     PAGE_FILE,
     Rules,
+    decision_line,
     demos_line,
     gain,
     gains,
+    knowledge_line,
     pictures_in,
     score_rows,
     search_line,
+    step_rows,
     support,
     verdict,
 )
-from pld_dspy.runs.report import Report, interval
+from pld_dspy.runs.report import Report
 from pld_dspy.scoring.metrics import Metric
+from pld_dspy.scoring.statistics import interval
 
 
 def show_report(report: Report, rules: Rules, run_dir: Path, console: Console) -> None:
     """Print the scores before and after, the rules, the files, and what can be done next."""
     console.print(f"[bold]{escape(verdict(report))}[/bold]")
     console.print(_scores(report))
+    if len(report.steps) > 1:
+        console.print(_steps(report))
+    for said in (knowledge_line(report), decision_line(report)):
+        if said is not None:
+            console.print(escape(said), highlight=False, soft_wrap=True)
     if (line := search_line(report)) is not None:
         console.print(f"Search: {line}", highlight=False, soft_wrap=True)
     for warning in report.warnings:
@@ -44,6 +53,14 @@ def show_report(report: Report, rules: Rules, run_dir: Path, console: Console) -
     console.print("Next:")
     for command, what in _next(report, run_dir):
         console.print(f"  {escape(command)}   [dim]# {what}[/dim]", highlight=False, soft_wrap=True)
+
+
+def _steps(report: Report) -> Table:
+    heads = ("step", report.metric, "change", "separability", "tokens")
+    table = Table(*heads, title="What brought what", title_justify="left")
+    for cells in step_rows(report):
+        table.add_row(*map(escape, cells))
+    return table
 
 
 def show_score(

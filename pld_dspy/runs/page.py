@@ -28,18 +28,76 @@ Rules = Mapping[str, Mapping[str, Any]]
 
 
 def verdict(report: Report) -> str:
-    """Return the result in one sentence, with its uncertainty."""
+    """Return the result in one sentence, with its uncertainty.
+
+    Rules are credited with what they add to the student asked as well without them.
+    """
+    whole = f"{_change(report.delta, report.delta_ci95, _metric(report))}"
+    on = f"on {report.test_n} test examples"
     if report.kept_as_given:
-        return f"No rule list beat the student, so it stays as it was given ({report.reason})."
+        stays = f"No rule list beat the student, so it stays as it was given ({report.reason})"
+        return (
+            f"{stays}. Its labels are calibrated: {whole} {on}." if report.decision else f"{stays}."
+        )
     parts = {"rules": report.rules, "worked examples": report.demos}
     what = " and ".join(name for name, count in parts.items() if count)
-    low, high = report.delta_ci95
-    change = f"{report.delta:+.3f} {_metric(report)} [{low:+.3f}, {high:+.3f}]"
-    if low > 0:
-        return f"The {what} help: {change} on {report.test_n} test examples."
-    if high < 0:
-        return f"The {what} hurt: {change} on {report.test_n} test examples."
-    return f"No clear difference: {change} on {report.test_n} test examples; the interval holds 0."
+    step = report.rules_step
+    if step is None or step.change is None or step.change_ci95 is None or len(report.steps) < 3:
+        return _said(what, whole, report.delta_ci95, on)
+    own = _change(step.change, step.change_ci95, _metric(report))
+    return f"{_said('rules', own, step.change_ci95, on)} In all {whole} from the student as given."
+
+
+def _said(what: str, change: str, ends: tuple[float, float], on: str) -> str:
+    if ends[0] > 0:
+        return f"The {what} help: {change} {on}."
+    if ends[1] < 0:
+        return f"The {what} hurt: {change} {on}."
+    return f"No clear difference by the {what}: {change} {on}; the interval holds 0."
+
+
+def _change(estimate: float, ends: tuple[float, float], unit: str = "") -> str:
+    return f"{estimate:+.3f}{f' {unit}' if unit else ''} [{ends[0]:+.3f}, {ends[1]:+.3f}]"
+
+
+def step_rows(report: Report) -> Sequence[tuple[str, ...]]:
+    """Return the rows of the table of steps: step, score, change, separability, tokens per call."""
+    rows = []
+    for step in report.steps:
+        change = "" if step.change_ci95 is None else _change(step.change or 0.0, step.change_ci95)
+        parted = "" if step.separability is None else f"{step.separability:.3f}"
+        score = _with_interval(step.score, step.ci95)
+        rows.append((step.name, score, change, parted, f"{step.prompt_tokens:.0f}"))
+    return rows
+
+
+def knowledge_line(report: Report) -> str | None:
+    """Return whether the rules add knowledge or only move the bias; None where it is unknown."""
+    step = report.rules_step
+    if step is None or step.separability_change is None or step.separability_ci95 is None:
+        return None
+    change = _change(step.separability_change, step.separability_ci95)
+    if step.separability_ci95[0] > 0:
+        return f"The rules add knowledge: they change the separability of the labels by {change}."
+    if step.separability_ci95[1] < 0:
+        return f"The rules blur the labels: they change their separability by {change}."
+    return (
+        f"The rules add nothing that the student did not know: the separability of the labels "
+        f"changes by {change}; what they change is the bias."
+    )
+
+
+def decision_line(report: Report) -> str | None:
+    """Return how labels are chosen; None if they are taken from the text."""
+    if report.decision is None:
+        return None
+    kind, offsets = report.decision["kind"], report.decision["offsets"]
+    if not offsets:
+        return "Labels: the most probable one."
+    shifts = ", ".join(f"{label} {shift:+.2f}" for label, shift in sorted(offsets.items()))
+    temperature = report.decision["temperature"]
+    scaled = "" if temperature == 1 else f", temperature {temperature:.2f}"
+    return f"Labels: the most probable one after {kind} (log-odds {shifts}{scaled})."
 
 
 def search_line(report: Report) -> str | None:
@@ -143,6 +201,7 @@ def _page(report: Report, rules: Rules, folder: Path) -> Iterator[str]:
         yield f"| {' | '.join(_cell(cell) for cell in row)} |"
     yield f"\nIntervals: 95%, paired bootstrap over examples. McNemar p = {report.mcnemar_p:.3g}."
     yield f"\n{report.reason}\n"
+    yield from _steps(report)
     if (line := search_line(report)) is not None:
         yield f"Search: {line}.\n"
     for predictor, chosen in rules.items():
@@ -163,6 +222,19 @@ def _page(report: Report, rules: Rules, folder: Path) -> Iterator[str]:
     yield f"Student calls: {report.student_calls} to compile, {report.test_calls} to test. "
     yield f"{report.wall_s:.0f} s; seed {report.seed}; commit {report.commit or 'unknown'}."
     yield f"\nData: {report.task_notes}. Splits by {report.split['by']}: {report.split['sizes']}."
+
+
+def _steps(report: Report) -> Iterator[str]:
+    if len(report.steps) > 1:
+        yield "## What brought what\n"
+        yield f"| step | {_metric(report)}, 95% interval | change | separability | tokens |"
+        yield "| --- | --- | --- | --- | --- |"
+        for cells in step_rows(report):
+            yield f"| {' | '.join(_cell(cell) for cell in cells)} |"
+        yield ""
+    for line in (knowledge_line(report), decision_line(report)):
+        if line is not None:
+            yield f"{_cell(line)}\n"
 
 
 def _with_interval(score: float, ends: tuple[float, float]) -> str:

@@ -10,12 +10,13 @@ from pld_dspy.config.run import RunConfig
 from pld_dspy.errors import StorageError
 from pld_dspy.ledger.versions import commit
 from pld_dspy.models.lm import model_name
-from pld_dspy.records import Evaluation, Interval, PLDResult, PredictorResult, Usage
+from pld_dspy.records import Evaluation, PLDResult, PredictorResult, Usage
 from pld_dspy.runs.setup import Loaded, Models
+from pld_dspy.runs.waterfall import Step
 from pld_dspy.scoring.evaluator import as_accuracy
 from pld_dspy.scoring.metrics import CorpusMetric, Metric, macro_f1, metric_by_name
 from pld_dspy.scoring.statistics import (
-    bootstrap_interval,
+    interval,
     mcnemar,
     paired_bootstrap,
     paired_bootstrap_scores,
@@ -104,11 +105,20 @@ class Report(BaseModel):
     """Student answers that these lists took."""
     search_full_calls: int | None = None
     """Student answers that the same lists would have taken without racing."""
+    steps: tuple[Step, ...] = ()
+    """What each step brought on test: as given, wording, decision, worked examples, rules."""
+    decision: dict[str, Any] | None = None
+    """How labels are chosen, as `Decision.to_dict`; None takes them from the text."""
 
     @property
     def kept_as_given(self) -> bool:
         """Whether no list was better than the student as given."""
         return self.rules == 0 and self.demos == 0
+
+    @property
+    def rules_step(self) -> Step | None:
+        """The step of the rules; None if there are none, or the run has no steps."""
+        return next((s for s in self.steps if s.name == "rules" and s.change is not None), None)
 
     @property
     def test_measures(self) -> dict[str, float]:
@@ -162,6 +172,7 @@ def make_report(
     result: PLDResult,
     tested: tuple[Evaluation, Evaluation],
     *,
+    steps: tuple[Step, ...] = (),
     wall_s: float,
 ) -> Report:
     """Return the report of a finished run.
@@ -172,6 +183,7 @@ def make_report(
         models: Its models.
         result: What the compile did.
         tested: The student as given and the compiled program, on test.
+        steps: From the one to the other, on test.
         wall_s: Seconds, summed over all the sessions that worked on the run folder.
     """
     task, splits = loaded.task, loaded.splits
@@ -189,6 +201,8 @@ def make_report(
         **search_numbers(first),
         rules=len(result.rules),
         demos=sum(len(part.chosen.demos) for part in result.predictors),
+        steps=steps,
+        decision=None if first.decision is None else first.decision.to_dict(),
         chosen_origin=first.chosen.origin,
         reason=first.reason,
         **_usage(result, "teacher"),
@@ -258,14 +272,6 @@ def search_numbers(part: PredictorResult) -> dict[str, Any]:
         "search_calls": record.calls,
         "search_full_calls": record.full_calls,
     }
-
-
-def interval(metric: Metric, evaluation: Evaluation, *, seed: int) -> Interval:
-    """Return the score with its 95% bootstrap interval, over the answers without an error."""
-    if not isinstance(metric, CorpusMetric):
-        values = [answer.score for answer in evaluation.answers if answer.error is None]
-        return paired_bootstrap_scores([0.0] * len(values), values, seed=seed).delta
-    return bootstrap_interval(metric, *_answers(evaluation), seed=seed)
 
 
 def _usage(result: PLDResult, role: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from pld_dspy.runs.artifacts import Pictures, write_json, write_pictures, write_
 from pld_dspy.runs.estimate import COMPILED, GIVEN
 from pld_dspy.runs.report import REPORT_FILE, Report, make_report
 from pld_dspy.runs.setup import Loaded, Models, load, make_evaluator, make_models
+from pld_dspy.runs.waterfall import stages_of, step_measures, waterfall
 from pld_dspy.scoring.metrics import metric_by_name
 from pld_dspy.stages.search.sampler import check_search
 
@@ -82,19 +83,29 @@ def _run(session: _Session, progress: Progress) -> Report:
     test = loaded.splits.test
     models = make_models(config, progress=progress)
     check_embedder(make_embedder(config.embedder))
-    evaluator = make_evaluator(config, loaded.task, models.student, session.store, progress)
+    evaluator = make_evaluator(
+        config,
+        loaded.task,
+        models.student,
+        session.store,
+        progress,
+        probabilities=config.pld.search.probabilities,
+        decide=config.pld.decide,
+    )
     before = evaluator.run(loaded.baseline, test, candidate_id=GIVEN, split="test")
     compiled = compile_program(config, loaded, models, InOpenRun(tracker), progress)
     result: PLDResult = compiled.pld_result
     written = write_program(config.run_dir, compiled, result, loaded.splits.train)
     after = evaluator.run(compiled, test, candidate_id=COMPILED, split="test")
+    steps = waterfall(stages_of(loaded.baseline, compiled, result), evaluator, test)
     report = make_report(
-        config, loaded, models, result, (before, after), wall_s=session.clock.wall_s
+        config, loaded, models, result, (before, after), steps=steps, wall_s=session.clock.wall_s
     )
     pictures = _pictures(session, result, (before, after), report)
     write_text(config.run_dir / REPORT_FILE, report.to_json())
     tracker.metrics({f"test.{name}": value for name, value in report.test_measures.items()})
     tracker.metrics({f"search.{name}": value for name, value in report.search_measures.items()})
+    tracker.metrics({f"steps.{name}": value for name, value in step_measures(steps).items()})
     for path in (*pictures, *written, config.run_dir / REPORT_FILE):
         tracker.file(path)
     return report

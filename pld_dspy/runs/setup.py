@@ -18,7 +18,7 @@ from pld_dspy.models.embedder import make_embedder
 from pld_dspy.models.lm import check_lm, make_lm
 from pld_dspy.models.local.server import ServerSettings
 from pld_dspy.models.student import DirectStudent
-from pld_dspy.records import Event, Progress, silent
+from pld_dspy.records import Decide, Event, Progress, silent
 from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.metrics import metric_by_name
 from pld_dspy.stages.cluster.methods import resolve_clusterer
@@ -136,6 +136,7 @@ def make_evaluator(
     progress: Progress = silent,
     *,
     probabilities: bool = False,
+    decide: Decide = "greedy",
 ) -> Evaluator:
     """Return what scores programs on this task; answers in `store` are not asked for again."""
     return Evaluator(
@@ -148,6 +149,7 @@ def make_evaluator(
         progress=progress,
         seed=config.seed,
         probabilities=probabilities,
+        decide=decide,
     )
 
 

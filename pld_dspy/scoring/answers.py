@@ -9,13 +9,18 @@ from pld_dspy.scoring.calibration import decided
 STAGE = "answers"
 
 
-def to_record(answer: Answer, spent: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the record of an answer without error; `spent` is the usage of its calls.
+def to_record(
+    answer: Answer, spent: Mapping[str, Any], *, requested: bool = False
+) -> dict[str, Any]:
+    """Return the record of an answer without error, as it was read from the output.
 
-    The record holds what was read from the output, not what a decision made of it.
+    Args:
+        answer: What a decision made of it is not stored.
+        spent: Usage of its calls.
+        requested: Whether label probabilities were requested; if none came, that is stored too.
     """
     answer = decided(answer, None)
-    record = {
+    record: dict[str, Any] = {
         "example_id": answer.example_id,
         "gold": answer.gold,
         "answer": answer.answer,
@@ -25,8 +30,9 @@ def to_record(answer: Answer, spent: Mapping[str, Any]) -> dict[str, Any]:
     }
     if answer.p_gold is not None:
         record["p_gold"] = answer.p_gold
-    if answer.probabilities is not None:
-        record["probabilities"] = {k: round(p, 6) for k, p in answer.probabilities.items()}
+    known = answer.probabilities
+    if known is not None or requested:
+        record["probabilities"] = known and {label: round(p, 6) for label, p in known.items()}
     if answer.input_tokens != spent["input_tokens"]:
         record["prompt_tokens"] = answer.input_tokens  # counted locally, not billed
     return record

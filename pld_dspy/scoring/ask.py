@@ -113,7 +113,9 @@ class Asker:
             input_tokens=self._prompt_tokens(meter),
             output_tokens=spent["output_tokens"],
         )
-        return from_record(self.store.put(STAGE, key, to_record(answer, spent)))
+        return from_record(
+            self.store.put(STAGE, key, to_record(answer, spent, requested=self.probabilities))
+        )
 
     def _read(
         self, ask: LogprobsProgram, example: dspy.Example, answer: Answer, meter: Meter

@@ -70,6 +70,9 @@ class Calibrator:
     """By topic, then label: log share of the label in the topic minus its log share overall, from
     training labels. With them, offsets proportional to the prior of the topic are a candidate."""
 
+    kinds: tuple[Kind, ...] = ("mean", "offsets", "offsets and temperature", "offsets by topic")
+    """Candidates besides the text and the most probable label, the simplest first."""
+
     def fit(self, answers: Sequence[Answer], topics: Sequence[str | None] = ()) -> Decision:
         """Return the decision that does best in cross-validation, fitted to all the answers."""
         rows = _Rows.of(self, answers, topics)
@@ -102,11 +105,9 @@ class Calibrator:
     def _choose(self, rows: "_Rows") -> tuple[Kind, Ints]:
         """Return the best kind and its labels out of fold; the text, unless another is clearly better."""
         said: dict[Kind, Ints] = {"greedy": rows.read, "probable": rows.log_p.argmax(axis=1)}
-        fitted: tuple[Kind, ...] = ("mean", "offsets", "offsets and temperature")
-        if self.priors:
-            fitted = (*fitted, "offsets by topic")
-        for kind in fitted:
-            said[kind] = _out_of_fold(rows, kind)
+        for kind in self.kinds:
+            if kind != "offsets by topic" or self.priors:
+                said[kind] = _out_of_fold(rows, kind)
         gold = [self.labels[g] for g in rows.gold.tolist()]
         scores = {kind: self._score(gold, labels) for kind, labels in said.items()}
         best = max(scores, key=lambda kind: scores[kind])  # of equals, the simplest

@@ -64,7 +64,11 @@ class Evaluator:
     _unsupported: LogprobsUnsupported = field(
         default_factory=LogprobsUnsupported, init=False, repr=False, compare=False
     )
-    _outage: Outage = field(default_factory=Outage, init=False, repr=False, compare=False)
+    _outage: Outage = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Set up what is shared by all programs."""
+        object.__setattr__(self, "_outage", Outage(probable=self.decide != "greedy"))
 
     @property
     def metric_name(self) -> str:
@@ -124,6 +128,7 @@ class Evaluator:
         if not examples:
             msg = f"the {split} split is empty; give it examples"
             raise DataError(msg)
+        wanted = self.decides(program) or decision_of(program) is not None
         program = with_decision(program, None)
         fingerprint = self.fingerprint(program)
         answers: dict[str, Answer] = {}
@@ -131,14 +136,16 @@ class Evaluator:
         for example in examples:
             key = key_of(fingerprint, example_id(example))
             stored = self.store.get(STAGE, key)
-            if stored is None:
+            # Answers that were asked for without probabilities cannot be decided.
+            if stored is None or (wanted and "probabilities" not in stored):
                 todo[key] = example
             else:
                 answers[example_id(example)] = from_record(stored)
                 self._outage.note(answers[example_id(example)], self.lm)
         report = progress or self.progress
         event = Event(split, "student", 0, len(todo), item=candidate_id)
-        for answer in self._asker.ask(
+        asker = self._asker(probabilities=self.probabilities or wanted)
+        for answer in asker.ask(
             program, list(todo.items()), lambda done: report(replace(event, done=done))
         ):
             answers[answer.example_id] = answer
@@ -231,8 +238,7 @@ class Evaluator:
             priors=self.priors,
         )
 
-    @property
-    def _asker(self) -> Asker:
+    def _asker(self, *, probabilities: bool) -> Asker:
         return Asker(
             lm=self.lm,
             metric=self.metric,
@@ -240,7 +246,7 @@ class Evaluator:
             labels=self.labels,
             store=self.store,
             threads=self.threads,
-            probabilities=self.probabilities or self.decide != "greedy",
+            probabilities=probabilities,
             unsupported=self._unsupported,
             outage=self._outage,
         )

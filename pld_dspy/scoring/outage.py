@@ -16,7 +16,9 @@ ENOUGH = 20
 class Outage:
     """The unreadable answers at the start of a run, until one can be read."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, probable: bool = False) -> None:
+        """Set up; with `probable`, an answer with label probabilities counts as readable."""
+        self._probable = probable
         self._lock = threading.Lock()
         self._missed: list[Answer] = []
         self._given_up: str | None = None
@@ -34,7 +36,8 @@ class Outage:
             PLDError: None of the first `ENOUGH` answers could be read.
         """
         with self._lock:
-            self.over = self.over or bool(answer.error is None and answer.answer)
+            known = answer.answer or (self._probable and answer.probabilities)
+            self.over = self.over or bool(answer.error is None and known)
             if self.over:
                 return
             self._missed.append(answer)

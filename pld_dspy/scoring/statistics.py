@@ -14,8 +14,8 @@ import numpy.typing as npt
 from scipy.stats import binomtest
 
 from pld_dspy.errors import ConfigError, DataError
-from pld_dspy.records import Interval
-from pld_dspy.scoring.metrics import CorpusMetric, accuracy, check_paired, macro_f1, mcc
+from pld_dspy.records import Evaluation, Interval
+from pld_dspy.scoring.metrics import CorpusMetric, Metric, accuracy, check_paired, macro_f1, mcc
 
 Floats = npt.NDArray[np.float64]
 Row = tuple[str | None, ...]
@@ -59,6 +59,19 @@ def bootstrap_interval(
         [_scores(metric, rows, 1, drawn) for drawn in _resamples(counts, n=n, seed=seed)]
     )
     return _interval(metric(gold, predicted), scores)
+
+
+def interval(metric: Metric, evaluation: Evaluation, *, seed: int) -> Interval:
+    """Return the score of an evaluation with its 95% bootstrap interval.
+
+    For a DSPy metric, answers with an error are left out; for a corpus metric they are wrong.
+    """
+    answers = evaluation.answers
+    if not isinstance(metric, CorpusMetric):
+        values = [answer.score for answer in answers if answer.error is None]
+        return paired_bootstrap_scores([0.0] * len(values), values, seed=seed).delta
+    gold, said = [a.gold for a in answers], [a.counted for a in answers]
+    return bootstrap_interval(metric, gold, said, seed=seed)
 
 
 def paired_bootstrap(

@@ -147,6 +147,7 @@ ROWS = {
     "pld.search.study": {"pld.search.study": "mine"},
     "pld.search.grace_s": {"pld.search.grace_s": 5.0},
     "pld.clusterer": {"pld.clusterer": "kmeans"},
+    "pld.decide": {"pld.decide": "probable"},
     "pld.finalists": {"pld.finalists": 1},
     "pld.max_p_worse": {"pld.max_p_worse": 0.5},
     "pld.prefer": {"pld.prefer": "shortest-within-noise"},

@@ -1,16 +1,23 @@
 """The student and the teacher modules, alone and whatever is set around them."""
 
+import asyncio
+import logging
+from dataclasses import replace
 from typing import Literal
 
 import dspy
 import pytest
-from dspy.utils.exceptions import AdapterParseError
+from dspy.lm15 import TokenLogprob, TopLogprob
+from dspy.utils.exceptions import AdapterParseError, LMInvalidRequestError
 
-from fakes import Script, fake_lm
+from biased import BiasedFollower
+from fakes import FakeEngine, Script, fake_lm, keyword_task
 from goldens import golden
+from pld_dspy.errors import DataError
 from pld_dspy.models.adapter import DirectAdapter
 from pld_dspy.models.student import DirectStudent
 from pld_dspy.models.teacher import Explain, Merge, Resolve
+from pld_dspy.records import Decision
 
 
 class Colour(dspy.Signature):
@@ -92,3 +99,134 @@ def test_modules_of_a_kind_do_not_share_what_is_set_on_one(module):
     one.predict.demos.append({"task": "x"})
     assert (other.predict.signature.instructions, other.predict.demos) == (before, [])
     assert module().predict.signature.instructions == before
+
+
+TASK = keyword_task(80)
+BIAS = {"grey": 9.0}
+RULED = dspy.Signature(
+    "text -> label: Literal['red', 'green', 'blue', 'grey']", "\n".join(TASK.rules)
+)
+OFFSETS = Decision(kind="offsets", offsets={"grey": -9.0})
+
+
+def said(student, engine, examples=TASK.examples):
+    with dspy.context(lm=fake_lm(engine)):
+        return [student(**example.inputs()).label for example in examples]
+
+
+def right(labels):
+    return sum(label == e.label for label, e in zip(labels, TASK.examples, strict=True))
+
+
+def test_a_decision_takes_the_bias_out_in_the_same_call():
+    greedy = said(DirectStudent(RULED), BiasedFollower(TASK, BIAS))
+    assert set(greedy) == {"grey"}
+    engine = BiasedFollower(TASK, BIAS)
+    corrected = said(DirectStudent(RULED, decision=OFFSETS), engine)
+    assert right(corrected) == len(TASK.examples)
+    assert engine.calls == len(TASK.examples)
+
+
+def test_a_decision_is_saved_and_loaded(tmp_path):
+    student = DirectStudent(RULED, decision=OFFSETS)
+    student.save(tmp_path / "student.json")
+    loaded = DirectStudent(RULED)
+    loaded.load(tmp_path / "student.json")
+    assert loaded.decision == OFFSETS
+    assert said(loaded, BiasedFollower(TASK, BIAS)) == said(student, BiasedFollower(TASK, BIAS))
+    copy = student.deepcopy()
+    assert copy.decision == OFFSETS
+    plain = DirectStudent(RULED)
+    plain.save(tmp_path / "plain.json")
+    loaded.load(tmp_path / "plain.json")
+    assert loaded.decision is None
+    assert "decision" not in (tmp_path / "plain.json").read_text(encoding="utf-8")
+
+
+def test_a_stored_decision_that_is_broken_changes_nothing(tmp_path):
+    student = DirectStudent(RULED, decision=OFFSETS)
+    student.save(tmp_path / "student.json")
+    path = tmp_path / "student.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"offsets"', '"shifts"', 1), "utf-8")
+    loaded = DirectStudent(Colour.with_instructions("As before."))
+    with pytest.raises(DataError, match="save the program again"):
+        loaded.load(path)
+    assert loaded.predict.signature.instructions == "As before."
+
+
+def test_an_unreadable_answer_gets_its_most_probable_label():
+    engine = BiasedFollower(TASK, {}, says="To determine the label, we")
+    with pytest.raises(AdapterParseError):
+        said(DirectStudent(RULED), engine)
+    probable = said(DirectStudent(RULED, decision=Decision(kind="probable")), engine)
+    assert right(probable) == len(TASK.examples)
+
+
+class Later:
+    """An asynchronous engine."""
+
+    def __init__(self, engine):
+        self.engine = engine
+
+    async def complete(self, request):
+        return self.engine.complete(request)
+
+
+@pytest.mark.parametrize("says", [None, "To determine the label, we"])
+def test_a_decision_is_made_asynchronously_too(says):
+    engine = BiasedFollower(TASK, BIAS, says=says)
+    lm = dspy.LM("fake/later", engine=engine, async_engine=Later(engine), cache=False)
+    student = DirectStudent(RULED, decision=OFFSETS)
+
+    async def ask():
+        return await student.acall(text=TASK.examples[0].text)
+
+    with dspy.context(lm=lm):
+        assert asyncio.run(ask()).label == TASK.examples[0].label
+
+
+def test_without_log_probabilities_the_text_counts_and_it_is_said_once(caplog):
+    student = DirectStudent(RULED, decision=OFFSETS)
+    lm = fake_lm(BiasedFollower(TASK, BIAS, tells=False), name="fake/silent-once")
+    with dspy.context(lm=lm), caplog.at_level(logging.WARNING):
+        assert [student(text=e.text).label for e in TASK.examples[:3]] == ["grey"] * 3
+    told = [r.getMessage() for r in caplog.records if "log-probabilities" in r.getMessage()]
+    assert told == ["fake/silent-once gives no log-probabilities; labels are read from its text"]
+
+
+class NoLogprobs(BiasedFollower):
+    def complete(self, request):
+        if request.config.logprobs is not None:
+            raise LMInvalidRequestError("unknown parameter: logprobs")
+        return super().complete(request)
+
+
+def test_an_endpoint_that_refuses_log_probabilities_is_asked_without():
+    student = DirectStudent(RULED, decision=OFFSETS)
+    engine = NoLogprobs(TASK, BIAS)
+    with dspy.context(lm=fake_lm(engine, name="fake/refuses-logprobs")):
+        assert student(text=TASK.examples[0].text).label == "grey"
+        assert student(text=TASK.examples[1].text).label == "grey"
+    assert engine.calls == 2
+
+
+def test_typed_labels_keep_their_type():
+    class Stars(dspy.Signature):
+        """Say how many stars."""
+
+        text: str = dspy.InputField()
+        stars: Literal[1, 2, 3] = dspy.OutputField()
+
+    def engine(prompt):
+        return "1"
+
+    student = DirectStudent(Stars, decision=Decision(kind="offsets", offsets={"3": 9.0}))
+    with dspy.context(lm=fake_lm(StarTelling(engine))):
+        assert student(text="good").stars == 3
+
+
+class StarTelling(FakeEngine):
+    def complete(self, request):
+        top = tuple(TopLogprob(s, p) for s, p in (("1", -0.2), ("2", -2.0), ("3", -3.0)))
+        response = super().complete(request)
+        return replace(response, logprobs=(TokenLogprob("1", -0.2, top=top),))

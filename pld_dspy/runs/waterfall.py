@@ -1,0 +1,133 @@
+"""What each step of a run brought, on the test examples."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import dspy
+from pydantic import BaseModel, ConfigDict
+
+from pld_dspy.records import Decision, Evaluation, PLDResult
+from pld_dspy.scoring.evaluator import Evaluator, with_decision
+from pld_dspy.scoring.separability import separability, separability_change
+from pld_dspy.scoring.statistics import interval
+from pld_dspy.stages.common.prompt import with_prompt
+
+StepName = Literal["as given", "wording", "decision", "worked examples", "rules"]
+
+
+class Step(BaseModel):
+    """The student after one step, and what changed from the step before."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: StepName
+    score: float
+    ci95: tuple[float, float]
+    change: float | None = None
+    """Score minus that of the step before; None for the first."""
+    change_ci95: tuple[float, float] | None = None
+    """95% interval of the change, paired over the examples."""
+    prompt_tokens: float
+    """Mean input tokens of a call; 0.0 where the endpoint reports none."""
+    separability: float | None
+    """See `pld_dspy.scoring.separability`; None without label probabilities."""
+    separability_change: float | None = None
+    separability_ci95: tuple[float, float] | None = None
+
+
+class Stage(NamedTuple):
+    """A program of the waterfall."""
+
+    name: StepName
+    program: dspy.Module
+
+
+def stages_of(
+    baseline: dspy.Module,
+    compiled: dspy.Module,
+    result: PLDResult,
+    *,
+    first: dspy.Module | None = None,
+) -> list[Stage]:
+    """Return the programs from the student as given to the compiled one; steps without effect are left out.
+
+    For a program of several predictors only the first and the last are told apart.
+
+    Args:
+        baseline: The student that was distilled into.
+        compiled: The result of the compile.
+        result: Its record, with the decisions of the programs in between.
+        first: The student as given, if the baseline has another wording.
+    """
+    stages = [Stage("as given", baseline if first is None else first)]
+    if first is not None:
+        stages.append(Stage("wording", baseline))
+    part = result.predictors[0]
+    if len(result.predictors) == 1:
+        ids = {c.demos: c.id for c in part.candidates if not c.rules}
+        bare = _decided(baseline, part.decisions.get(ids.get((), "")))
+        if bare is not None:
+            stages.append(Stage("decision", bare))
+        if part.chosen.demos and part.chosen.rules:
+            instructions = dict(baseline.named_predictors())[part.predictor].signature.instructions
+            demos = with_prompt(with_decision(compiled, None), part.predictor, instructions)
+            decision = part.decisions.get(ids.get(part.chosen.demos, ""))
+            stages.append(Stage("worked examples", _decided(demos, decision) or demos))
+    if result.rules:
+        stages.append(Stage("rules", compiled))
+    elif any(p.chosen.demos for p in result.predictors):
+        stages.append(Stage("worked examples", compiled))
+    return stages
+
+
+def _decided(program: dspy.Module, decision: Decision | None) -> dspy.Module | None:
+    return None if decision is None else with_decision(program, decision)
+
+
+def waterfall(
+    stages: Sequence[Stage], evaluator: Evaluator, test: Sequence[dspy.Example]
+) -> tuple[Step, ...]:
+    """Return the steps with their scores on the test examples; stored answers are not asked for again."""
+    evaluations = [
+        evaluator.run(stage.program, test, candidate_id=stage.name, split="test")
+        for stage in stages
+    ]
+    before: list[Evaluation | None] = [None, *evaluations[:-1]]
+    return tuple(
+        _step(stage.name, evaluation, earlier, evaluator)
+        for stage, evaluation, earlier in zip(stages, evaluations, before, strict=True)
+    )
+
+
+def _step(name: StepName, now: Evaluation, before: Evaluation | None, evaluator: Evaluator) -> Step:
+    labels, seed = evaluator.labels, evaluator.seed
+    found = interval(evaluator.metric, now, seed=seed)
+    known = Step(
+        name=name,
+        score=now.score,
+        ci95=(found.low, found.high),
+        prompt_tokens=now.prompt_tokens,
+        separability=separability(now.answers, labels),
+    )
+    if before is None:
+        return known
+    change = evaluator.compare(before, now).delta
+    parted = separability_change(before.answers, now.answers, labels, seed=seed)
+    return known.model_copy(
+        update={
+            "change": change.estimate,
+            "change_ci95": (change.low, change.high),
+            "separability_change": None if parted is None else parted.estimate,
+            "separability_ci95": None if parted is None else (parted.low, parted.high),
+        }
+    )
+
+
+def step_measures(steps: Sequence[Step]) -> dict[str, float]:
+    """Return score, change and separability of each step, as metrics of a tracked run."""
+    measures: dict[str, float] = {}
+    for step in steps:
+        name = step.name.replace(" ", "_")
+        values = {"": step.score, "_change": step.change, "_separability": step.separability}
+        measures |= {f"{name}{suffix}": v for suffix, v in values.items() if v is not None}
+    return measures
