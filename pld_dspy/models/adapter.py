@@ -1,7 +1,6 @@
 """DSPy adapter for small students: plain prompts, lenient parsing."""
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -13,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from pld_dspy.config.base import Wording
 from pld_dspy.models.reading.labels import read_label
-from pld_dspy.models.reading.thoughts import answer_part
+from pld_dspy.models.reading.sections import sections
 from pld_dspy.models.reading.values import label_text, label_values
 from pld_dspy.models.refusals import refusals
 
@@ -170,7 +169,11 @@ class DirectAdapter(dspy.Adapter):
             AdapterParseError: A field with a closed label set has no single label, a section is
                 missing, or a text cannot be read as the field's type.
         """
-        texts = _sections(completion, signature)
+        texts = sections(
+            completion,
+            {name: field_title(name, field) for name, field in signature.output_fields.items()},
+            [field_title(name, field) for name, field in signature.input_fields.items()],
+        )
         values: dict[str, Any] = {}
         for name, field in signature.output_fields.items():
             try:
@@ -254,54 +257,3 @@ def _description(name: str, field: FieldInfo) -> str:
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     text = str(extra.get("desc") or "")
     return name.replace("_", " ") if text in ("", f"${{{name}}}") else text
-
-
-def _sections(completion: str, signature: type[dspy.Signature]) -> dict[str, str]:
-    """Return the text under each output's heading; the last one if a heading is repeated."""
-    fields = signature.output_fields
-    text = answer_part(completion)
-    titles = {name: field_title(name, field) for name, field in fields.items()}
-    names = {title.lower(): name for name, title in titles.items()}
-    if len(fields) > 1:
-        text = _before_next_example(text, signature, titles)
-    pieces = re.split(_heading(titles.values()), text)
-    sections: dict[str, str] = {}
-    for title, body in zip(pieces[1::2], pieces[2::2], strict=True):
-        content = _without_stray_stars(body)
-        if content:
-            sections[names[title.lower()]] = content
-    if len(fields) == 1 and not sections:
-        sections[next(iter(fields))] = text if len(pieces) == 1 else ""
-    elif len(fields) > 1 and pieces[0].strip():
-        # Models often leave out the heading of the first section.
-        sections.setdefault(next(iter(fields)), pieces[0].strip())
-    return sections
-
-
-def _heading(titles: Iterable[str]) -> str:
-    named = "|".join(re.escape(title) for title in titles)
-    # A model may repeat the request, with the labels in brackets, before it answers.
-    repeated = r"(?:\((?:[^()\n]|\([^()\n]*\))*\)[\s*_]*)?"
-    return rf"(?im)^[\s*#>_-]*(?:the\s+)?({named})(?:\s+is)?[\s*_]*{repeated}[:\uff1a][ \t*_]*"
-
-
-def _before_next_example(
-    text: str, signature: type[dspy.Signature], titles: Mapping[str, str]
-) -> str:
-    """Return the text without further examples that the model made up after its answer."""
-    seen: set[str] = set()
-    inputs = {field_title(name, field).lower() for name, field in signature.input_fields.items()}
-    outputs = {title.lower() for title in titles.values()}
-    for match in re.finditer(_heading([*titles.values(), *inputs]), text):
-        title = match[1].lower()
-        if title in outputs:
-            seen.add(title)
-        elif seen == outputs:
-            return text[: match.start()]
-    return text
-
-
-def _without_stray_stars(body: str) -> str:
-    """Return the body without the closing `**` of bold type that began before the heading."""
-    text = body.strip()
-    return text.removesuffix("**").rstrip() if text.count("**") % 2 else text

@@ -1,6 +1,5 @@
 """The numbers of a finished run: the record that becomes `report.json`."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -11,16 +10,10 @@ from pld_dspy.errors import StorageError
 from pld_dspy.ledger.versions import commit
 from pld_dspy.models.lm import model_name
 from pld_dspy.records import Evaluation, PLDResult, PredictorResult, Usage
+from pld_dspy.runs.before_after import scores
 from pld_dspy.runs.setup import Loaded, Models
 from pld_dspy.runs.waterfall import Step
-from pld_dspy.scoring.evaluator import as_accuracy
-from pld_dspy.scoring.metrics import CorpusMetric, Metric, macro_f1, metric_by_name
-from pld_dspy.scoring.statistics import (
-    interval,
-    mcnemar,
-    paired_bootstrap,
-    paired_bootstrap_scores,
-)
+from pld_dspy.scoring.metrics import metric_by_name
 
 REPORT_FILE = "report.json"
 
@@ -199,12 +192,8 @@ def make_report(
         traces="recorded" if config.traces.imported else "teacher",
         **scores(metric_by_name(task.metric), *tested, seed=config.seed),
         **search_numbers(first),
-        rules=len(result.rules),
-        demos=sum(len(part.chosen.demos) for part in result.predictors),
+        **_choice(result),
         steps=steps,
-        decision=None if first.decision is None else first.decision.to_dict(),
-        chosen_origin=first.chosen.origin,
-        reason=first.reason,
         **_usage(result, "teacher"),
         **_usage(result, "student"),
         test_calls=sum(answer.calls for e in tested for answer in e.answers),
@@ -224,37 +213,15 @@ def make_report(
     )
 
 
-def scores(metric: Metric, before: Evaluation, after: Evaluation, *, seed: int) -> dict[str, Any]:
-    """Return the fields of a report that compare two evaluations of the same examples."""
-    first = {a.example_id: a for a in before.answers}
-    second = {a.example_id: a for a in after.answers}
-    both = [i for i in first if i in second]
-    gold = [first[i].gold for i in both]
-    said = [first[i].counted for i in both], [second[i].counted for i in both]
-    if isinstance(metric, CorpusMetric):
-        paired = paired_bootstrap(metric, gold, *said, seed=seed)
-    else:
-        values = [first[i].score for i in both], [second[i].score for i in both]
-        paired = paired_bootstrap_scores(*values, seed=seed)
-    ranges = {name: interval(metric, e, seed=seed) for name, e in _named(before, after).items()}
+def _choice(result: PLDResult) -> dict[str, Any]:
+    """Return the fields of a report about what was chosen."""
+    first = result.predictors[0]
     return {
-        "test_n": len(before.answers),
-        "metric": before.metric,
-        "baseline": before.score,
-        "compiled": after.score,
-        **{f"{name}_ci95": (found.low, found.high) for name, found in ranges.items()},
-        "delta": paired.delta.estimate,
-        "delta_ci95": (paired.delta.low, paired.delta.high),
-        "p_worse": paired.p_worse,
-        "mcnemar_p": mcnemar(gold, *said),
-        **{f"{name}_macro_f1": _score(macro_f1, e) for name, e in _named(before, after).items()},
-        **{f"{name}_accuracy": as_accuracy(e) for name, e in _named(before, after).items()},
-        "unparsed_rate_baseline": before.unparsed_rate,
-        "unparsed_rate_compiled": after.unparsed_rate,
-        "failures": after.failures,
-        "failures_baseline": before.failures,
-        "prompt_tokens": after.prompt_tokens,
-        "prompt_tokens_baseline": before.prompt_tokens,
+        "rules": len(result.rules),
+        "demos": sum(len(part.chosen.demos) for part in result.predictors),
+        "decision": None if first.decision is None else first.decision.to_dict(),
+        "chosen_origin": first.chosen.origin,
+        "reason": first.reason,
     }
 
 
@@ -278,16 +245,3 @@ def _usage(result: PLDResult, role: str) -> dict[str, Any]:
     used = result.usage.get(role, Usage())
     counts = ("calls", "input_tokens", "output_tokens")
     return {f"{role}_{name}": getattr(used, name) for name in counts}
-
-
-def _named(before: Evaluation, after: Evaluation) -> Mapping[str, Evaluation]:
-    return {"baseline": before, "compiled": after}
-
-
-def _answers(evaluation: Evaluation) -> tuple[list[str], list[str | None]]:
-    answers = evaluation.answers
-    return [answer.gold for answer in answers], [answer.counted for answer in answers]
-
-
-def _score(metric: CorpusMetric, evaluation: Evaluation) -> float:
-    return metric(*_answers(evaluation))

@@ -46,7 +46,9 @@ def test_a_change_has_an_interval_around_it():
     strong, _ = draw(1, signal=3.0)
     change = separability_change(answers_of(weak, gold), answers_of(strong, gold), LABELS)
     assert 0 < change.low < change.estimate < change.high
-    same = separability_change(answers_of(weak, gold), answers_of(np.add(weak, [5, 0, 0]), gold), LABELS)
+    same = separability_change(
+        answers_of(weak, gold), answers_of(np.add(weak, [5, 0, 0]), gold), LABELS
+    )
     assert abs(same.estimate) < 1e-3
     assert same.low <= 0 <= same.high or abs(same.low) < 1e-3
 
