@@ -27,9 +27,9 @@ from pld_dspy.records import (
     TriedList,
 )
 from pld_dspy.runs.artifacts import Pictures, rules_with_evidence, write_pictures
+from pld_dspy.runs.before_after import scores
 from pld_dspy.runs.estimate import plan
 from pld_dspy.runs.page import search_line, verdict, write_markdown
-from pld_dspy.runs.before_after import scores
 from pld_dspy.runs.report import Report, search_numbers
 from pld_dspy.runs.run import run_distill
 from pld_dspy.scoring.metrics import accuracy, macro_f1
