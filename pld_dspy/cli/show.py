@@ -20,6 +20,7 @@ from pld_dspy.runs.page import (
     pictures_in,
     score_rows,
     search_line,
+    shared_line,
     support,
     verdict,
 )
@@ -33,6 +34,8 @@ def show_report(report: Report, rules: Rules, run_dir: Path, console: Console) -
     console.print(_scores(report))
     if (line := search_line(report)) is not None:
         console.print(f"Search: {line}", highlight=False, soft_wrap=True)
+    if (line := shared_line(report)) is not None:
+        console.print(f"[yellow]{escape(line)}[/yellow]", highlight=False, soft_wrap=True)
     for warning in report.warnings:
         console.print(f"[yellow]clusters: {escape(warning)}[/yellow]", soft_wrap=True)
     show_rules(rules, console)
