@@ -65,7 +65,7 @@ class PLD(dspy.teleprompt.Teleprompter):
         tracker: str | Tracker | None = None,
         run_dir: Path | str | None = None,
         seed: int = 0,
-        traces: Path | str | Sequence[Trace] | None = None,
+        traces: Path | str | Sequence[Path | str] | Sequence[Trace] | None = None,
         predictors: Sequence[str] | None = None,
         progress: Progress | None = None,
         run_config: Mapping[str, Any] | None = None,
@@ -88,7 +88,7 @@ class PLD(dspy.teleprompt.Teleprompter):
             run_dir: Folder where every answer is stored, so that a stopped run resumes; None stores
                 nothing.
             seed: Random seed; the same seed and answers give the same program.
-            traces: Recorded traces, or a JSONL file of them, used instead of phase 1.
+            traces: Recorded traces, or one or several JSONL files of them, used instead of phase 1.
             predictors: Paths of the predictors to distil into; None means every predictor with
                 an output that the examples label.
             progress: Called with an `Event` after each call, also from worker threads.
@@ -145,7 +145,8 @@ class PLD(dspy.teleprompt.Teleprompter):
             trainset: Labelled examples, for the teacher and for refinement.
             teacher: Only its LM is used, and only if no `teacher_lm` was set.
             valset: Validation examples, for refinement and search; None holds out a share of
-                `trainset` (`config.val_share`, half of it for selection).
+                `trainset` (`config.val_share`, half of it for selection), whole groups if every
+                example has a `pld_group`.
             selectset: Held-out examples for the final choice only; None takes half of `valset`.
             **kwargs: Refused; only there because `dspy.Teleprompter.compile` has it.
 

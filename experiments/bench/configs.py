@@ -11,7 +11,7 @@ from pydantic import Field
 from experiments.bench.cells import OWN, SETS_BUDGET, Cell, Traces
 from experiments.bench.lines import Line
 from experiments.optimizers import OPTIMIZERS, Optimizer
-from pld_dspy.config.base import Balance, By, Settings, Wording
+from pld_dspy.config.base import Balance, By, Scarce, Settings, Wording
 from pld_dspy.config.optimizer import PLDConfig
 from pld_dspy.config.run import Count, TaskConfig
 from pld_dspy.errors import ConfigError, nearest
@@ -40,7 +40,9 @@ class TaskFile(Settings):
     task: TaskConfig
     sizes: Sizes
     balance: Balance = "equal"
-    recorded: str | None = None
+    scarce: Scarce = "refuse"
+    """What a split by group does with a label of too few groups."""
+    recorded: str | tuple[str, ...] | None = None
     """Recorded traces; with either kind of traces their examples go to train first."""
     clusters: dict[str, Any] = Field(default={})
     """Settings of PLD's clustering that suit the task."""

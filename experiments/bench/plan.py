@@ -32,7 +32,10 @@ def run_config(cell: Cell, plan: Plan) -> RunConfig:
         "run_dir": plan.runs,
         "seed": cell.seed,
         "task": task.task.model_dump(exclude_none=True),
-        "split": {**task.sizes.model_dump(), "by": cell.split_by, "balance": task.balance},
+        "split": {
+            **task.sizes.model_dump(),
+            **{"by": cell.split_by, "balance": task.balance, "scarce": task.scarce},
+        },
         "student": _model(cell.student, config.student_tokens, task, plan)
         | {"wording": task.wording or config.wording},
         "teacher": _model(cell.teacher, config.teacher_tokens, task, plan),

@@ -194,7 +194,7 @@ class _Run:
             wording=self.settings.student.wording,
             pld=self.config.pld_settings(self.task, self.cell.optimizer),
             embedder=self.config.embedder,
-            traces=traces.path if traces.imported else None,
+            traces=traces.paths if traces.imported else None,
         )
 
     def _archive(self, student: dspy.LM, meter: Meter) -> Archive:

@@ -42,7 +42,7 @@ class Job:
     """How the student is asked."""
     pld: PLDConfig
     embedder: str
-    traces: Path | None
+    traces: tuple[Path, ...] | None
     """Recorded traces in the teacher's place."""
 
     @property

@@ -22,6 +22,7 @@ from pld_dspy.runs.page import (
     pictures_in,
     score_rows,
     search_line,
+    shared_line,
     step_rows,
     support,
     verdict,
@@ -42,6 +43,8 @@ def show_report(report: Report, rules: Rules, run_dir: Path, console: Console) -
             console.print(escape(said), highlight=False, soft_wrap=True)
     if (line := search_line(report)) is not None:
         console.print(f"Search: {line}", highlight=False, soft_wrap=True)
+    if (line := shared_line(report)) is not None:
+        console.print(f"[yellow]{escape(line)}[/yellow]", highlight=False, soft_wrap=True)
     for warning in report.warnings:
         console.print(f"[yellow]clusters: {escape(warning)}[/yellow]", soft_wrap=True)
     show_rules(rules, console)

@@ -19,6 +19,10 @@ Wording = Literal["field", "sentence"]
 By = Literal["item", "group"]
 """Unit that is kept out of the other splits: single examples, or whole groups."""
 
+Scarce = Literal["refuse", "share"]
+"""What to do with a label that has too few groups to have some in train, in val with select, and in
+test: refuse the data, or keep only its groups of test apart."""
+
 Balance = Literal["natural", "equal"]
 """Label shares of the splits: those of the data, or equal counts."""
 

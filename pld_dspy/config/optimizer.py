@@ -206,4 +206,5 @@ class PLDConfig(Settings):
     teacher_threads: int = Field(default=1, ge=1)
     """Concurrent teacher calls."""
     val_share: float = Field(default=0.4, gt=0, lt=1)
-    """Share of `trainset` used as validation and selection split, half each, if no `valset` is given."""
+    """Share of `trainset` used as validation and selection split, half each, if no `valset` is given;
+    about this share, in whole groups, if every example has a group."""

@@ -2,13 +2,14 @@
 
 import os
 import tomllib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from pld_dspy.config.base import DATA_DIR_VARIABLE, Balance, By, Settings, Wording
+from pld_dspy.config.base import DATA_DIR_VARIABLE, Balance, By, Scarce, Settings, Wording
 from pld_dspy.config.optimizer import PLDConfig
 from pld_dspy.config.table import TableConfig
 from pld_dspy.errors import ConfigError, DataError
@@ -21,7 +22,7 @@ class TaskConfig(Settings):
     """The task: a named one, or a table of your own."""
 
     name: str | None = None
-    """`stereoset`, `contract_nli`, `logiqa`, or a task that an installed package adds."""
+    """`stereoset`, `stereoset-queues`, `contract_nli`, `logiqa`, or one that an installed package adds."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Options of the named task; `form` and `max_premise_chars` (of `contract_nli`) may also be
     given beside `name`."""
@@ -56,7 +57,10 @@ class SplitConfig(Settings):
     select: Count
     test: Count
     by: By = "item"
-    """`group` keeps the groups of test (a customer, a document) out of the other splits."""
+    """`group` gives train, val with select, and test groups of their own (customers, documents)."""
+    scarce: Scarce = "refuse"
+    """With `by = "group"`, a label with fewer than three groups is an error; `share` keeps only test
+    apart for such a label, and the report says so."""
     balance: Balance = "equal"
     """`equal` label counts, or `natural`, the shares of the data."""
     seed: int | None = None
@@ -129,41 +133,47 @@ class StudentConfig(ModelConfig):
 class TracesConfig(Settings):
     """Recorded traces that replace the teacher's explanations."""
 
-    file: str | None = None
-    """JSONL file of recorded traces; a relative path is relative to `PLD_DATA_DIR`, then to the
-    working folder."""
+    file: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """JSONL file of recorded traces, or a list of files; a relative path is relative to
+    `PLD_DATA_DIR`, then to the working folder."""
     use: bool = True
     """False asks the teacher anyway and uses the file only for the splits (its examples go to train
     first), so that runs with and without recorded traces have the same test examples."""
 
     @property
-    def path(self) -> Path | None:
-        """The file; None if the teacher writes the traces.
+    def paths(self) -> tuple[Path, ...]:
+        """The files; none if the teacher writes the traces.
 
         Raises:
-            DataError: A variable in the path is not set, or there is no such file.
+            DataError: A variable in a path is not set, or a file does not exist or is named twice.
         """
-        if self.file is None:
-            return None
-        text = os.path.expandvars(self.file)
-        if "$" in text:
-            msg = f"traces.file is {self.file!r}, and a variable in it is not set; export it"
-            raise DataError(msg)
-        path = Path(text).expanduser()
-        folder = os.environ.get(DATA_DIR_VARIABLE)
-        places = [Path(folder).expanduser() / path, path] if folder else [path]
-        for place in places:
-            if place.is_file():
-                return place
-        msg = (
-            f"no traces file at {' or '.join(str(place) for place in places)}; correct traces.file"
-        )
-        raise DataError(msg)
+        names = (self.file,) if isinstance(self.file, str) else self.file or ()
+        found = tuple(map(_traces_file, names))
+        for path, count in Counter(found).items():
+            if count > 1:
+                msg = f"traces.file names {path} {count} times; name it once"
+                raise DataError(msg)
+        return found
 
     @property
     def imported(self) -> bool:
         """Whether recorded traces replace the teacher's."""
         return self.file is not None and self.use
+
+
+def _traces_file(name: str) -> Path:
+    text = os.path.expandvars(name)
+    if "$" in text:
+        msg = f"traces.file is {name!r}, and a variable in it is not set; export it"
+        raise DataError(msg)
+    path = Path(text).expanduser()
+    folder = os.environ.get(DATA_DIR_VARIABLE)
+    places = [Path(folder).expanduser() / path, path] if folder else [path]
+    for place in places:
+        if place.is_file():
+            return place
+    msg = f"no traces file at {' or '.join(str(place) for place in places)}; correct traces.file"
+    raise DataError(msg)
 
 
 class MlflowConfig(Settings):

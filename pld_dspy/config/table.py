@@ -50,7 +50,8 @@ class TableConfig(Settings):
     description: str = ""
     """Task instructions in one sentence, the start of the prompt; "" means a default sentence."""
     group: str | None = None
-    """Column of the group that must not be in both train and test, for instance a customer."""
+    """Column of the group, for instance a customer, that with `split.by = "group"` is in train, in val
+    and select, or in test only."""
     id: str | None = None
     """Column of the example id; None means file name and row number, from 0."""
     metric: str = "macro_f1"

@@ -10,8 +10,8 @@ from typing import get_args
 import dspy
 import numpy as np
 
-from pld_dspy.config.base import Balance, By
-from pld_dspy.data.draw import draw, in_order, part_groups
+from pld_dspy.config.base import Balance, By, Scarce
+from pld_dspy.data.draw import HELD_OUT, SIDES, Shared, check_enough, draw, draw_by_group, in_order
 from pld_dspy.data.examples import (
     clean_examples,
     example_id,
@@ -25,6 +25,7 @@ from pld_dspy.records import Split
 __all__ = [
     "SPLITS",
     "By",
+    "Shared",
     "Splits",
     "check_disjoint",
     "clean_examples",
@@ -47,6 +48,8 @@ class Splits:
     val: tuple[dspy.Example, ...] = ()
     select: tuple[dspy.Example, ...] = ()
     test: tuple[dspy.Example, ...] = ()
+    shared: Shared | None = None
+    """Labels for which train shares groups with val and select; None if all groups are apart."""
 
     def get(self, split: Split) -> tuple[dspy.Example, ...]:
         """Return the examples of the split of that name."""
@@ -70,7 +73,7 @@ class Splits:
         }
 
 
-def make_splits(
+def make_splits(  # noqa: PLR0913 - settings by name
     examples: Iterable[dspy.Example],
     *,
     sizes: Mapping[Split, int],
@@ -79,49 +82,49 @@ def make_splits(
     by: By = "item",
     balance: Balance = "equal",
     prefer: Container[str] = (),
+    scarce: Scarce = "refuse",
 ) -> Splits:
     """Return disjoint splits of the given sizes, the same for the same examples and seed.
 
     With `balance="equal"` the labels have equal counts as far as each label's items reach; a scarce
     label is shared out in proportion to the sizes, and the other labels fill its place. With
-    `by="group"` no group of test is in train, val or select; these three may share groups, since
-    a label with two groups would otherwise be absent from one of them. A label with two or more
-    groups is in test and in train where the sizes allow it.
+    `by="group"` a group is in train, in val and select (these two may share it), or in test, so that
+    comparing and choosing see what test sees: groups that no rule was made from. A label with enough
+    groups is on all sides where the sizes allow it.
 
     Args:
         examples: Examples with inputs set; repeats and contradictions are left out.
         sizes: Examples wanted of each split; a split not named is empty.
         label_key: Field that holds the label.
         seed: Seed of the draw; the order in which the examples are given does not matter.
-        by: Whether single examples, or whole groups, are kept apart for test.
+        by: Whether single examples, or whole groups, are kept apart.
         balance: Equal label counts, or the shares that the data has.
         prefer: Source ids of items wanted in train. They fill train first, and go elsewhere only
             where a label has too few others.
+        scarce: With `by="group"`: a label with fewer groups than sides is an error, or `share` lets
+            train, val and select share its groups, with a warning; test has its own in any case.
 
     Raises:
-        DataError: The examples are too few or not usable, or a group is missing.
+        DataError: The examples are too few or not usable, a group is missing, or a label has too few
+            groups.
         ConfigError: A size is negative or names no split.
     """
     wanted = _check_sizes(sizes)
     pool = in_order(examples, label_key, prefer)
-    _check_enough(pool, wanted, "in all")
+    check_enough(pool, wanted, "in all")
     rng = np.random.default_rng(seed)
+    shared: Shared | None = None
     if by == "item":
         drawn = draw(pool, wanted, label_key, balance, prefer, rng)
     else:
-        rest_sizes: dict[Split, int] = {split: n for split, n in wanted.items() if split != "test"}
-        rest, test = part_groups(pool, wanted, label_key, balance, prefer, rng)
-        _check_enough(test, {"test": wanted["test"]}, "in the groups kept for test")
-        _check_enough(rest, rest_sizes, "in the groups not kept for test")
-        drawn = draw(rest, rest_sizes, label_key, balance, prefer, rng)
-        drawn |= draw(test, {"test": wanted["test"]}, label_key, balance, prefer, rng)
-    splits = Splits(**drawn)
+        drawn, shared = draw_by_group(pool, wanted, label_key, balance, prefer, rng, scarce)
+    splits = Splits(**drawn, shared=shared)
     check_disjoint(splits, by=by)
     logger.info("split %d examples into %s", len(pool), splits.sizes)
     return splits
 
 
-def make_splits_from_pools(
+def make_splits_from_pools(  # noqa: PLR0913 - settings by name
     pools: Mapping[Split, Sequence[dspy.Example]],
     *,
     sizes: Mapping[Split, int],
@@ -130,6 +133,7 @@ def make_splits_from_pools(
     by: By = "item",
     balance: Balance = "equal",
     prefer: Container[str] = (),
+    scarce: Scarce = "refuse",
 ) -> Splits:
     """Return disjoint splits, each drawn from the pool that the data set gives for it.
 
@@ -142,13 +146,15 @@ def make_splits_from_pools(
         sizes: As for `make_splits`.
         label_key: Field that holds the label.
         seed: Seed of the draw.
-        by: With `group`, a group that test shares with another split is an error.
+        by: With `group`, a group in two pools is an error, and val and select have groups of their
+            own where they are drawn from the pool of train.
         balance: As for `make_splits`.
         prefer: As for `make_splits`.
+        scarce: As for `make_splits`, where val or select is drawn from the pool of train.
 
     Raises:
-        DataError: A pool is missing, too small or not usable.
-        LeakageError: `by="group"` and a group of test is in another split.
+        DataError: A pool is missing, too small or not usable, or a label has too few groups.
+        LeakageError: `by="group"` and train, val with select, and test are not apart by group.
         ConfigError: A size is negative or names no split.
     """
     wanted = _check_sizes(sizes)
@@ -157,6 +163,7 @@ def make_splits_from_pools(
         if wanted[split]:
             shares.setdefault(_pool_of(split, pools), {})[split] = wanted[split]
     taken: set[str] = set()
+    shared: Shared | None = None
     drawn: dict[Split, tuple[dspy.Example, ...]] = {}
     for name in reversed(SPLITS):
         if name not in pools or not pools[name]:
@@ -168,19 +175,29 @@ def make_splits_from_pools(
             logger.info("%d examples of pool %s are in a later pool; left out", lost, name)
         taken |= {input_digest(e) for e in pool}
         if name in shares:
-            _check_enough(pool, shares[name], f"in the {name} pool")
+            check_enough(pool, shares[name], f"in the {name} pool")
             rng = np.random.default_rng([seed, SPLITS.index(name)])
-            drawn |= draw(pool, shares[name], label_key, balance, prefer, rng)
-    splits = Splits(**drawn)
+            if by == "group" and name == "train":
+                found, shared = draw_by_group(
+                    pool, shares[name], label_key, balance, prefer, rng, scarce
+                )
+                drawn |= found
+            else:
+                drawn |= draw(pool, shares[name], label_key, balance, prefer, rng)
+    splits = Splits(**drawn, shared=shared)
     check_disjoint(splits, by=by)
     return splits
 
 
 def check_disjoint(splits: Splits, *, by: By = "item") -> None:
-    """Raise if an example is in two splits, or with `by="group"` a group of test in another one.
+    """Raise if an example is in two splits, or with `by="group"` a group is on two sides.
+
+    The sides are train, val with select, and test. The examples of `splits.shared` may have groups of
+    train in val and select, never in test.
 
     Raises:
         LeakageError: Names the example or the group, and the two splits.
+        DataError: `by="group"` and an example has no group.
     """
     for one, other in combinations(SPLITS, 2):
         here = {example_id(e) for e in splits.get(one)}
@@ -190,15 +207,23 @@ def check_disjoint(splits: Splits, *, by: By = "item") -> None:
                 raise LeakageError(msg)
     if by == "item":
         return
-    held = {group_of(example): example_id(example) for example in splits.test}
-    for split in SPLITS[:-1]:
-        for example in splits.get(split):
-            if (group := group_of(example)) in held:
+    for one, other in combinations(SPLITS, 2):
+        if {one, other} <= set(SIDES[HELD_OUT]):
+            continue
+        allowed = None if other == "test" else splits.shared
+        held = _groups(splits.get(other), allowed)
+        for group, example in _groups(splits.get(one), allowed).items():
+            if group in held:
                 msg = (
-                    f"group {group!r} of example {held[group]} in test is in {split} too "
-                    f"(example {example_id(example)}); keep the groups of test apart"
+                    f"group {group!r} of example {held[group]} in {other} is in {one} too (example "
+                    f"{example}); keep the groups of {other} apart"
                 )
                 raise LeakageError(msg)
+
+
+def _groups(examples: Sequence[dspy.Example], but: Shared | None) -> dict[str, str]:
+    """Return the groups, each with the id of one of its examples."""
+    return {group_of(e): example_id(e) for e in examples if but is None or not but.has(e)}
 
 
 def _pool_of(split: Split, pools: Mapping[Split, Sequence[dspy.Example]]) -> Split:
@@ -225,10 +250,3 @@ def _check_sizes(sizes: Mapping[Split, int]) -> dict[Split, int]:
         msg = "every split size is 0; give at least one above 0"
         raise ConfigError(msg)
     return {split: sizes.get(split, 0) for split in SPLITS}
-
-
-def _check_enough(pool: Sequence[dspy.Example], sizes: Mapping[Split, int], where: str) -> None:
-    if sum(sizes.values()) > len(pool):
-        asked = " + ".join(f"{split} {size}" for split, size in sizes.items() if size)
-        msg = f"{asked} examples are asked for, {len(pool)} are {where}; ask for fewer"
-        raise DataError(msg)

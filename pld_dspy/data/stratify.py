@@ -1,9 +1,9 @@
-"""Counts of each label in each split, and the groups that are kept for test.
+"""Counts of each label in each split, and the side that each group is on.
 
 Works on counts only: rows are labels, columns are splits.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,8 @@ import numpy.typing as npt
 from pld_dspy.config.base import Balance
 
 Counts = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Cost = Callable[[Counts, Counts, Counts], Floats]
 
 _RESTARTS = 32
 _SHORT, _MISSING, _QUOTA = 1e9, 1e6, 1e3  # an unmet size outweighs an absent label, and so on
@@ -73,75 +75,115 @@ def share_out(totals: Counts, sizes: Counts) -> Counts:
     return table
 
 
-def choose_test_groups(
+def choose_sides(
     counts: Counts,
     kept: Counts,
     *,
-    sizes: tuple[int, int],
-    balance: Balance,
+    sizes: Sequence[int],
+    merged: npt.NDArray[np.bool_],
+    balance: Balance | None,
     rng: np.random.Generator,
-) -> npt.NDArray[np.bool_]:
-    """Return a mask of shape `(groups,)`: which groups are for test only.
+) -> Counts:
+    """Return the side of each group, shape `(groups,)`: a place in `sizes`.
 
-    The mask leaves enough items on both sides, then has every label with two or more groups on both
-    sides, then meets the label quotas, then is proportional to the sizes. Found by local search
-    from random starts; the first start with nothing short and no label absent is taken.
+    The choice leaves enough items on each side, then has every label with enough groups on each
+    side, then meets the label quotas, then shares out the groups of each label in proportion to the
+    roots of the sizes: where there is more than is asked for, a small side has several groups too.
+    Found by local search from random starts; the first one with nothing short and no label absent
+    is taken.
 
     Args:
         counts: Items of each label in each group, shape `(groups, labels)`.
-        kept: Items of each group that are wanted in train, shape `(groups,)`.
-        sizes: Items wanted outside test, and in test.
-        balance: As for `label_totals`.
+        kept: Those of them that are wanted on the first side, of the same shape.
+        sizes: Items wanted on each side, each above 0.
+        merged: Labels for which the first two sides are one, shape `(labels,)`: their items there
+            may go to either, whatever their group.
+        balance: As for `label_totals`; None if every item is taken, so that the sizes are only aims.
         rng: Source of the random starts.
     """
-    rest_size, test_size = sizes
-    available = counts.sum(axis=0)
-    total = min(rest_size + test_size, int(available.sum()))
-    share = test_size / max(rest_size + test_size, 1)
-    quota = label_totals(available, total, balance)
-    two_groups = (counts > 0).sum(axis=0) >= 2
-
-    def cost(test: Counts, kept_in_test: Counts) -> npt.NDArray[np.float64]:
-        rest = available - test
-        short = np.maximum(test_size - test.sum(axis=-1), 0)
-        short = short + np.maximum(rest_size - rest.sum(axis=-1), 0)
-        missing = ((test == 0) & two_groups).sum(axis=-1) + (rest == 0).sum(axis=-1)
-        lack = np.maximum(np.floor(quota * share) - test, 0)
-        lack = lack + np.maximum(np.floor(quota * (1 - share)) - rest, 0)
-        drift = np.abs(test / np.maximum(available, 1) - share).sum(axis=-1)
-        wasted = kept_in_test / max(int(kept.sum()), 1)
-        return np.asarray(
-            _SHORT * short + _MISSING * missing + _QUOTA * lack.sum(axis=-1) + drift + wasted
-        )
-
-    best = np.zeros(len(counts), dtype=np.bool_)
-    best_cost = np.inf
+    wanted = np.array(sizes, dtype=np.float64)
+    shares = np.sqrt(wanted) / np.sqrt(wanted).sum()
+    tables = np.stack([counts, counts > 0, kept]).astype(np.int64)
+    cost = _cost(counts, kept, wanted, merged, balance)
+    best, best_cost = np.zeros(len(counts), dtype=np.int64), np.inf
     for _ in range(_RESTARTS):
-        start = rng.random(len(counts)) < share
-        mask, now = _descend(start, counts, kept, cost)
+        start = rng.choice(len(wanted), size=len(counts), p=shares)
+        side, now = _descend(start, tables, len(wanted), cost)
         if now < best_cost:
-            best, best_cost = mask, now
+            best, best_cost = side, now
         if now < _MISSING:
             break
     return best
 
 
-def _descend(
-    mask: npt.NDArray[np.bool_],
+def _cost(
     counts: Counts,
     kept: Counts,
-    cost: Callable[[Counts, Counts], npt.NDArray[np.float64]],
-) -> tuple[npt.NDArray[np.bool_], float]:
-    """Return the mask after flips of single groups, each the best one, and its cost."""
-    now = float(cost(counts[mask].sum(axis=0), kept[mask].sum()))
+    wanted: Floats,
+    merged: npt.NDArray[np.bool_],
+    balance: Balance | None,
+) -> Cost:
+    """Return the cost of tables of shape `(..., sides, labels)`: items, groups, items of `kept`."""
+    available = counts.sum(axis=0)
+    total_wanted = min(int(wanted.sum()), int(available.sum()))
+    quota = available if balance is None else label_totals(available, total_wanted, balance)
+    groups = (counts > 0).sum(axis=0)
+    every, roots = max(int(kept.sum()), 1), np.sqrt(wanted)
+    apart = np.eye(len(wanted), dtype=np.int64)
+    joined = apart[1:].copy()
+    joined[:1, 0] = 1
+    parts = [(np.flatnonzero(~merged), apart), (np.flatnonzero(merged), joined)]
+
+    def cost(items: Counts, holders: Counts, wished: Counts) -> Floats:
+        total = (0.0 if balance is None else _SHORT) * _short(items, wanted, merged)
+        for labels, sides in parts:
+            if not len(labels):
+                continue
+            table = sides @ items[..., labels]
+            share = (sides @ wanted / wanted.sum())[:, None]
+            # A label with too few groups for all sides is wanted on the first.
+            spread = groups[labels] >= len(sides)
+            missing = np.where(spread, (table == 0).sum(axis=-2), table[..., 0, :] == 0)
+            lack = np.maximum(np.floor(quota[labels] * share) - table, 0)
+            spread_out = sides @ holders[..., labels] / np.maximum(groups[labels], 1)
+            drift = np.abs(spread_out - (sides @ roots / roots.sum())[:, None]) / 2
+            wasted = (sides @ wished[..., labels])[..., 1:, :] / every
+            total = total + _MISSING * missing.sum(axis=-1) + _QUOTA * lack.sum(axis=(-2, -1))
+            total = total + drift.sum(axis=(-2, -1)) + wasted.sum(axis=(-2, -1))
+        return np.asarray(total, dtype=np.float64)
+
+    return cost
+
+
+def _short(tables: Counts, wanted: Floats, merged: npt.NDArray[np.bool_]) -> Floats:
+    """Return how many items the sides lack; those of merged labels may go to either of the first two."""
+    either = tables[..., :2, merged].sum(axis=(-2, -1))
+    own = tables.sum(axis=-1)
+    own[..., :2] -= tables[..., :2, merged].sum(axis=-1)
+    lack = np.maximum(wanted - own, 0)
+    first = np.maximum(lack[..., :2].sum(axis=-1) - either, 0)
+    return np.asarray(first + lack[..., 2:].sum(axis=-1), dtype=np.float64)
+
+
+def _descend(side: Counts, tables: Counts, sides: int, cost: Cost) -> tuple[Counts, float]:
+    """Return the sides after moves of single groups, each the best one, and their cost.
+
+    Args:
+        side: The side of each group at the start, shape `(groups,)`.
+        tables: What is counted in each group, shape `(kinds, groups, labels)`.
+        sides: Number of sides.
+        cost: Of one table of each kind.
+    """
+    units = np.eye(sides, dtype=np.int64)
+    now = float(cost(*(units[side].T @ table for table in tables)))
     while True:
-        sign = np.where(mask, -1, 1)
-        flipped = cost(
-            counts[mask].sum(axis=0) + sign[:, None] * counts, kept[mask].sum() + sign * kept
-        )
-        move = int(np.argmin(flipped))
-        if flipped[move] >= now:
-            return mask, now
-        mask = mask.copy()
-        mask[move] = not mask[move]
-        now = float(flipped[move])
+        costs = []
+        for target in range(sides):
+            step = (units[target] - units[side])[:, :, None]
+            costs.append(cost(*(units[side].T @ t + step * t[:, None, :] for t in tables)))
+        target, group = divmod(int(np.argmin(costs)), len(side))
+        if costs[target][group] >= now:
+            return side, now
+        side = side.copy()
+        side[group] = target
+        now = float(costs[target][group])

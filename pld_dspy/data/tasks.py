@@ -64,7 +64,7 @@ class Task:
         Args:
             sizes: Examples wanted of each split.
             seed: Seed of the draw.
-            options: `by`, `balance` and `prefer` of `make_splits`.
+            options: `by`, `balance`, `prefer` and `scarce` of `make_splits`.
 
         Raises:
             DataError: There are too few examples.
@@ -111,9 +111,9 @@ def load_task(name: str, **options: Any) -> Task:
     """Return the task of that name with its examples.
 
     Args:
-        name: `stereoset`, `contract_nli`, `logiqa`, or a task that an installed package adds under
-            the entry-point group `pld_dspy.tasks`: a function of keyword-only options that returns
-            a `Task`.
+        name: `stereoset`, `stereoset-queues`, `contract_nli`, `logiqa`, or a task that an installed
+            package adds under the entry-point group `pld_dspy.tasks`: a function of keyword-only
+            options that returns a `Task`.
         options: Keyword arguments of the task's loader.
 
     Raises:
@@ -229,7 +229,12 @@ def task_from_table(config: TableConfig) -> Task:
 
 
 LOADERS: Mapping[str, str] = {
-    name: f"pld_dspy.data.benchmarks.{name}:{name}"
-    for name in ("stereoset", "contract_nli", "logiqa")
+    name: f"pld_dspy.data.benchmarks.{loader}"
+    for name, loader in {
+        "stereoset": "stereoset:stereoset",
+        "stereoset-queues": "stereoset:stereoset_queues",
+        "contract_nli": "contract_nli:contract_nli",
+        "logiqa": "logiqa:logiqa",
+    }.items()
 }
 """Where the loader of each built-in task is."""

@@ -116,6 +116,15 @@ def search_line(report: Report) -> str | None:
     return f"{score}; {found}"
 
 
+def shared_line(report: Report) -> str | None:
+    """Return the labels with too few groups to keep all sides apart; None if there are none."""
+    shared = report.split.get("shared")
+    if not shared:
+        return None
+    named = ", ".join(f"{label} ({count})" for label, count in shared.items())
+    return f"Too few groups of {named}: for these labels only test has groups of its own"
+
+
 def score_rows(report: Report) -> Sequence[tuple[str, str, str]]:
     """Return the rows of the table of scores: name, student as given, compiled program."""
     rows = [
@@ -222,6 +231,8 @@ def _page(report: Report, rules: Rules, folder: Path) -> Iterator[str]:
     yield f"Student calls: {report.student_calls} to compile, {report.test_calls} to test. "
     yield f"{report.wall_s:.0f} s; seed {report.seed}; commit {report.commit or 'unknown'}."
     yield f"\nData: {report.task_notes}. Splits by {report.split['by']}: {report.split['sizes']}."
+    if (line := shared_line(report)) is not None:
+        yield f"{line}."
 
 
 def _steps(report: Report) -> Iterator[str]:

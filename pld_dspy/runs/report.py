@@ -82,7 +82,8 @@ class Report(BaseModel):
     compile_wall_s: float
     seed: int
     split: dict[str, Any]
-    """`by`, `balance`, `seed`, and by split name `sizes` and `digests`."""
+    """`by`, `balance`, `seed`, by split name `sizes` and `digests`, and `shared`: by label the number
+    of groups, for labels for which only test has groups of its own."""
     versions: dict[str, str]
     commit: str | None
     """Commit of the package's checkout, `-dirty` if it has changes; None outside a checkout."""
@@ -207,6 +208,7 @@ def make_report(
         split={
             **config.split.model_dump(include={"by", "balance"}),
             **{"seed": config.split_seed, "sizes": splits.sizes, "digests": splits.digests},
+            **({"shared": dict(splits.shared.groups)} if splits.shared else {}),
         },
         versions=dict(result.versions),
         commit=commit(),

@@ -123,7 +123,7 @@ def compile_program(
         tracker=tracker,
         run_dir=config.run_dir,
         seed=config.seed,
-        traces=config.traces.path if config.traces.imported else None,
+        traces=config.traces.paths if config.traces.imported else None,
         progress=progress,
         run_config=config.model_dump(mode="json"),
     )

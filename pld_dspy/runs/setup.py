@@ -1,6 +1,5 @@
 """Loads the task with its splits, and the models, each of which has answered one tiny call."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ import dspy
 from pld_dspy.config.base import Wording
 from pld_dspy.config.run import ModelConfig, RunConfig
 from pld_dspy.config.table import TableConfig
-from pld_dspy.data.files import parse_jsonl, read_text
 from pld_dspy.data.splits import Splits, check_disjoint
 from pld_dspy.data.tasks import Task, load_task, task_from_table
 from pld_dspy.ledger.store import StageStore
@@ -22,6 +20,7 @@ from pld_dspy.records import Decide, Event, Progress, silent
 from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.metrics import metric_by_name
 from pld_dspy.stages.cluster.methods import resolve_clusterer
+from pld_dspy.stages.explain import trace_ids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +53,7 @@ def load(config: RunConfig) -> Loaded:
         DataError: The data is not available, or too small.
         LeakageError: An example is in two splits.
     """
-    recorded = config.traces.path
-    prefer = frozenset(_trace_ids(recorded)) if recorded is not None else frozenset()
+    prefer = frozenset(trace_ids(config.traces.paths))
     table = config.task.table
     if table is not None:
         task = task_from_table(table)
@@ -71,6 +69,7 @@ def load(config: RunConfig) -> Loaded:
         by=chosen.by,
         balance=chosen.balance,
         prefer=prefer,
+        scarce=chosen.scarce,
     )
     check_disjoint(splits, by=chosen.by)
     return Loaded(task=task, splits=splits, wording=config.student.wording)
@@ -168,8 +167,3 @@ def _make(model: ModelConfig, progress: Progress) -> dspy.LM:
         progress=show,
         **address,
     )
-
-
-def _trace_ids(path: Path) -> Iterator[str]:
-    text, _ = read_text(path)
-    return (str(row["id"]) for _, row in parse_jsonl(text, str(path)) if "id" in row)

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ class Traces(NamedTuple):
 
 
 def collect_traces(
-    given: Path | str | Sequence[Trace] | None,
+    given: Path | str | Sequence[Path | str] | Sequence[Trace] | None,
     teacher: Teacher,
     target: Target,
     train: Sequence[dspy.Example],
@@ -45,7 +45,7 @@ def collect_traces(
     """Return the traces of the training examples, recorded ones or the teacher's.
 
     Args:
-        given: Traces, or a JSONL file of them; None asks the teacher.
+        given: Traces, or one or several JSONL files of them; None asks the teacher.
         teacher: Explains the examples.
         target: The predictor.
         train: The training examples; traces of other examples are dropped and counted.
@@ -53,7 +53,7 @@ def collect_traces(
         draws: Explanations per example.
 
     Raises:
-        DataError: The file cannot be read.
+        DataError: A file cannot be read.
         NoTracesError: No trace can be used.
         ModelError: The teacher cannot be reached.
     """
@@ -66,14 +66,17 @@ def collect_traces(
             labels=target.labels,
             draws=draws,
         )
-    if isinstance(given, Path | str):
-        return import_traces(Path(given), train, label_key=target.label_key)
+    listed = [given] if isinstance(given, Path | str) else list(given)
+    files = [Path(file) for file in listed if isinstance(file, Path | str)]
+    if files and len(files) == len(listed):
+        return import_traces(files, train, label_key=target.label_key)
+    traces = [trace for trace in listed if isinstance(trace, Trace)]
     known = {example_id(example) for example in train}
-    kept = tuple(trace for trace in given if trace.example_id in known)
+    kept = tuple(trace for trace in traces if trace.example_id in known)
     if not kept:
-        msg = f"none of the {len(given)} traces is about one of the {len(known)} training examples; check the ids"
+        msg = f"none of the {len(traces)} traces is about one of the {len(known)} training examples; check the ids"
         raise NoTracesError(msg)
-    lost = Counter({"recorded traces of examples that are not in train": len(given) - len(kept)})
+    lost = Counter({"recorded traces of examples that are not in train": len(traces) - len(kept)})
     return Traces(kept, +lost)
 
 
@@ -152,11 +155,14 @@ def _problem(reply: Reply, gold: str, labels: Sequence[str]) -> str | None:
     return None
 
 
-def import_traces(path: Path, examples: Sequence[dspy.Example], *, label_key: str) -> Traces:
-    """Return the traces recorded in a JSONL file for `examples`.
+def import_traces(
+    paths: Path | Sequence[Path], examples: Sequence[dspy.Example], *, label_key: str
+) -> Traces:
+    """Return the traces recorded for `examples` in one or several JSONL files, in their order.
 
     A line has `id` (the example's content id, or its id in the data set), `rule`, and optionally
-    `rationale` and `draw`. Lines about other examples are dropped and counted.
+    `rationale`, `draw` and `doubt`. Lines about other examples, lines in doubt (`"doubt": true`) and
+    lines that repeat another are dropped and counted.
 
     Raises:
         DataError: The file cannot be read, or a line is malformed; the message has its number.
@@ -169,7 +175,11 @@ def import_traces(path: Path, examples: Sequence[dspy.Example], *, label_key: st
             by_id[str(example["pld_source"])] = example
     traces: dict[str, Trace] = {}
     dropped: Counter[str] = Counter()
-    for record in _records(path):
+    files = [paths] if isinstance(paths, Path) else paths
+    for path, record in ((file, record) for file in files for record in _records(file)):
+        if record.get("doubt"):
+            dropped["recorded traces in doubt"] += 1
+            continue
         example = by_id.get(str(record["id"]))
         if example is None:
             dropped["recorded traces of examples that are not in train"] += 1
@@ -185,9 +195,23 @@ def import_traces(path: Path, examples: Sequence[dspy.Example], *, label_key: st
         dropped["recorded traces that repeat another"] += trace.id in traces
         traces[trace.id] = trace
     if not traces:
-        msg = f"no trace in {path} is about one of the {len(examples)} training examples; check the ids"
+        named = ", ".join(map(str, files))
+        msg = f"no trace in {named} is about one of the {len(examples)} training examples; check the ids"
         raise NoTracesError(msg)
     return Traces(tuple(traces.values()), +dropped)
+
+
+def trace_ids(paths: Iterable[Path]) -> Iterator[str]:
+    """Yield the ids of the examples of which the files have a trace that is not in doubt.
+
+    Raises:
+        DataError: A file cannot be read.
+    """
+    for path in paths:
+        text, _ = read_text(path)
+        for _, record in parse_jsonl(text, str(path)):
+            if "id" in record and record.get("doubt") is not True:
+                yield str(record["id"])
 
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:
@@ -202,5 +226,8 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
             raise DataError(msg)
         if not isinstance(record.get("draw", 0), int):
             msg = f"{place} has the draw {record['draw']!r}; write an integer"
+            raise DataError(msg)
+        if not isinstance(record.get("doubt", False), bool):
+            msg = f"{place} has the doubt {record['doubt']!r}; write true or false"
             raise DataError(msg)
         yield record

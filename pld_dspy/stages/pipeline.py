@@ -59,7 +59,7 @@ class Pipeline:
     selector: Selector
     tracker: Tracker
     seed: int
-    given: Path | str | Sequence[Trace] | None
+    given: Path | str | Sequence[Path | str] | Sequence[Trace] | None
     """Recorded traces, used instead of the teacher's."""
     run_config: Mapping[str, Any] | None
     """Settings with which search workers load the same student; None allows no workers."""

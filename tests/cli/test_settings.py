@@ -86,6 +86,11 @@ ROWS = {
     "split.select": {"split.select": 9},
     "split.test": {"split.test": 7},
     "split.by": {"split.by": "group", "task.table.group": "topic"},
+    "split.scarce": {
+        "split.scarce": "share",
+        "split.by": "group",
+        "task.table.group": "topic",
+    },
     "split.balance": {"split.balance": "equal"},
     "split.seed": {"split.seed": 3},
     "student.model": {"student.model": "fake/other"},

@@ -191,6 +191,16 @@ def test_the_page_holds_the_scores_the_rules_and_the_pictures(finished):
         assert f"\n{number}. {rule['text']}" in page
 
 
+def test_labels_that_share_groups_are_named(finished, tmp_path):
+    report, rules, folder = finished
+    named = "Too few groups of red [x] (2), blue (1): for these labels only test has groups"
+    split = {**report.split, "shared": {"red [x]": 2, "blue": 1}}
+    for found, expected in ((report, False), (report.model_copy(update={"split": split}), True)):
+        write_markdown(found, rules, tmp_path / "report.md")
+        assert (named in (tmp_path / "report.md").read_text(encoding="utf-8")) is expected
+        assert (named in printed(show_report, found, rules, folder)) is expected
+
+
 def test_the_page_and_the_terminal_find_the_pictures_of_each_predictor(finished, tmp_path):
     report, rules, _ = finished
     for name in ("confusion", "gains-first", "gains-second", "search_history-first"):

@@ -138,16 +138,50 @@ def test_recorded_traces_are_found_in_the_data_folder(config, tmp_path, monkeypa
     file.parent.mkdir()
     file.write_text("", encoding="utf-8")
 
-    assert read_config(config, [f"traces.file={given_path}"]).traces.path == file
+    assert read_config(config, [f"traces.file={given_path}"]).traces.paths == (file,)
+
+
+def test_several_files_of_traces_are_found_in_their_order(config, tmp_path, monkeypatch):
+    monkeypatch.setenv("PLD_DATA_DIR", str(tmp_path))
+    for name in ("b.jsonl", "a.jsonl"):
+        (tmp_path / name).write_text("", encoding="utf-8")
+    traces = read_config(config, ['traces.file=["b.jsonl", "a.jsonl"]']).traces
+
+    assert traces.paths == (tmp_path / "b.jsonl", tmp_path / "a.jsonl")
+    assert traces.imported
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        ('["a.jsonl", "no.jsonl"]', DataError, r"no traces file at .*no\.jsonl"),
+        ('["a.jsonl", "a.jsonl"]', DataError, r"names .*a\.jsonl 2 times; name it once"),
+        ("[]", ConfigError, r"traces: file: \[\] is not allowed"),
+        ("[1]", ConfigError, r"traces: file: \[1\] is not allowed"),
+    ],
+)
+def test_lists_of_traces_that_cannot_be_read_are_named(
+    config, tmp_path, monkeypatch, value, error, message
+):
+    monkeypatch.setenv("PLD_DATA_DIR", str(tmp_path))
+    (tmp_path / "a.jsonl").write_text("", encoding="utf-8")
+
+    with pytest.raises(error, match=message) as caught:
+        _ = read_config(config, [f"traces.file={value}"]).traces.paths
+    assert "\n" not in str(caught.value)
+
+
+def test_no_file_of_traces_is_no_path(config):
+    assert read_config(config, ["traces={}"]).traces.paths == ()
 
 
 def test_a_traces_file_that_is_not_there_is_named(config, monkeypatch):
     monkeypatch.delenv("PLD_DATA_DIR", raising=False)
 
     with pytest.raises(DataError, match=r"no traces file at t\.jsonl"):
-        _ = read_config(config, ["traces.file=t.jsonl"]).traces.path
+        _ = read_config(config, ["traces.file=t.jsonl"]).traces.paths
     with pytest.raises(DataError, match="a variable in it is not set"):
-        _ = read_config(config, ["traces.file=$PLD_DATA_DIR/t.jsonl"]).traces.path
+        _ = read_config(config, ["traces.file=$PLD_DATA_DIR/t.jsonl"]).traces.paths
 
 
 @pytest.mark.parametrize("word", ["default", "none", "None"])

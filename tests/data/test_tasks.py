@@ -3,6 +3,7 @@ import json
 import os
 import sys
 import types
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -150,7 +151,35 @@ def test_stereoset_shows_the_stereotypical_sentence(folder):
     assert "PLD_DATA_DIR" in task.notes
 
 
-@pytest.mark.parametrize("name", ["stereoset", "contract_nli", "logiqa"])
+def test_queues_route_the_sentences_to_teams_and_leave_religion_out(folder):
+    rows = [
+        STEREOSET_ROW | {"id": f"q{n}", "bias_type": domain, "target": f"target {n}"}
+        for n, domain in enumerate(["race", "religion", "gender", "profession"])
+    ]
+    write(folder / "stereoset/stereoset_dev.jsonl.gz", rows)
+    task = load_task("stereoset-queues")
+    assert [(e.pld_source, e.team, e.pld_group) for e in task.examples] == [
+        ("q0", "gamma", "target 0"), ("q2", "alpha", "target 2"), ("q3", "beta", "target 3"),
+    ]  # fmt: skip
+    assert (task.label_key, task.labels, task.metric) == (
+        "team", ("alpha", "beta", "gamma"), "macro_f1",
+    )  # fmt: skip
+
+
+def test_the_prompt_of_the_queues_says_nothing_of_what_goes_where(folder):
+    signature = load_task("stereoset-queues").signature
+    fields = {**signature.input_fields, **signature.output_fields}
+    said = [
+        signature.instructions,
+        *fields,
+        *(f.json_schema_extra["desc"] for f in fields.values()),
+    ]
+    text = " ".join(said).lower()
+    for word in ("gender", "profession", "race", "religion", "domain", "bias", "stereotype"):
+        assert word not in text
+
+
+@pytest.mark.parametrize("name", ["stereoset", "stereoset-queues", "contract_nli", "logiqa"])
 def test_signature_fits_the_examples(folder, name):
     task = load_task(name)
     assert tuple(task.signature.input_fields) == task.input_keys
@@ -418,6 +447,38 @@ def test_recorded_traces_name_training_items(name):
     pool = task.examples if task.fixed_splits is None else task.fixed_splits["train"]
     assert recorded
     assert recorded <= {e.pld_source for e in pool}
+
+
+@needs_data
+def test_further_recorded_traces_name_training_items_of_the_17_hypotheses():
+    lines = (Path(DATA) / "teacher/contract_nli_topics.jsonl").read_text("utf-8").splitlines()
+    recorded = {json.loads(line)["id"] for line in lines}
+    task = load_task("contract_nli")
+    assert recorded <= {e.pld_source for e in task.fixed_splits["train"]}
+    assert len({e.hypothesis for e in task.examples}) == 17
+
+
+@needs_data
+@pytest.mark.parametrize("seed", range(3))
+def test_real_queues_have_unseen_targets_on_each_side(seed):
+    task = load_task("stereoset-queues")
+    sizes = {"train": 40, "val": 36, "select": 48, "test": 200}
+    splits = task.split(sizes, seed=seed, by="group")
+    assert splits.sizes == sizes
+    assert splits.shared is None
+    for name, size in sizes.items():
+        counts = Counter(e.team for e in splits.get(name))
+        assert max(counts.values()) - min(counts.values()) <= 1, (name, size)
+
+
+@needs_data
+def test_real_religion_has_too_few_targets():
+    task = load_task("stereoset")
+    sizes = {"train": 40, "val": 36, "select": 48, "test": 200}
+    with pytest.raises(DataError, match=r"bias_domain 'religion' \(2\) for 3 sides"):
+        task.split(sizes, seed=0, by="group")
+    splits = task.split(sizes, seed=0, by="group", scarce="share")
+    assert splits.shared.groups == {"religion": 2}
 
 
 @needs_data

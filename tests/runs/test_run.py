@@ -1,6 +1,7 @@
 import itertools
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -197,6 +198,25 @@ def test_recorded_traces_spare_the_teacher_and_their_rows_are_trained_on(config,
     assert report.traces == "recorded"
     assert not (config.run_dir / "traces.jsonl").exists()
     assert len({f"table.csv:{n}" for n, _ in rows} & train) >= 15
+
+
+@pytest.mark.slow
+def test_a_label_with_too_few_groups_is_refused_or_named_in_the_report(tmp_path, models):
+    few = {TASK.default: 2}
+    seen = Counter()
+    rows = []
+    for text, label in TASK.rows:
+        seen[label] += 1
+        rows.append([text, label, f"{label} {seen[label] % few.get(label, 6)}"])
+    path = write_config(tmp_path, rows, ("text", "label", "topic"))
+    by_group = ["split.by=group", "task.table.group=topic"]
+
+    with pytest.raises(DataError, match=rf"label '{TASK.default}' \(2\) for 3 sides"):
+        run_distill(read_config(path, by_group))
+    assert models.asked == []
+
+    config = read_config(path, [*by_group, "split.scarce=share"])
+    assert run_distill(config).split["shared"] == few
 
 
 def explain(text):

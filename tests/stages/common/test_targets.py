@@ -181,6 +181,45 @@ def test_what_is_not_given_is_set_aside_without_overlap_with_all_labels_in_each(
     assert splits() == made != splits(seed=1)
 
 
+def test_whole_groups_are_held_out_where_every_example_has_one(caplog):
+    grouped = [e.copy(pld_group=f"g{n // 2 % 5}") for n, e in enumerate(TRAIN)]
+    with caplog.at_level(logging.INFO, logger="pld_dspy"):
+        made = splits(grouped)
+
+    def groups(*parts):
+        return {e.pld_group for part in parts for e in part}
+
+    assert "8 of 20 training examples are held out, by group" in caplog.text
+    assert not groups(made.train) & groups(made.val, made.select)
+    assert texts(made.train) | texts(made.val) | texts(made.select) == texts(TRAIN)
+    assert splits(grouped) == made != splits(grouped, seed=1)
+
+
+def test_an_open_output_is_held_out_by_example():
+    """Groups cannot be balanced over labels that occur once."""
+    many = [e.copy(label=f"answer {n}", pld_group=f"g{n}") for n, e in enumerate(examples(60))]
+    made = splits(many, program=dspy.Predict("text -> label"))
+
+    assert (len(made.train), len(made.val), len(made.select)) == (36, 12, 12)
+
+
+def test_one_example_without_a_group_means_a_split_by_example():
+    grouped = [e.copy(pld_group=f"g{n // 2 % 5}") for n, e in enumerate(TRAIN)]
+    mixed = [*grouped[:-1], TRAIN[-1]]
+
+    assert [texts(p) for p in (splits(mixed).train, splits(mixed).val)] == [
+        texts(p) for p in (splits().train, splits().val)
+    ]
+
+
+def test_a_label_of_one_group_is_held_out_too(caplog):
+    one_each = [e.copy(pld_group=e.label) for e in TRAIN]
+    made = splits(one_each)
+
+    assert all({e.label for e in part} == set(LABELS) for part in (made.train, made.val))
+    assert "train, val and select may share them" in caplog.text
+
+
 def test_a_validation_set_alone_is_halved_and_a_selection_set_alone_takes_nothing_from_it():
     val = examples(9, start=100)
     halved = splits(val=val)
