@@ -101,14 +101,28 @@ def read_tokens(logprobs: Any) -> list[Token]:
 
 
 def gold_probability(
-    prediction: Any, labels: Sequence[str], answer: str | None, gold: str
+    prediction: Any,
+    labels: Sequence[str],
+    answer: str | None,
+    gold: str,
+    *,
+    shown: Mapping[str, str] | None = None,
 ) -> float | None:
-    """Return the probability of `gold`, in [0, 1], rounded to 6 digits; None if it is unknown."""
+    """Return the probability of `gold`, in [0, 1], rounded to 6 digits; None if it is unknown.
+
+    Args:
+        prediction: With the log-probabilities of its tokens.
+        labels: The closed label set.
+        answer: The label that was read.
+        gold: The right label.
+        shown: The word that the student sees for each label, as of `shown_labels`; None is the label.
+    """
     if answer is None or gold not in labels:
         return None
+    words = {label: label for label in labels} if shown is None else shown
     tokens = read_tokens(prediction.get("logprobs", None))
-    probabilities = label_probabilities(tokens, labels, answer=answer)
-    return round(probabilities.get(gold, 0.0), 6) if probabilities else None
+    probabilities = label_probabilities(tokens, tuple(words.values()), answer=words[answer])
+    return round(probabilities.get(words[gold], 0.0), 6) if probabilities else None
 
 
 class LogprobsUnsupported:

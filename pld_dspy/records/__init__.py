@@ -1,5 +1,6 @@
 """Frozen records that the stages pass to each other."""
 
+from pld_dspy.records.forms import Form, FormChoice, LabelsAs, TriedForm, Wording
 from pld_dspy.records.progress import Event, Progress, Role, silent
 from pld_dspy.records.results import PLDResult, PredictorResult, SearchRecord, TriedList
 from pld_dspy.records.rules import (
@@ -26,7 +27,10 @@ __all__ = [
     "Embedder",
     "Evaluation",
     "Event",
+    "Form",
+    "FormChoice",
     "Interval",
+    "LabelsAs",
     "Origin",
     "PLDResult",
     "PredictorResult",
@@ -36,8 +40,10 @@ __all__ = [
     "SearchRecord",
     "Split",
     "Trace",
+    "TriedForm",
     "TriedList",
     "Usage",
     "Vectors",
+    "Wording",
     "silent",
 ]

@@ -16,6 +16,7 @@ from pld_dspy.data.values import is_missing
 from pld_dspy.errors import DataError, ModelError, PLDError
 from pld_dspy.ledger.store import StageStore, key_of
 from pld_dspy.ledger.usage import Meter, metered
+from pld_dspy.models.forms import shown_labels
 from pld_dspy.models.lm import count_tokens, model_name
 from pld_dspy.models.lm_errors import RATE_LIMITED, REFUSED, UNREACHABLE, explain
 from pld_dspy.models.logprobs import LogprobsProgram, LogprobsUnsupported, gold_probability
@@ -236,7 +237,8 @@ class Evaluator:
         score = self._score_one(example, prediction, label == answer.gold)
         p_gold = None
         if ask.requesting is not None and meter.calls == 1:
-            p_gold = gold_probability(prediction, self.labels, label, answer.gold)
+            shown = shown_labels(ask.program, self.labels)
+            p_gold = gold_probability(prediction, self.labels, label, answer.gold, shown=shown)
         return replace(answer, answer=label, raw=raw, score=score, p_gold=p_gold)
 
     def _gold(self, example: dspy.Example) -> str:
