@@ -14,14 +14,17 @@ from pld_dspy.runs.page import (
     GAINS,
     PAGE_FILE,
     Rules,
+    asked_line,
     demos_line,
     gain,
     gains,
     pictures_in,
+    rule_text,
     score_rows,
     search_line,
     support,
     verdict,
+    wording_rows,
 )
 from pld_dspy.runs.report import Report, interval
 from pld_dspy.scoring.metrics import Metric
@@ -33,6 +36,7 @@ def show_report(report: Report, rules: Rules, run_dir: Path, console: Console) -
     console.print(_scores(report))
     if (line := search_line(report)) is not None:
         console.print(f"Search: {line}", highlight=False, soft_wrap=True)
+    _show_wordings(report, console)
     for warning in report.warnings:
         console.print(f"[yellow]clusters: {escape(warning)}[/yellow]", soft_wrap=True)
     show_rules(rules, console)
@@ -44,6 +48,19 @@ def show_report(report: Report, rules: Rules, run_dir: Path, console: Console) -
     console.print("Next:")
     for command, what in _next(report, run_dir):
         console.print(f"  {escape(command)}   [dim]# {what}[/dim]", highlight=False, soft_wrap=True)
+
+
+def _show_wordings(report: Report, console: Console) -> None:
+    if not report.wordings:
+        return
+    table = Table(
+        "form", "score", "tokens", "", title="Forms of asking, validation", title_justify="left"
+    )
+    for row in wording_rows(report):
+        table.add_row(*(escape(cell) for cell in row))
+    console.print(table)
+    if (line := asked_line(report)) is not None:
+        console.print(f"Student {escape(line)}", highlight=False, soft_wrap=True)
 
 
 def show_score(
@@ -91,7 +108,7 @@ def show_rules(rules: Rules, console: Console) -> None:
         heads = ("no.", "id", "rule", "support", *(GAINS[key] for key in measured))
         table = Table(*heads, title=title, title_justify="left")
         for rule in chosen["rules"]:
-            cells = str(rule["number"]), rule["id"], escape(rule["text"]), escape(support(rule))
+            cells = str(rule["number"]), rule["id"], escape(rule_text(rule)), escape(support(rule))
             table.add_row(*cells, *(escape(gain(rule, key)) for key in measured))
         console.print(table)
 

@@ -79,16 +79,26 @@ def shown_labels(program: object, labels: Sequence[str]) -> Mapping[str, str]:
     >>> shown_labels(DirectStudent(task, labels_as="letters"), ("red", "grey"))
     {'red': 'A', 'grey': 'B'}
     """
-    form = form_of(program)
-    if form is None or form.labels_as == "names":
-        return {label: label for label in labels}
-    return LabelWords.of(labels, form.labels_as).by_label
+    return _words_shown(program, labels).by_label
 
 
 def shown_text(program: object, labels: Sequence[str], text: str) -> str:
-    """Return instructions or a rule as the student sees them, with the words for the labels."""
+    """Return instructions or numbered rules as the student sees them, with the words for the labels.
+
+    Args:
+        program: The student, or its predictor.
+        labels: The closed label set; empty if the output is open.
+        text: The text with the labels themselves.
+    """
+    return _words_shown(program, labels).shown(text)
+
+
+def _words_shown(program: object, labels: Sequence[str]) -> LabelWords:
     form = form_of(program)
-    return text if form is None else LabelWords.of(labels, form.labels_as).shown(text)
+    way = "names" if form is None or not labels else form.labels_as
+    # A program may make its answer from another label set than the one that it asks about.
+    fits = isinstance(way, str) or set(way) == set(labels)
+    return LabelWords.of(labels, way if fits else "names")
 
 
 def shown_instructions(signature: type[dspy.Signature], form: Form) -> str:

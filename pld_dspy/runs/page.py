@@ -29,10 +29,9 @@ Rules = Mapping[str, Mapping[str, Any]]
 
 def verdict(report: Report) -> str:
     """Return the result in one sentence, with its uncertainty."""
-    if report.kept_as_given:
+    if report.kept_as_given and report.asked_best is None:
         return f"No rule list beat the student, so it stays as it was given ({report.reason})."
-    parts = {"rules": report.rules, "worked examples": report.demos}
-    what = " and ".join(name for name, count in parts.items() if count)
+    what = changed(report)
     low, high = report.delta_ci95
     change = f"{report.delta:+.3f} {_metric(report)} [{low:+.3f}, {high:+.3f}]"
     if low > 0:
@@ -40,6 +39,47 @@ def verdict(report: Report) -> str:
     if high < 0:
         return f"The {what} hurt: {change} on {report.test_n} test examples."
     return f"No clear difference: {change} on {report.test_n} test examples; the interval holds 0."
+
+
+def changed(report: Report) -> str:
+    """Return what differs from the student as given: its wording, rules, worked examples."""
+    parts = {
+        "wording": report.asked_best is not None,
+        "rules": report.rules,
+        "worked examples": report.demos,
+    }
+    names = [name for name, there in parts.items() if there]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def asked_line(report: Report) -> str | None:
+    """Return the test score of the student as asked best; None if that is the student as given."""
+    best = report.asked_best
+    if best is None:
+        return None
+    score = _with_interval(best.score, best.ci95)
+    return (
+        f"without rules, asked best ({report.form}): {score} {_metric(report)} on test, "
+        f"{best.prompt_tokens:.0f} input tokens per call"
+    )
+
+
+def wording_rows(report: Report) -> Sequence[tuple[str, str, str, str]]:
+    """Return the rows of the forms that were compared: form, score on validation, tokens, `chosen`."""
+    return [
+        (
+            one.form,
+            "unreadable" if one.score is None else f"{one.score:.3f}",
+            f"{one.prompt_tokens:.0f}",
+            "chosen" if one.chosen else "",
+        )
+        for one in report.wordings
+    ]
+
+
+def rule_text(rule: Mapping[str, Any]) -> str:
+    """Return the text of an entry of `rules.json` as the student sees it."""
+    return str(rule.get("shown", rule["text"]))
 
 
 def search_line(report: Report) -> str | None:
@@ -145,12 +185,13 @@ def _page(report: Report, rules: Rules, folder: Path) -> Iterator[str]:
     yield f"\n{report.reason}\n"
     if (line := search_line(report)) is not None:
         yield f"Search: {line}.\n"
+    yield from _wordings(report)
     for predictor, chosen in rules.items():
         yield "## Rules" if len(rules) == 1 else f"## Rules of {predictor}"
         yield ""
         for rule in chosen["rules"]:
             facts = "; ".join((f"`{rule['id']}`", support(rule), *gains(rule)))
-            yield f"{rule['number']}. {rule['text']} ({facts})"
+            yield f"{rule['number']}. {rule_text(rule)} ({facts})"
         if (demos := demos_line(chosen)) is not None:
             yield f"\n{demos}"
         elif not chosen["rules"]:
@@ -163,6 +204,18 @@ def _page(report: Report, rules: Rules, folder: Path) -> Iterator[str]:
     yield f"Student calls: {report.student_calls} to compile, {report.test_calls} to test. "
     yield f"{report.wall_s:.0f} s; seed {report.seed}; commit {report.commit or 'unknown'}."
     yield f"\nData: {report.task_notes}. Splits by {report.split['by']}: {report.split['sizes']}."
+
+
+def _wordings(report: Report) -> Iterator[str]:
+    if not report.wordings:
+        return
+    yield f"## Forms of asking\n\n| form | {_metric(report)} on validation | input tokens per call | |"
+    yield "| --- | --- | --- | --- |"
+    for row in wording_rows(report):
+        yield f"| {' | '.join(_cell(cell) for cell in row)} |"
+    if (line := asked_line(report)) is not None:
+        yield f"\n{line[:1].upper()}{line[1:]}."
+    yield ""
 
 
 def _with_interval(score: float, ends: tuple[float, float]) -> str:

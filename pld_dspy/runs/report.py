@@ -12,6 +12,7 @@ from pld_dspy.ledger.versions import commit
 from pld_dspy.models.lm import model_name
 from pld_dspy.records import Evaluation, Interval, PLDResult, PredictorResult, Usage
 from pld_dspy.runs.setup import Loaded, Models
+from pld_dspy.runs.wording import AskedBest, AskedBestScore, WordingScore, asked_numbers, tests_of
 from pld_dspy.scoring.evaluator import as_accuracy
 from pld_dspy.scoring.metrics import CorpusMetric, Metric, macro_f1, metric_by_name
 from pld_dspy.scoring.statistics import (
@@ -105,6 +106,13 @@ class Report(BaseModel):
     search_full_calls: int | None = None
     """Student answers that the same lists would have taken without racing."""
 
+    form: str = ""
+    """How the compiled program is asked, for instance `sentence, names`; empty in older reports."""
+    wordings: tuple[WordingScore, ...] = ()
+    """The forms compared on validation; the first is that of `baseline`. Empty if it was set."""
+    asked_best: AskedBestScore | None = None
+    """The student without rules in the chosen form, on test; None if that is the form as given."""
+
     @property
     def kept_as_given(self) -> bool:
         """Whether no list was better than the student as given."""
@@ -163,6 +171,7 @@ def make_report(
     tested: tuple[Evaluation, Evaluation],
     *,
     wall_s: float,
+    asked: AskedBest | None = None,
 ) -> Report:
     """Return the report of a finished run.
 
@@ -173,8 +182,10 @@ def make_report(
         result: What the compile did.
         tested: The student as given and the compiled program, on test.
         wall_s: Seconds, summed over all the sessions that worked on the run folder.
+        asked: The forms of asking that were compared; None if it was set.
     """
     task, splits = loaded.task, loaded.splits
+    metric = metric_by_name(task.metric)
     costs = [usage.cost_usd for usage in result.usage.values()]
     first = result.predictors[0]
     return Report(
@@ -185,15 +196,17 @@ def make_report(
         teacher=config.teacher_or_student.model,
         teacher_weights=model_name(models.teacher),
         traces="recorded" if config.traces.imported else "teacher",
-        **scores(metric_by_name(task.metric), *tested, seed=config.seed),
+        **scores(metric, *tested, seed=config.seed),
         **search_numbers(first),
+        form=loaded.form.name,
+        **asked_numbers(asked, lambda e: interval(metric, e, seed=config.seed)),
         rules=len(result.rules),
         demos=sum(len(part.chosen.demos) for part in result.predictors),
         chosen_origin=first.chosen.origin,
         reason=first.reason,
         **_usage(result, "teacher"),
         **_usage(result, "student"),
-        test_calls=sum(answer.calls for e in tested for answer in e.answers),
+        test_calls=sum(a.calls for e in (*tested, *tests_of(asked)) for a in e.answers),
         cost_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
         dropped=dict(result.dropped),
         warnings=first.clustering.diagnosis.warnings,

@@ -1,12 +1,12 @@
 """Cache keys of stored answers: everything that an answer depends on."""
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import dspy
 
 from pld_dspy.models.lm import model_name
-from pld_dspy.records import Form
+from pld_dspy.records import Form, Wording
 
 
 def identity(program: dspy.Module, lm: dspy.BaseLM) -> tuple[Any, ...]:
@@ -32,7 +32,11 @@ def _adapter(*, asked: bool) -> str | None:
         return None
     name = type(adapter).__qualname__
     form = _form(getattr(adapter, "form", None), "field")
-    return name if asked or not form else f"{name}/{json.dumps(form, ensure_ascii=False)}"
+    return (
+        name
+        if asked or not form
+        else f"{name}/{json.dumps(form, ensure_ascii=False, sort_keys=True)}"
+    )
 
 
 def _form(form: Form | None, wording: str) -> dict[str, Any]:
@@ -41,18 +45,18 @@ def _form(form: Form | None, wording: str) -> dict[str, Any]:
     The wording counts unless it is the given one. Without any difference it is empty, so that answers
     stored by earlier versions keep their keys.
     """
-    values = {} if form is None else form.to_json()
-    plain = {"wording": wording, "labels_as": "names", "inputs_first": []}
-    # As pairs: keys of JSON are sorted, and the words are listed in this order.
-    words = values.get("labels_as")
-    differing = {name: value for name, value in values.items() if value != plain[name]}
-    return {**differing, "labels_as": list(words.items())} if isinstance(words, dict) else differing
+    plain = Form(wording=cast("Wording", wording)).to_json()
+    values = plain if form is None else form.to_json()
+    return {name: value for name, value in values.items() if value != plain[name]}
 
 
 def _predictor(predictor: dspy.Predict, wording: str) -> dict[str, Any]:
     """Return everything that the predictor's answers depend on, besides the LM of the evaluation."""
     # As dicts: the repr of an example lists its inputs in an order that changes with the process.
-    parts = {"signature": _shape(predictor), "demos": [dict(d) for d in predictor.demos]}
+    parts: dict[str, Any] = {
+        "signature": _shape(predictor),
+        "demos": [dict(d) for d in predictor.demos],
+    }
     if predictor.lm is not None:
         parts["lm"] = [model_name(predictor.lm), _decoding(predictor.lm)]
     if predictor.config:

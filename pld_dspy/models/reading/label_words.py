@@ -59,8 +59,7 @@ class LabelWords(NamedTuple):
                 is for an unknown label; or there are more labels than letters.
         """
         pairs = labels_as if isinstance(labels_as, str) else tuple(labels_as.items())
-        made: Self = _made(cls, tuple(labels), pairs)
-        return made
+        return cls(*_made(tuple(labels), pairs))
 
     @property
     def by_label(self) -> Mapping[str, str]:
@@ -115,22 +114,20 @@ def _line(words: LabelWords, line: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _made(
-    kind: type[LabelWords], labels: tuple[str, ...], labels_as: str | tuple[tuple[str, str], ...]
-) -> LabelWords:
+def _made(labels: tuple[str, ...], labels_as: str | tuple[tuple[str, str], ...]) -> LabelWords:
     if labels_as == "names":
-        return kind(labels, labels, False)
+        return LabelWords(labels, labels, False)
     if labels_as == "letters":
         if len(labels) > len(string.ascii_uppercase):
             msg = f"labels_as is 'letters', and there are {len(labels)} labels for 26 letters; use 'names', or a word for each label"
             raise ConfigError(msg)
-        return kind(labels, tuple(string.ascii_uppercase[: len(labels)]), True)
+        return LabelWords(labels, tuple(string.ascii_uppercase[: len(labels)]), True)
     if isinstance(labels_as, str):
         msg = f"labels_as is {labels_as!r}; give 'names', 'letters', or a word for each label"
         raise ConfigError(msg)
     given = dict(labels_as)
     _check(labels, given)
-    return kind(labels, tuple(given[label] for label in labels), False)
+    return LabelWords(labels, tuple(given[label] for label in labels), False)
 
 
 def _check(labels: tuple[str, ...], given: Mapping[str, str]) -> None:
