@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from fakes import RuleFollower
+from fakes import RuleFollower, follow
 from pld_dspy.cli.commands import app
 from pld_dspy.config.run import read_config
 from pld_dspy.errors import ConfigError
@@ -20,20 +20,17 @@ WORDS = {label: f"team{n}" for n, label in enumerate(LABELS, 1)}
 
 
 class AsksForWords(RuleFollower):
-    """Follows the rules, and answers in the label's word; without words it always says the first label."""
+    """Knows some answers and follows rules, if it may answer in words; else it says the first label."""
 
     def answer(self, prompt, call):
         words = LabelWords.of(LABELS, WORDS)
         if words.choices not in prompt.user:
             return "A" if "one letter" in prompt.user else LABELS[0]
-        back = prompt
+        rules = prompt.system
         for label, word in WORDS.items():
-            back = type(prompt)(back.replace(word, label))
-        back.system = prompt.system
-        back.user = prompt.user
-        for label, word in WORDS.items():
-            back.system = back.system.replace(word, label)
-        return WORDS[super().answer(back, call)]
+            rules = rules.replace(word, label)
+        known = "\n".join(TASK.rules[:2]) if "Rules:" not in rules else ""
+        return WORDS[follow(rules + known, prompt.user, TASK.default)]
 
 
 @pytest.fixture

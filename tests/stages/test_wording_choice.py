@@ -43,9 +43,9 @@ def good_in(*names, otherwise="red"):
         label = "red" if "fire" in prompt.user else "blue"
         request = prompt.user.splitlines()[-1]
         if request not in [REQUESTS[name] for name in names]:
-            return otherwise
+            label = otherwise
         way = "letters" if "letter" in request else WORDS if "warm" in request else "names"
-        return LabelWords.of(("red", "blue"), way).by_label[label]
+        return LabelWords.of(("red", "blue"), way).by_label.get(label, label)
 
     return fake_lm(answer)
 
