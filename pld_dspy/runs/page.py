@@ -201,6 +201,8 @@ def _page(report: Report, rules: Rules, folder: Path) -> Iterator[str]:
         yield f"![{what}]({name})\n"
     teacher = f"{report.teacher_calls} calls, {report.teacher_output_tokens} output tokens"
     yield f"Teacher `{report.teacher}` ({report.traces} traces): {teacher}. "
+    if report.wording_calls:
+        yield f"Student calls to compare forms of asking: {report.wording_calls}. "
     yield f"Student calls: {report.student_calls} to compile, {report.test_calls} to test. "
     yield f"{report.wall_s:.0f} s; seed {report.seed}; commit {report.commit or 'unknown'}."
     yield f"\nData: {report.task_notes}. Splits by {report.split['by']}: {report.split['sizes']}."

@@ -110,6 +110,8 @@ class Report(BaseModel):
     """How the compiled program is asked, for instance `sentence, names`; empty in older reports."""
     wordings: tuple[WordingScore, ...] = ()
     """The forms compared on validation; the first is that of `baseline`. Empty if it was set."""
+    wording_calls: int = 0
+    """Student calls of the forms that were not chosen; those of the chosen one are in `student_calls`."""
     asked_best: AskedBestScore | None = None
     """The student without rules in the chosen form, on test; None if that is the form as given."""
 
@@ -198,14 +200,12 @@ def make_report(
         traces="recorded" if config.traces.imported else "teacher",
         **scores(metric, *tested, seed=config.seed),
         **search_numbers(first),
-        form=loaded.form.name,
-        **asked_numbers(asked, lambda e: interval(metric, e, seed=config.seed)),
+        **asked_numbers(loaded.form, asked, lambda e: interval(metric, e, seed=config.seed)),
         rules=len(result.rules),
         demos=sum(len(part.chosen.demos) for part in result.predictors),
         chosen_origin=first.chosen.origin,
         reason=first.reason,
-        **_usage(result, "teacher"),
-        **_usage(result, "student"),
+        **_usage(result),
         test_calls=sum(a.calls for e in (*tested, *tests_of(asked)) for a in e.answers),
         cost_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
         dropped=dict(result.dropped),
@@ -281,10 +281,10 @@ def interval(metric: Metric, evaluation: Evaluation, *, seed: int) -> Interval:
     return bootstrap_interval(metric, *_answers(evaluation), seed=seed)
 
 
-def _usage(result: PLDResult, role: str) -> dict[str, Any]:
-    used = result.usage.get(role, Usage())
-    counts = ("calls", "input_tokens", "output_tokens")
-    return {f"{role}_{name}": getattr(used, name) for name in counts}
+def _usage(result: PLDResult) -> dict[str, Any]:
+    used = {role: result.usage.get(role, Usage()) for role in ("teacher", "student")}
+    names = ("calls", "input_tokens", "output_tokens")
+    return {f"{role}_{n}": getattr(usage, n) for role, usage in used.items() for n in names}
 
 
 def _named(before: Evaluation, after: Evaluation) -> Mapping[str, Evaluation]:
@@ -292,8 +292,7 @@ def _named(before: Evaluation, after: Evaluation) -> Mapping[str, Evaluation]:
 
 
 def _answers(evaluation: Evaluation) -> tuple[list[str], list[str | None]]:
-    answers = evaluation.answers
-    return [answer.gold for answer in answers], [answer.counted for answer in answers]
+    return [a.gold for a in evaluation.answers], [a.counted for a in evaluation.answers]
 
 
 def _score(metric: CorpusMetric, evaluation: Evaluation) -> float:

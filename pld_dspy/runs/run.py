@@ -21,7 +21,14 @@ from pld_dspy.runs.artifacts import Pictures, write_json, write_pictures, write_
 from pld_dspy.runs.estimate import ASKED, COMPILED, GIVEN
 from pld_dspy.runs.report import REPORT_FILE, Report, make_report
 from pld_dspy.runs.setup import Loaded, Models, load, make_evaluator, make_models
-from pld_dspy.runs.wording import AskedBest, asked_in, choose_form, reworded
+from pld_dspy.runs.wording import (
+    AskedBest,
+    asked_in,
+    calls_of,
+    calls_of_chosen,
+    choose_form,
+    reworded,
+)
 from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.metrics import metric_by_name
 from pld_dspy.stages.search.sampler import check_search
@@ -116,14 +123,16 @@ def _ask_best(session: _Session, evaluator: Evaluator) -> AskedBest | None:
     config, loaded = session.config, session.loaded
     # As in the compile, so that its answers on validation are these.
     likely = replace(evaluator, probabilities=config.pld.search.probabilities)
+    before = calls_of(session.store)
     choice = choose_form(config, loaded, likely)
     if choice is None:
         return None
+    calls = calls_of(session.store) - before - calls_of_chosen(choice)
     tested = None
     if choice.best != choice.plain:
         student, test = reworded(loaded, choice).baseline, loaded.splits.test
         tested = evaluator.run(student, test, candidate_id=ASKED, split="test")
-    return AskedBest(choice=choice, tested=tested)
+    return AskedBest(choice=choice, calls=calls, tested=tested)
 
 
 def compile_program(

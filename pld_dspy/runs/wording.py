@@ -8,7 +8,18 @@ from pydantic import BaseModel, ConfigDict
 
 from pld_dspy.config.run import RunConfig
 from pld_dspy.data.tasks import Task
-from pld_dspy.records import Evaluation, Form, FormChoice, Interval, LabelsAs, TriedForm, Wording
+from pld_dspy.ledger.store import StageStore
+from pld_dspy.ledger.usage import total
+from pld_dspy.records import (
+    Evaluation,
+    Form,
+    FormChoice,
+    Interval,
+    LabelsAs,
+    TriedForm,
+    Usage,
+    Wording,
+)
 from pld_dspy.runs.setup import Loaded
 from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.stages.wording import WORDINGS, compare_forms
@@ -21,6 +32,8 @@ class AskedBest:
     """The forms that were compared, and the student in the best of them on test."""
 
     choice: FormChoice
+    calls: int
+    """Student calls of the forms that were not chosen."""
     tested: Evaluation | None
     """The student without rules in the best form, on test; None if that is the form as given."""
 
@@ -73,6 +86,17 @@ def most_forms(config: RunConfig, task: Task) -> int:
     return 1 + max(0, len(wordings(config)) - 1) + max(0, len(ways(config, task)) - 1)
 
 
+def calls_of(store: StageStore) -> int:
+    """Return the student calls behind the answers that were read or written so far."""
+    return total(store.spent()).get("student", Usage()).calls
+
+
+def calls_of_chosen(choice: FormChoice) -> int:
+    """Return the student calls of the chosen form."""
+    found = next(one.evaluation for one in choice.tried if one.form == choice.best)
+    return 0 if found is None else sum(answer.calls for answer in found.answers)
+
+
 def choose_form(config: RunConfig, loaded: Loaded, evaluator: Evaluator) -> FormChoice | None:
     """Return the forms compared on validation, and the best; None if the config sets the form.
 
@@ -108,18 +132,22 @@ def tests_of(asked: AskedBest | None) -> tuple[Evaluation, ...]:
 
 
 def asked_numbers(
-    asked: AskedBest | None, interval: Callable[[Evaluation], Interval]
+    form: Form, asked: AskedBest | None, interval: Callable[[Evaluation], Interval]
 ) -> dict[str, Any]:
-    """Return the fields of a report about the forms of asking; none of them if the form was set.
+    """Return the fields of a report about the forms of asking; the form alone if it was set.
 
     Args:
+        form: How the compiled program is asked.
         asked: The forms that were compared.
         interval: Returns a score with its 95% interval.
     """
     if asked is None:
-        return {}
+        return {"form": form.name}
+    tried = tuple(_tried(one, asked.choice) for one in asked.choice.tried)
     numbers: dict[str, Any] = {
-        "wordings": tuple(_tried(one, asked.choice) for one in asked.choice.tried)
+        "form": form.name,
+        "wordings": tried,
+        "wording_calls": asked.calls,
     }
     if asked.tested is not None:
         found = interval(asked.tested)
