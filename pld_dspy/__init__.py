@@ -18,6 +18,7 @@ __all__ = [
     "DirectAdapter",
     "DirectStudent",
     "Embedder",
+    "Form",
     "MlflowTracker",
     "PLDConfig",
     "PLDResult",
@@ -31,6 +32,7 @@ __all__ = [
     "Verdict",
     "__version__",
     "accuracy",
+    "best_wording",
     "load_task",
     "macro_f1",
     "make_lm",
@@ -47,11 +49,12 @@ if TYPE_CHECKING:
     from pld_dspy.models.prompts import Prompts
     from pld_dspy.models.student import DirectStudent
     from pld_dspy.optimizer import PLD
-    from pld_dspy.records import Embedder, PLDResult
+    from pld_dspy.records import Embedder, Form, PLDResult
     from pld_dspy.scoring.metrics import accuracy, macro_f1, mcc
     from pld_dspy.stages.cluster.methods import Clusterer
     from pld_dspy.stages.refine.protocol import RefineContext, Refinement, Refiner
     from pld_dspy.stages.select import SelectContext, Selector, Verdict
+    from pld_dspy.stages.wording import best_wording
 else:
     _HOME = {
         "DirectAdapter": "models.adapter",
@@ -67,6 +70,7 @@ else:
         "PLDResult": "records",
         "Clusterer": "stages.cluster.methods",
         "Embedder": "records",
+        "Form": "records",
         "Prompts": "models.prompts",
         "RefineContext": "stages.refine.protocol",
         "Refinement": "stages.refine.protocol",
@@ -75,6 +79,7 @@ else:
         "Selector": "stages.select",
         "Tracker": "ledger.tracker",
         "Verdict": "stages.select",
+        "best_wording": "stages.wording",
     }
 
     # Hidden from type checkers, which would else take every misspelt name for an object.

@@ -9,6 +9,7 @@ from fakes import Script, fake_lm
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.models.adapter import DirectAdapter
 from pld_dspy.models.student import DirectStudent
+from pld_dspy.records import Form
 from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.metrics import accuracy
 
@@ -25,6 +26,7 @@ class Colour(dspy.Signature):
     [
         ("field", "Main colour (answer with one of: red, blue):"),
         ("sentence", "Answer with one of: red, blue."),
+        ("question", "Which main colour fits? Answer with one of: red, blue."),
     ],
 )
 def test_the_student_reads_the_wording_that_was_set(wording, request_line):
@@ -35,8 +37,8 @@ def test_the_student_reads_the_wording_that_was_set(wording, request_line):
     assert lm.engine.prompts[0].user == f"Text: brick\n\n{request_line}"
 
 
-def test_field_is_the_default_of_adapter_and_student():
-    assert (DirectAdapter().wording, DirectStudent(Colour).wording) == ("field", "field")
+def test_sentence_is_the_default_of_adapter_and_student():
+    assert DirectAdapter().form == DirectStudent(Colour).form == Form(wording="sentence")
 
 
 def test_a_copy_of_a_student_asks_in_the_same_wording():

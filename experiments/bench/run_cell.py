@@ -191,7 +191,7 @@ class _Run:
             meter=meter,
             corpus_metric=self.metric,
             guidelines=self.task.guidelines,
-            wording=self.settings.student.wording,
+            wording=self.loaded.form.wording,
             pld=self.config.pld_settings(self.task, self.cell.optimizer),
             embedder=self.config.embedder,
             traces=traces.paths if traces.imported else None,

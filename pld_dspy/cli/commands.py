@@ -14,9 +14,7 @@ from pld_dspy.errors import StorageError, nearest
 if TYPE_CHECKING:
     import dspy
 
-    from pld_dspy.config.base import Wording
     from pld_dspy.config.run import RunConfig
-    from pld_dspy.data.tasks import Task
     from pld_dspy.records import Split
 
 app = typer.Typer(
@@ -143,7 +141,7 @@ def evaluate(
     task, examples, name = loaded.task, loaded.splits.get(chosen), split
     if file is not None:
         examples, name = load_table(settings, task, file), str(file)
-    program = _saved_program(run_dir, task, settings.student.wording)
+    program = _saved_program(run_dir, loaded.baseline)
     with RunProgress(stderr()) as progress:
         lm = make_student(settings, progress=progress)
         store = StageStore(None if fresh else run_dir)
@@ -256,14 +254,11 @@ def _saved_config(run_dir: Path) -> "RunConfig":
     return RunConfig(**_read_json(run_dir / "config.json")).model_copy(update={"run_dir": run_dir})
 
 
-def _saved_program(run_dir: Path, task: "Task", wording: "Wording") -> "dspy.Module":
-    from pld_dspy.models.student import DirectStudent
-
+def _saved_program(run_dir: Path, program: "dspy.Module") -> "dspy.Module":
     path = run_dir / "program.json"
     if not path.is_file():
         msg = f"{run_dir} has no program.json; finish the run with `pld distill`"
         raise StorageError(msg)
-    program = DirectStudent(task.signature, wording=wording)
     program.load(str(path))
     return program
 

@@ -22,10 +22,20 @@ from pld_dspy.records import Event
 from pld_dspy.runs.estimate import COMPILED, PlannedStage
 
 _EVERY_S = 10.0
-_PHASES = {"traces": 1, "rules": 2, "refine": 3, "train": 3, "val": 3, "search": 3, "select": 4}
+_PHASES = {
+    "wording": 0,
+    "traces": 1,
+    "rules": 2,
+    "refine": 3,
+    "train": 3,
+    "val": 3,
+    "search": 3,
+    "select": 4,
+}
 _BEFORE, _AFTER = 0, 5
 """Phases of the two scores on test."""
 _TITLES = {
+    "wording": "forms of asking on val",
     "traces": "teacher explains",
     "clusters": "rules embedded",
     "rules": "teacher merges rules",
@@ -35,7 +45,7 @@ _TITLES = {
     "search": "searched lists on val",
     "select": "finalists on select",
 }
-_LISTS = frozenset({"val", "search", "select"})
+_LISTS = frozenset({"wording", "val", "search", "select"})
 """Stages that score one list after the other."""
 _FILES = {"download": "fetching", "check": "checking"}
 _MB = 1_000_000

@@ -14,20 +14,21 @@ from pld_dspy.runs.page import (
     GAINS,
     PAGE_FILE,
     Rules,
-    decision_line,
+    asked_line,
     demos_line,
     gain,
     gains,
-    knowledge_line,
     pictures_in,
+    rule_text,
     score_rows,
     search_line,
     shared_line,
-    step_rows,
     support,
     verdict,
+    wording_rows,
 )
 from pld_dspy.runs.report import Report
+from pld_dspy.runs.waterfall import decision_line, knowledge_line, step_rows
 from pld_dspy.scoring.metrics import Metric
 from pld_dspy.scoring.statistics import interval
 
@@ -38,13 +39,14 @@ def show_report(report: Report, rules: Rules, run_dir: Path, console: Console) -
     console.print(_scores(report))
     if len(report.steps) > 1:
         console.print(_steps(report))
-    for said in (knowledge_line(report), decision_line(report)):
+    for said in (knowledge_line(report.steps), decision_line(report.decision)):
         if said is not None:
             console.print(escape(said), highlight=False, soft_wrap=True)
     if (line := search_line(report)) is not None:
         console.print(f"Search: {line}", highlight=False, soft_wrap=True)
     if (line := shared_line(report)) is not None:
         console.print(f"[yellow]{escape(line)}[/yellow]", highlight=False, soft_wrap=True)
+    _show_wordings(report, console)
     for warning in report.warnings:
         console.print(f"[yellow]clusters: {escape(warning)}[/yellow]", soft_wrap=True)
     show_rules(rules, console)
@@ -61,9 +63,22 @@ def show_report(report: Report, rules: Rules, run_dir: Path, console: Console) -
 def _steps(report: Report) -> Table:
     heads = ("step", report.metric, "change", "separability", "tokens")
     table = Table(*heads, title="What brought what", title_justify="left")
-    for cells in step_rows(report):
+    for cells in step_rows(report.steps):
         table.add_row(*map(escape, cells))
     return table
+
+
+def _show_wordings(report: Report, console: Console) -> None:
+    if not report.wordings:
+        return
+    table = Table(
+        "form", "score", "tokens", "", title="Forms of asking, validation", title_justify="left"
+    )
+    for row in wording_rows(report):
+        table.add_row(*(escape(cell) for cell in row))
+    console.print(table)
+    if (line := asked_line(report)) is not None:
+        console.print(f"Student {escape(line)}", highlight=False, soft_wrap=True)
 
 
 def show_score(
@@ -111,7 +126,7 @@ def show_rules(rules: Rules, console: Console) -> None:
         heads = ("no.", "id", "rule", "support", *(GAINS[key] for key in measured))
         table = Table(*heads, title=title, title_justify="left")
         for rule in chosen["rules"]:
-            cells = str(rule["number"]), rule["id"], escape(rule["text"]), escape(support(rule))
+            cells = str(rule["number"]), rule["id"], escape(rule_text(rule)), escape(support(rule))
             table.add_row(*cells, *(escape(gain(rule, key)) for key in measured))
         console.print(table)
 

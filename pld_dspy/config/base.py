@@ -8,13 +8,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from pld_dspy.errors import ConfigError, nearest
+from pld_dspy.records import LabelsAs as LabelsAs
+from pld_dspy.records import Wording as Wording
 
 DATA_DIR_VARIABLE = "PLD_DATA_DIR"
 """Environment variable with the folder of local data sets."""
-
-Wording = Literal["field", "sentence"]
-"""How the student's prompt asks for the label: `Bias domain (answer with one of: a, b):` or
-`Answer with one of: a, b.`"""
 
 By = Literal["item", "group"]
 """Unit that is kept out of the other splits: single examples, or whole groups."""

@@ -5,7 +5,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -124,10 +124,23 @@ class ModelConfig(Settings):
 
 
 class StudentConfig(ModelConfig):
-    """The student's model, and the wording of its prompt."""
+    """The student's model, and how it is asked."""
 
-    wording: Wording = "field"
-    """`field`: `Bias domain (answer with one of: a, b):`; `sentence`: `Answer with one of: a, b.`"""
+    wording: Wording | Literal["auto"] = "sentence"
+    """`sentence`: `Answer with one of: a, b.`; `field`: `Bias domain (answer with one of: a, b):`;
+    `question`: `Which bias domain fits? Answer with one of: a, b.`; `auto` takes the best of these
+    on validation."""
+    labels_as: Literal["names", "letters", "words", "auto"] | dict[str, str] = "names"
+    """How labels are shown and read: `names`, `letters` (`A (a), B (b)`), `words` (those of the task),
+    or a word for each label, as `{Entailment = "Yes", Contradiction = "No"}`; `auto` takes the best of
+    names, letters and the task's words on validation."""
+    inputs_first: tuple[str, ...] = ()
+    """Inputs that the prompt has before the others; empty is the order of the task."""
+
+    @property
+    def compares_forms(self) -> bool:
+        """Whether forms of asking are compared before distillation."""
+        return "auto" in {self.wording, self.labels_as if isinstance(self.labels_as, str) else ""}
 
 
 class TracesConfig(Settings):

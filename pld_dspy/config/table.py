@@ -47,6 +47,8 @@ class TableConfig(Settings):
     """Column of the gold label."""
     labels: tuple[str, ...] | None = None
     """Label set; None means the labels in the data, sorted."""
+    label_words: dict[str, str] | None = None
+    """A word for each label, which `labels_as = "words"` or `"auto"` of `[student]` shows in its place."""
     description: str = ""
     """Task instructions in one sentence, the start of the prompt; "" means a default sentence."""
     group: str | None = None

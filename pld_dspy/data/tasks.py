@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pkgutil import resolve_name
 from typing import Any, Literal, get_type_hints
 
@@ -55,6 +55,8 @@ class Task:
     """All the examples, of every pool, repeats included; `split` leaves repeats out."""
     fixed_splits: Mapping[Split, tuple[dspy.Example, ...]] | None = None
     """Pools that the data set gives: val and select are both drawn from `val`. None if it has none."""
+    label_words: Mapping[str, str] = field(default_factory=dict)
+    """A word for each label that a student may be shown in its place; empty offers none."""
     notes: str = ""
     """Where the examples come from, and what they may not be compared with."""
 
@@ -212,8 +214,8 @@ def task_from_table(config: TableConfig) -> Task:
             "TableTask",
             config.task_description,
             {
-                field: "" if field == column else column
-                for field, column in table.input_columns.items()
+                name: "" if name == column else column
+                for name, column in table.input_columns.items()
             },
             (table.label_key, "" if table.label_key == config.label else config.label),
             table.labels,
@@ -224,6 +226,7 @@ def task_from_table(config: TableConfig) -> Task:
         metric=config.metric,
         examples=tuple(example for pool in pools.values() for example in pool),
         fixed_splits=None if config.single else pools,
+        label_words=config.label_words or {},
         notes=f"from {table.notes}",
     )
 

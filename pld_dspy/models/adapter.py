@@ -10,19 +10,31 @@ from dspy.adapters.utils import parse_value
 from dspy.utils.exceptions import AdapterParseError, LMError
 from pydantic.fields import FieldInfo
 
-from pld_dspy.config.base import Wording
-from pld_dspy.models.reading.labels import read_label
+from pld_dspy.models.forms import (
+    allowed_labels as allowed_labels,
+)
+from pld_dspy.models.forms import (
+    field_title as field_title,
+)
+from pld_dspy.models.forms import (
+    in_order,
+    request,
+    shown_instructions,
+    words_of,
+)
 from pld_dspy.models.reading.sections import sections
 from pld_dspy.models.reading.values import label_text, label_values
 from pld_dspy.models.refusals import refusals
+from pld_dspy.records import Form, LabelsAs, Wording
 
 
 class DirectAdapter(dspy.Adapter):
-    """Sends the instructions verbatim as the system message and reads one short answer.
+    """Sends the instructions as the system message and reads one short answer.
 
-    The user message has the inputs as `Name: value` lines and ends with the name of the output and
-    its labels, because small models answer best if they read the labels last. Several outputs are
-    requested as `Name: value` sections in order, so a chain of thought works too. An answer without
+    The user message has the inputs as `Name: value` lines and ends with the request and the labels,
+    because small models answer best if they read the labels last. Where labels are shown in other
+    words, the instructions, worked examples and the request have these, and the answer is read in
+    them; values are the labels themselves. Several outputs are requested as `Name: value` sections in order, so a chain of thought works too. An answer without
     a single label raises `AdapterParseError` and is not retried; only a request that the endpoint
     refused for a parameter or for its system role is sent again without it.
 
@@ -33,15 +45,23 @@ class DirectAdapter(dspy.Adapter):
     >>> task = dspy.Signature("text -> colour: Literal['red', 'grey']", "Name the colour.")
     >>> system, user = DirectAdapter().format(task, [], {"text": "blood"})
     >>> user.get("content").splitlines()
-    ['Text: blood', '', 'Colour (answer with one of: red, grey):']
+    ['Text: blood', '', 'Answer with one of: red, grey.']
     >>> DirectAdapter().parse(task, "**Red**.")
     {'colour': 'red'}
     """
 
-    def __init__(self, wording: Wording = "field", **kwargs: Any) -> None:
-        """Set the wording of the request; `kwargs` are those of `dspy.Adapter`."""
+    def __init__(
+        self,
+        wording: Wording = "sentence",
+        *,
+        labels_as: LabelsAs = "names",
+        inputs_first: Sequence[str] = (),
+        **kwargs: Any,
+    ) -> None:
+        """Set the form of the request; `kwargs` are those of `dspy.Adapter`."""
         super().__init__(**kwargs)
-        self.wording = wording
+        first = tuple(inputs_first)
+        self.form = Form(wording=wording, labels_as=labels_as, inputs_first=first)
 
     def __call__(
         self,
@@ -127,8 +147,8 @@ class DirectAdapter(dspy.Adapter):
         return values
 
     def format_system_message(self, signature: type[dspy.Signature]) -> str:
-        """Return the instructions, unchanged."""
-        return str(signature.instructions)
+        """Return the instructions, with the words that stand for the labels."""
+        return shown_instructions(signature, self.form)
 
     def format_user_message_content(
         self,
@@ -139,12 +159,12 @@ class DirectAdapter(dspy.Adapter):
         main_request: bool = False,
     ) -> str:
         """Return the inputs, then the request with the labels."""
+        fields = signature.input_fields
         lines = [
-            f"{field_title(name, field)}: {label_text(inputs[name])}"
-            for name, field in signature.input_fields.items()
-            if name in inputs
+            f"{field_title(name, fields[name])}: {label_text(inputs[name])}"
+            for name in in_order([name for name in fields if name in inputs], self.form)
         ]
-        parts = [prefix, *lines, _request(signature.output_fields, self.wording), suffix]
+        parts = [prefix, *lines, request(signature.output_fields, self.form), suffix]
         return "\n".join(part for part in parts if part)
 
     def format_assistant_message_content(
@@ -154,12 +174,15 @@ class DirectAdapter(dspy.Adapter):
         missing_field_message: str | None = None,
     ) -> str:
         """Return the outputs of a demo in the form that `parse` reads."""
-        fields = signature.output_fields
-        if len(fields) == 1:
-            return label_text(outputs.get(next(iter(fields)), missing_field_message))
+        texts = {
+            name: self._shown(label_text(outputs.get(name, missing_field_message)), field)
+            for name, field in signature.output_fields.items()
+        }
+        if len(texts) == 1:
+            return next(iter(texts.values()))
         return "\n".join(
-            f"{field_title(name, field)}: {label_text(outputs.get(name, missing_field_message))}"
-            for name, field in fields.items()
+            f"{field_title(name, field)}: {texts[name]}"
+            for name, field in signature.output_fields.items()
         )
 
     def parse(self, signature: type[dspy.Signature], completion: str) -> dict[str, Any]:
@@ -169,15 +192,17 @@ class DirectAdapter(dspy.Adapter):
             AdapterParseError: A field with a closed label set has no single label, a section is
                 missing, or a text cannot be read as the field's type.
         """
+        # Models may repeat the request before they answer it.
+        asked = request(signature.output_fields, self.form).strip()
         texts = sections(
-            completion,
+            completion.lstrip().removeprefix(asked),
             {name: field_title(name, field) for name, field in signature.output_fields.items()},
             [field_title(name, field) for name, field in signature.input_fields.items()],
         )
         values: dict[str, Any] = {}
         for name, field in signature.output_fields.items():
             try:
-                values[name] = _value(texts.get(name) or "", field)
+                values[name] = _value(texts.get(name) or "", field, self.form)
             except ValueError as error:
                 raise AdapterParseError(
                     adapter_name=type(self).__name__,
@@ -186,6 +211,11 @@ class DirectAdapter(dspy.Adapter):
                     message=f"no {name!r} in the answer {completion[:80]!r}",
                 ) from error
         return values
+
+    def _shown(self, text: str, field: FieldInfo) -> str:
+        """Return the word for a label of the field; other text unchanged."""
+        words = words_of(field, self.form)
+        return text if words is None else words.by_label.get(text, text)
 
 
 _current_lm: ContextVar[dspy.BaseLM | None] = ContextVar("current_lm", default=None)
@@ -201,59 +231,14 @@ def _formatting_for(lm: dspy.BaseLM) -> Iterator[None]:
         _current_lm.reset(token)
 
 
-def _value(text: str, field: FieldInfo) -> Any:
+def _value(text: str, field: FieldInfo, form: Form) -> Any:
     """Return the text as a value of the field's type; ValueError if it is not one."""
-    labels = label_values(field.annotation)
-    if labels:
-        label = read_label(text, tuple(labels))
+    words = words_of(field, form)
+    if words is not None:
+        label = words.read(text)
         if label is None:
             raise ValueError(text)
-        return labels[label]
+        return label_values(field.annotation)[label]
     if not text:
         raise ValueError(text)
     return text if field.annotation in {str, Any} else parse_value(text, field.annotation)
-
-
-def allowed_labels(field: FieldInfo) -> tuple[str, ...]:
-    """Return the closed label set of a field as text; empty for an open field."""
-    return tuple(label_values(field.annotation))
-
-
-def field_title(name: str, field: FieldInfo) -> str:
-    """Return the display name of a field: its prefix if one was set, else its key as words.
-
-    >>> field_title("bias_domain", dspy.InputField())
-    'Bias domain'
-    """
-    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    prefix = str(extra.get("prefix") or "").rstrip(": ")
-    inferred = name.replace("_", " ")
-    # DSPy sets a title-cased prefix by default; only another one was chosen by the author.
-    if prefix and prefix.lower() != inferred.lower():
-        return prefix
-    return inferred[:1].upper() + inferred[1:]
-
-
-def _request(fields: Mapping[str, FieldInfo], wording: Wording) -> str:
-    if len(fields) == 1:
-        name, field = next(iter(fields.items()))
-        labels = allowed_labels(field)
-        if labels and wording == "sentence":
-            return f"\nAnswer with one of: {', '.join(labels)}."
-        return f"\n{field_title(name, field)}{_choices(field)}:"
-    forms = "\n".join(
-        f"{field_title(name, field)}: <{_description(name, field)}{_choices(field)}>"
-        for name, field in fields.items()
-    )
-    return f"Answer in this form:\n{forms}"
-
-
-def _choices(field: FieldInfo) -> str:
-    labels = allowed_labels(field)
-    return f" (answer with one of: {', '.join(labels)})" if labels else ""
-
-
-def _description(name: str, field: FieldInfo) -> str:
-    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    text = str(extra.get("desc") or "")
-    return name.replace("_", " ") if text in ("", f"${{{name}}}") else text

@@ -3,14 +3,9 @@
 import logging
 import math
 import re
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
-
-import dspy
-from dspy.utils import exceptions as lm_errors
+from typing import Any, NamedTuple
 
 from pld_dspy.models.reading.label_prefix import Prefixes, text_of
 from pld_dspy.models.reading.labels import LEAD_IN, read_label
@@ -25,12 +20,6 @@ _HEADING = re.compile(
     r"(?:answer|label|option|choice|category|domain|class)\s+is\b)",
     re.IGNORECASE,
 )
-
-_NOT_THE_PARAMETER = (
-    *(lm_errors.LMTransportError, lm_errors.LMTimeoutError, lm_errors.LMRateLimitError),
-    *(lm_errors.LMAuthError, lm_errors.LMBillingError),
-)
-"""Errors that a request without log-probabilities would raise too."""
 
 
 class Token(NamedTuple):
@@ -75,7 +64,11 @@ def label_probabilities(
 
 
 def label_distribution(
-    tokens: Sequence[Token], labels: Sequence[str], *, answer: str | None = None
+    tokens: Sequence[Token],
+    labels: Sequence[str],
+    *,
+    answer: str | None = None,
+    shown: Mapping[str, str] | None = None,
 ) -> dict[str, float]:
     """Return the probability of every label; they sum to 1, and none is 0.
 
@@ -83,6 +76,12 @@ def label_distribution(
     the alternatives to its first token count, so that an answer that begins with other words still
     has a most probable label. And a label that is not among the alternatives gets the probability of
     the least probable one, which it cannot exceed.
+
+    Args:
+        tokens: The tokens of the answer, in order.
+        labels: The closed label set.
+        answer: The label read from the answer; None if it names none.
+        shown: The word that the student sees for each label, as of `shown_labels`; None is the label.
 
     Returns:
         Empty if no alternative begins a label.
@@ -92,12 +91,15 @@ def label_distribution(
     >>> {label: round(p, 3) for label, p in found.items()}
     {'a': 0.212, 'b': 0.576, 'c': 0.212}
     """
-    mass = _label_mass(tokens, labels, answer) or _first_token_mass(tokens, labels)
+    words = {label: label for label in labels} if shown is None else shown
+    spelled = tuple(words.values())
+    said = None if answer is None else words[answer]
+    mass = _label_mass(tokens, spelled, said) or _first_token_mass(tokens, spelled)
     if not any(mass.values()):
         return {}
     least = min((math.exp(p) for token in tokens[:1] for _, p in token.top), default=0.0)
     floor = min(least or 1.0, *(part for part in mass.values() if part > 0))
-    filled = {name: max(mass.get(name, 0.0), floor) for name in labels}
+    filled = {name: max(mass.get(word, 0.0), floor) for name, word in words.items()}
     total = math.fsum(filled.values())
     return {name: part / total for name, part in filled.items()}
 
@@ -150,95 +152,28 @@ def read_tokens(logprobs: Any) -> list[Token]:
 
 
 def gold_probability(
-    prediction: Any, labels: Sequence[str], answer: str | None, gold: str
+    prediction: Any,
+    labels: Sequence[str],
+    answer: str | None,
+    gold: str,
+    *,
+    shown: Mapping[str, str] | None = None,
 ) -> float | None:
-    """Return the probability of `gold`, in [0, 1], rounded to 6 digits; None if it is unknown."""
+    """Return the probability of `gold`, in [0, 1], rounded to 6 digits; None if it is unknown.
+
+    Args:
+        prediction: With the log-probabilities of its tokens.
+        labels: The closed label set.
+        answer: The label that was read.
+        gold: The right label.
+        shown: The word that the student sees for each label, as of `shown_labels`; None is the label.
+    """
     if answer is None or gold not in labels:
         return None
+    words = {label: label for label in labels} if shown is None else shown
     tokens = read_tokens(prediction.get("logprobs", None))
-    probabilities = label_probabilities(tokens, labels, answer=answer)
-    return round(probabilities.get(gold, 0.0), 6) if probabilities else None
-
-
-class LogprobsUnsupported:
-    """Remembers that an endpoint returns no log-probabilities."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-
-    def __bool__(self) -> bool:
-        return self._lock.locked()
-
-    def note(self, lm: dspy.BaseLM, reason: str) -> None:
-        """Stop requesting log-probabilities; the first call logs the reason as a warning."""
-        if self._lock.acquire(blocking=False):
-            logger.warning(
-                "%s gives no log-probabilities (%s); they are not requested again, and p_gold is unknown",
-                lm.model,
-                " ".join(reason.split())[:200],
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class LogprobsProgram:
-    """Runs a program with log-probabilities where possible."""
-
-    program: dspy.Module
-    """The original program."""
-    requesting: dspy.Module | None
-    """The program with log-probabilities requested by its own LM, if it has one; None requests none."""
-    lm: dspy.BaseLM
-    """The LM of the context, with log-probabilities requested."""
-    unsupported: LogprobsUnsupported
-
-    @classmethod
-    def of(
-        cls,
-        program: dspy.Module,
-        lm: dspy.BaseLM,
-        unsupported: LogprobsUnsupported,
-        *,
-        enabled: bool,
-    ) -> Self:
-        """Return the wrapped program; only one predictor with one output gets log-probabilities."""
-        predictors = program.predictors()
-        one = len(predictors) == 1 and len(predictors[0].signature.output_fields) == 1
-        if not enabled or not one:
-            return cls(program, None, lm, unsupported)
-        requesting, own = program, predictors[0].lm
-        if own is not None:
-            requesting = program.deepcopy()
-            requesting.predictors()[0].lm = _with_logprobs(own)
-        return cls(program, requesting, _with_logprobs(lm), unsupported)
-
-    def __call__(self, inputs: Mapping[str, Any], calls: Callable[[], int]) -> Any:
-        """Return the prediction; `calls` returns the number of LM calls answered so far."""
-        if self.requesting is None or self.unsupported:
-            return self.program(**inputs)
-        before = calls()
-        try:
-            with dspy.context(lm=self.lm):
-                prediction = self.requesting(**inputs)
-        except (lm_errors.LMError, TypeError, ValueError) as failed:
-            if calls() > before or isinstance(failed, _NOT_THE_PARAMETER):
-                raise
-            try:
-                return self.program(**inputs)
-            finally:
-                # If the same request is answered without the parameter, the parameter was the cause.
-                if calls() > before:
-                    self.unsupported.note(self.lm, str(failed))
-        if not read_tokens(prediction.get("logprobs", None)):
-            self.unsupported.note(self.lm, "they are not in its answer")
-        return prediction
-
-
-def _with_logprobs(lm: dspy.BaseLM) -> dspy.BaseLM:
-    if lm.model_type != "chat":
-        return lm
-    copied = lm.copy(logprobs=True, top_logprobs=TOP)
-    copied.history = lm.history  # callers read the history of the original LM
-    return copied
+    probabilities = label_probabilities(tokens, tuple(words.values()), answer=words[answer])
+    return round(probabilities.get(words[gold], 0.0), 6) if probabilities else None
 
 
 def _walk(tokens: Sequence[Token], forms: Prefixes, lead: str, answer: str) -> dict[str, float]:

@@ -1,30 +1,76 @@
 """Student that answers with the label alone."""
 
 import logging
-from contextlib import AbstractContextManager
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Self
 
 import dspy
 from dspy.utils.exceptions import AdapterParseError
 
-from pld_dspy.config.base import Wording
-from pld_dspy.models.adapter import DirectAdapter, allowed_labels
+from pld_dspy.models.adapter import DirectAdapter
+from pld_dspy.models.forms import allowed_labels, check_form, words_of
 from pld_dspy.models.logprobs import TOP, label_distribution, read_tokens
 from pld_dspy.models.reading.values import label_text, label_values
-from pld_dspy.records.decision import Decision
+from pld_dspy.records import Decision, Form, LabelsAs, Wording
 
 logger = logging.getLogger(__name__)
 
-_STATE = "decision"
+
+class StudentPredict(dspy.Predict):
+    """A predictor that saves with its state how it asks and decides, so that a loaded one does the same."""
+
+    def __init__(
+        self, signature: type[dspy.Signature], form: Form, decision: Decision | None = None
+    ) -> None:
+        super().__init__(signature)
+        self.form = form
+        self.decision = decision
+
+    def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
+        """Return the state of the predictor, with its form, and its decision if there is one."""
+        state = {**super().dump_state(json_mode=json_mode), "form": self.form.to_json()}
+        return state if self.decision is None else state | {"decision": self.decision.to_dict()}
+
+    def load_state(self, state: dict[str, Any], **kwargs: Any) -> Self:
+        """Load the state; one that was saved without a form leaves the form as it is.
+
+        Raises:
+            DataError: The decision in it cannot be read.
+        """
+        form, stored = state.get("form"), state.get("decision")
+        decision = None if stored is None else Decision.from_dict(stored)
+        own = {key: state[key] for key in state if key not in {"form", "decision"}}
+        super().load_state(own, **kwargs)
+        self.form = self.form if form is None else Form.from_json(form)
+        self.decision = decision
+        return self
 
 
 class DirectStudent(dspy.Module):
     """Answers with the label in one call, without reasoning; always uses `DirectAdapter`.
 
+    A saved program holds how it asks: loaded into a student of the same signature it decides the
+    same. A program saved by an earlier version holds no form; load it into a student that is made
+    with the wording of the saved one, which was `field` unless another was set.
+
+    Args:
+        signature: The task, with one output.
+        wording: Form of the request: `sentence`, `field` or `question`.
+        labels_as: `names`, `letters`, or a mapping with a word for each label. The student reads and
+            answers in these; predictions hold the labels themselves.
+        inputs_first: Inputs that the prompt has before the others.
+        decision: How the label is chosen from the label probabilities, where the endpoint returns
+            them, in the same call and with no token more; None takes the label that the answer names.
+            It needs a closed label set.
+
+    Raises:
+        ConfigError: `labels_as` does not fit the labels, or an input is unknown.
+
     >>> from pld_dspy.testing import fake_lm
     >>> task = dspy.Signature("text -> colour: Literal['red', 'grey']", "Name the colour.")
-    >>> student = DirectStudent(task)
-    >>> student.set_lm(fake_lm(lambda prompt: "Red."))
+    >>> student = DirectStudent(task, labels_as={"red": "warm", "grey": "cold"})
+    >>> student.set_lm(fake_lm(lambda prompt: "Warm."))
     >>> student(text="blood").colour
     'red'
     """
@@ -33,22 +79,50 @@ class DirectStudent(dspy.Module):
         self,
         signature: type[dspy.Signature],
         *,
-        wording: Wording = "field",
+        wording: Wording = "sentence",
+        labels_as: LabelsAs = "names",
+        inputs_first: Sequence[str] = (),
         decision: Decision | None = None,
     ) -> None:
-        """Set up the student.
-
-        Args:
-            signature: The task; a decision needs one output with a closed label set.
-            wording: How the prompt asks for the label.
-            decision: How the label is chosen from the label probabilities; None takes the label that
-                the answer names. It takes effect where the endpoint returns log-probabilities, in
-                the same call and with no token more. It is part of the saved state.
-        """
         super().__init__()
-        self.predict = dspy.Predict(signature)
-        self.wording = wording
-        self.decision = decision
+        first = tuple(inputs_first)
+        form = Form(wording=wording, labels_as=labels_as, inputs_first=first)
+        self.predict = StudentPredict(signature, form, decision)
+        check_form(form, self.predict.signature)
+
+    @property
+    def form(self) -> Form:
+        """How the student is asked."""
+        form: Form = self.predict.form
+        return form
+
+    @property
+    def decision(self) -> Decision | None:
+        """How the label is chosen; None takes the label that the answer names."""
+        decision: Decision | None = self.predict.decision
+        return decision
+
+    def deciding(self, decision: Decision | None) -> Self:
+        """Return a copy that chooses its labels by another decision."""
+        copy: Self = self.deepcopy()
+        copy.predict.decision = decision
+        return copy
+
+    @property
+    def wording(self) -> Wording:
+        """The form of the request."""
+        return self.form.wording
+
+    def asked(self, form: Form) -> Self:
+        """Return a copy that is asked in another form.
+
+        Raises:
+            ConfigError: The form does not fit the signature.
+        """
+        check_form(form, self.predict.signature)
+        copy: Self = self.deepcopy()
+        copy.predict.form = replace(form)
+        return copy
 
     def forward(self, **inputs: Any) -> dspy.Prediction:
         """Return a prediction with the label.
@@ -56,7 +130,7 @@ class DirectStudent(dspy.Module):
         Raises:
             AdapterParseError: The answer has no single label, and the decision needs one.
         """
-        with self._adapter():
+        with dspy.context(adapter=self._adapter()):
             try:
                 prediction = self.predict(**self._asked(inputs))
             except AdapterParseError as unread:
@@ -69,32 +143,16 @@ class DirectStudent(dspy.Module):
         Raises:
             AdapterParseError: The answer has no single label, and the decision needs one.
         """
-        with self._adapter():
+        with dspy.context(adapter=self._adapter()):
             try:
                 prediction = await self.predict.acall(**self._asked(inputs))
             except AdapterParseError as unread:
                 return self._decided(dspy.Prediction(), inputs, unread)
         return self._decided(prediction, inputs)
 
-    def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
-        """Return the state of the predictor, and the decision if there is one."""
-        state: dict[str, Any] = super().dump_state(json_mode=json_mode)
-        return state if self.decision is None else {**state, _STATE: self.decision.to_dict()}
-
-    def load_state(self, state: dict[str, Any], **options: Any) -> None:
-        """Load a state of `dump_state`.
-
-        Raises:
-            DataError: The decision in it cannot be read.
-        """
-        stored = state.get(_STATE)
-        decision = None if stored is None else Decision.from_dict(stored)
-        super().load_state(state, **options)
-        self.decision = decision
-
-    def _adapter(self) -> AbstractContextManager[None]:
-        context: AbstractContextManager[None] = dspy.context(adapter=DirectAdapter(self.wording))
-        return context
+    def _adapter(self) -> DirectAdapter:
+        form = self.form
+        return DirectAdapter(form.wording, labels_as=form.labels_as, inputs_first=form.inputs_first)
 
     def _asked(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Return the inputs, with log-probabilities requested if the decision needs them."""
@@ -117,8 +175,13 @@ class DirectStudent(dspy.Module):
             return prediction
         name, field = next(iter(self.predict.signature.output_fields.items()))
         found = getattr(unread, "logprobs", None) if unread else prediction.get("logprobs")
-        read = None if unread else label_text(prediction[name])
-        probabilities = label_distribution(read_tokens(found), allowed_labels(field), answer=read)
+        words = words_of(field, self.form)
+        probabilities = label_distribution(
+            read_tokens(found),
+            allowed_labels(field),
+            answer=None if unread else label_text(prediction[name]),
+            shown=None if words is None else words.by_label,
+        )
         if probabilities:
             topic = inputs.get(decision.topic_field) if decision.topic_field else None
             chosen = decision.choose(probabilities, None if topic is None else label_text(topic))

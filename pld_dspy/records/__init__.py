@@ -1,6 +1,7 @@
 """Frozen records that the stages pass to each other."""
 
 from pld_dspy.records.decision import Decide, Decision
+from pld_dspy.records.forms import Form, FormChoice, LabelsAs, TriedForm, Wording
 from pld_dspy.records.progress import Event, Progress, Role, silent
 from pld_dspy.records.results import PLDResult, PredictorResult, SearchRecord, TriedList
 from pld_dspy.records.rules import (
@@ -29,7 +30,10 @@ __all__ = [
     "Embedder",
     "Evaluation",
     "Event",
+    "Form",
+    "FormChoice",
     "Interval",
+    "LabelsAs",
     "Origin",
     "PLDResult",
     "PredictorResult",
@@ -39,8 +43,10 @@ __all__ = [
     "SearchRecord",
     "Split",
     "Trace",
+    "TriedForm",
     "TriedList",
     "Usage",
     "Vectors",
+    "Wording",
     "silent",
 ]

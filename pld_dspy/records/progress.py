@@ -17,7 +17,7 @@ class Event:
 
     stage: str
     """Teacher: `traces`, `rules`, `refine`. Student: the split it is scored on (`train`, `val`,
-    `select`, `test`), or `search`. Embedding model: `clusters`. File: `download`, `check`."""
+    `select`, `test`), `wording`, or `search`. Embedding model: `clusters`. File: `download`, `check`."""
     role: Role
     """The model that is called; empty for a file."""
     done: int

@@ -15,6 +15,7 @@ from pld_dspy.errors import PLDError, StorageError
 from pld_dspy.ledger.figure_style import picture_file
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.models.embedder import embed, make_embedder
+from pld_dspy.models.forms import allowed_labels, shown_text
 from pld_dspy.records import Evaluation, Interval, PLDResult, PredictorResult, Rule, Trace
 from pld_dspy.runs.plots.scores import (
     BeforeAfter,
@@ -76,15 +77,18 @@ def write_program(
 ) -> list[Path]:
     """Return the files with the final prompt, its rules and their evidence, and the program's state."""
     sources = {example_id(example): example.get("pld_source") for example in train}
-    prompts = [(part.predictor, part.chosen.prompt) for part in result.predictors]
+    predictors = dict(program.named_predictors())
+    prompts = [
+        (part.predictor, _as_shown(predictors[part.predictor], part.chosen.prompt))
+        for part in result.predictors
+    ]
     single = len(prompts) == 1
     text = "\n\n".join(prompt if single else f"[{name}]\n{prompt}" for name, prompt in prompts)
     paths = [run_dir / name for name in (PROMPT_FILE, RULES_FILE, PROGRAM_FILE)]
     write_text(paths[0], text + "\n")
-    predictors = dict(program.named_predictors())
     evidence = {
         part.predictor: {
-            **rules_with_evidence(part, sources),
+            **_with_shown(rules_with_evidence(part, sources), predictors[part.predictor]),
             "demos": _demos(part.chosen.demos, predictors[part.predictor], sources),
         }
         for part in result.predictors
@@ -92,6 +96,25 @@ def write_program(
     write_json(paths[1], evidence)
     program.save(str(paths[2]))
     return paths
+
+
+def _as_shown(predictor: dspy.Predict, text: str) -> str:
+    """Return instructions or a numbered rule as the student sees them."""
+    fields = predictor.signature.output_fields
+    labels = next((found for f in fields.values() if (found := allowed_labels(f))), ())
+    return shown_text(predictor, labels, text)
+
+
+def _with_shown(evidence: dict[str, Any], predictor: dspy.Predict) -> dict[str, Any]:
+    """Return the rules with `shown`, their text as the student sees it, where that is another."""
+    rules = []
+    for rule in evidence["rules"]:
+        number = f"{rule['number']}. "
+        shown = _as_shown(predictor, number + " ".join(rule["text"].split()))
+        shown = shown.removeprefix(number)
+        same = shown == " ".join(rule["text"].split())
+        rules.append(rule if same else {**rule, "shown": shown})
+    return {**evidence, "rules": rules}
 
 
 def rules_with_evidence(part: PredictorResult, sources: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,10 +18,11 @@ from pld_dspy.models.local.server import check_gguf
 from pld_dspy.models.prompts import ContrastLabels, ExplainExample, MergeRules, ResolveConflicts
 from pld_dspy.records import Role
 from pld_dspy.runs.setup import Loaded, load
+from pld_dspy.runs.wording import most_forms
 from pld_dspy.stages.common.prompt import render_example
 from pld_dspy.stages.merge.side_by_side import MOST_LABELS, notes_a_label
 
-GIVEN, COMPILED = "student as given", "compiled program"
+GIVEN, ASKED, COMPILED = "student as given", "student as asked best", "compiled program"
 """The programs scored on the test examples, by the item of their progress events."""
 
 _CHARS_PER_TOKEN = 4
@@ -163,10 +164,17 @@ def _student_stages(config: RunConfig, loaded: Loaded) -> list[PlannedStage]:
     ruled += most * _mean_tokens(splits.train, loaded.task)
     finalists = 1 + pld.finalists + bool(draws)
     given = _student("test, as given", "test", test, bare)
+    forms = most_forms(config, loaded.task)
+    asked = _student("test, as asked best", "test", test, bare)
+    compared = [
+        _student("forms of asking", "wording", forms * val, bare),
+        replace(asked, item=ASKED),
+    ]
     compiled = _student("test, compiled", "test", test, ruled)
     shown = [_student("worked examples", "val", draws * val, ruled)]
     return [
         replace(given, exact=True, item=GIVEN),
+        *(compared if forms else ()),
         *(shown if draws else ()),
         _student("first lists", "val", lists * val, ruled),
         _student("refinement", "val", edits, ruled),

@@ -7,6 +7,13 @@ from typing import Any
 
 from pld_dspy.runs.artifacts import write_text
 from pld_dspy.runs.report import Report
+from pld_dspy.runs.waterfall import (
+    decision_line,
+    knowledge_line,
+    signed,
+    step_rows,
+    with_interval,
+)
 
 PAGE_FILE = "report.md"
 GAINS = {"gain": "gain", "list_gain": "in this list"}
@@ -32,19 +39,17 @@ def verdict(report: Report) -> str:
 
     Rules are credited with what they add to the student asked as well without them.
     """
-    whole = f"{_change(report.delta, report.delta_ci95, _metric(report))}"
+    whole = f"{signed(report.delta, report.delta_ci95, _metric(report))}"
     on = f"on {report.test_n} test examples"
-    if report.kept_as_given:
+    if report.kept_as_given and report.asked_best is None:
         stays = f"No rule list beat the student, so it stays as it was given ({report.reason})"
         return (
             f"{stays}. Its labels are calibrated: {whole} {on}." if report.decision else f"{stays}."
         )
-    parts = {"rules": report.rules, "worked examples": report.demos}
-    what = " and ".join(name for name, count in parts.items() if count)
     step = report.rules_step
     if step is None or step.change is None or step.change_ci95 is None or len(report.steps) < 3:
-        return _said(what, whole, report.delta_ci95, on)
-    own = _change(step.change, step.change_ci95, _metric(report))
+        return _said(changed(report), whole, report.delta_ci95, on)
+    own = signed(step.change, step.change_ci95, _metric(report))
     return f"{_said('rules', own, step.change_ci95, on)} In all {whole} from the student as given."
 
 
@@ -56,48 +61,45 @@ def _said(what: str, change: str, ends: tuple[float, float], on: str) -> str:
     return f"No clear difference by the {what}: {change} {on}; the interval holds 0."
 
 
-def _change(estimate: float, ends: tuple[float, float], unit: str = "") -> str:
-    return f"{estimate:+.3f}{f' {unit}' if unit else ''} [{ends[0]:+.3f}, {ends[1]:+.3f}]"
+def changed(report: Report) -> str:
+    """Return what differs from the student as given: its wording, rules, worked examples."""
+    parts = {
+        "wording": report.asked_best is not None,
+        "rules": report.rules,
+        "worked examples": report.demos,
+    }
+    names = [name for name, there in parts.items() if there]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def step_rows(report: Report) -> Sequence[tuple[str, ...]]:
-    """Return the rows of the table of steps: step, score, change, separability, tokens per call."""
-    rows = []
-    for step in report.steps:
-        change = "" if step.change_ci95 is None else _change(step.change or 0.0, step.change_ci95)
-        parted = "" if step.separability is None else f"{step.separability:.3f}"
-        score = _with_interval(step.score, step.ci95)
-        rows.append((step.name, score, change, parted, f"{step.prompt_tokens:.0f}"))
-    return rows
-
-
-def knowledge_line(report: Report) -> str | None:
-    """Return whether the rules add knowledge or only move the bias; None where it is unknown."""
-    step = report.rules_step
-    if step is None or step.separability_change is None or step.separability_ci95 is None:
+def asked_line(report: Report) -> str | None:
+    """Return the test score of the student as asked best; None if that is the student as given."""
+    best = report.asked_best
+    if best is None:
         return None
-    change = _change(step.separability_change, step.separability_ci95)
-    if step.separability_ci95[0] > 0:
-        return f"The rules add knowledge: they change the separability of the labels by {change}."
-    if step.separability_ci95[1] < 0:
-        return f"The rules blur the labels: they change their separability by {change}."
+    score = with_interval(best.score, best.ci95)
     return (
-        f"The rules add nothing that the student did not know: the separability of the labels "
-        f"changes by {change}; what they change is the bias."
+        f"without rules, asked best ({report.form}): {score} {_metric(report)} on test, "
+        f"{best.prompt_tokens:.0f} input tokens per call"
     )
 
 
-def decision_line(report: Report) -> str | None:
-    """Return how labels are chosen; None if they are taken from the text."""
-    if report.decision is None:
-        return None
-    kind, offsets = report.decision["kind"], report.decision["offsets"]
-    if not offsets:
-        return "Labels: the most probable one."
-    shifts = ", ".join(f"{label} {shift:+.2f}" for label, shift in sorted(offsets.items()))
-    temperature = report.decision["temperature"]
-    scaled = "" if temperature == 1 else f", temperature {temperature:.2f}"
-    return f"Labels: the most probable one after {kind} (log-odds {shifts}{scaled})."
+def wording_rows(report: Report) -> Sequence[tuple[str, str, str, str]]:
+    """Return the rows of the forms that were compared: form, score on validation, tokens, `chosen`."""
+    return [
+        (
+            one.form,
+            "unreadable" if one.score is None else f"{one.score:.3f}",
+            f"{one.prompt_tokens:.0f}",
+            "chosen" if one.chosen else "",
+        )
+        for one in report.wordings
+    ]
+
+
+def rule_text(rule: Mapping[str, Any]) -> str:
+    """Return the text of an entry of `rules.json` as the student sees it."""
+    return str(rule.get("shown", rule["text"]))
 
 
 def search_line(report: Report) -> str | None:
@@ -130,8 +132,8 @@ def score_rows(report: Report) -> Sequence[tuple[str, str, str]]:
     rows = [
         (
             f"{_metric(report)}, 95% interval",
-            _with_interval(report.baseline, report.baseline_ci95),
-            _with_interval(report.compiled, report.compiled_ci95),
+            with_interval(report.baseline, report.baseline_ci95),
+            with_interval(report.compiled, report.compiled_ci95),
         )
     ]
     others = {
@@ -213,12 +215,13 @@ def _page(report: Report, rules: Rules, folder: Path) -> Iterator[str]:
     yield from _steps(report)
     if (line := search_line(report)) is not None:
         yield f"Search: {line}.\n"
+    yield from _wordings(report)
     for predictor, chosen in rules.items():
         yield "## Rules" if len(rules) == 1 else f"## Rules of {predictor}"
         yield ""
         for rule in chosen["rules"]:
             facts = "; ".join((f"`{rule['id']}`", support(rule), *gains(rule)))
-            yield f"{rule['number']}. {rule['text']} ({facts})"
+            yield f"{rule['number']}. {rule_text(rule)} ({facts})"
         if (demos := demos_line(chosen)) is not None:
             yield f"\n{demos}"
         elif not chosen["rules"]:
@@ -228,6 +231,8 @@ def _page(report: Report, rules: Rules, folder: Path) -> Iterator[str]:
         yield f"![{what}]({name})\n"
     teacher = f"{report.teacher_calls} calls, {report.teacher_output_tokens} output tokens"
     yield f"Teacher `{report.teacher}` ({report.traces} traces): {teacher}. "
+    if report.wording_calls:
+        yield f"Student calls to compare forms of asking: {report.wording_calls}. "
     yield f"Student calls: {report.student_calls} to compile, {report.test_calls} to test. "
     yield f"{report.wall_s:.0f} s; seed {report.seed}; commit {report.commit or 'unknown'}."
     yield f"\nData: {report.task_notes}. Splits by {report.split['by']}: {report.split['sizes']}."
@@ -240,16 +245,24 @@ def _steps(report: Report) -> Iterator[str]:
         yield "## What brought what\n"
         yield f"| step | {_metric(report)}, 95% interval | change | separability | tokens |"
         yield "| --- | --- | --- | --- | --- |"
-        for cells in step_rows(report):
+        for cells in step_rows(report.steps):
             yield f"| {' | '.join(_cell(cell) for cell in cells)} |"
         yield ""
-    for line in (knowledge_line(report), decision_line(report)):
+    for line in (knowledge_line(report.steps), decision_line(report.decision)):
         if line is not None:
             yield f"{_cell(line)}\n"
 
 
-def _with_interval(score: float, ends: tuple[float, float]) -> str:
-    return f"{score:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]"
+def _wordings(report: Report) -> Iterator[str]:
+    if not report.wordings:
+        return
+    yield f"## Forms of asking\n\n| form | {_metric(report)} on validation | input tokens per call | |"
+    yield "| --- | --- | --- | --- |"
+    for row in wording_rows(report):
+        yield f"| {' | '.join(_cell(cell) for cell in row)} |"
+    if (line := asked_line(report)) is not None:
+        yield f"\n{line[:1].upper()}{line[1:]}."
+    yield ""
 
 
 def _metric(report: Report) -> str:

@@ -1,7 +1,7 @@
 """The numbers of a finished run: the record that becomes `report.json`."""
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -12,8 +12,10 @@ from pld_dspy.models.lm import model_name
 from pld_dspy.records import Evaluation, PLDResult, PredictorResult, Usage
 from pld_dspy.runs.before_after import scores
 from pld_dspy.runs.setup import Loaded, Models
-from pld_dspy.runs.waterfall import Step
+from pld_dspy.runs.waterfall import Step, rules_step
+from pld_dspy.runs.wording import AskedBest, AskedBestScore, WordingScore, asked_numbers, tests_of
 from pld_dspy.scoring.metrics import metric_by_name
+from pld_dspy.scoring.statistics import interval
 
 REPORT_FILE = "report.json"
 
@@ -104,6 +106,15 @@ class Report(BaseModel):
     decision: dict[str, Any] | None = None
     """How labels are chosen, as `Decision.to_dict`; None takes them from the text."""
 
+    form: str = ""
+    """How the compiled program is asked, for instance `sentence, names`; empty in older reports."""
+    wordings: tuple[WordingScore, ...] = ()
+    """The forms compared on validation; the first is that of `baseline`. Empty if it was set."""
+    wording_calls: int = 0
+    """Student calls of the forms that were not chosen; those of the chosen one are in `student_calls`."""
+    asked_best: AskedBestScore | None = None
+    """The student without rules in the chosen form, on test; None if that is the form as given."""
+
     @property
     def kept_as_given(self) -> bool:
         """Whether no list was better than the student as given."""
@@ -112,7 +123,7 @@ class Report(BaseModel):
     @property
     def rules_step(self) -> Step | None:
         """The step of the rules; None if there are none, or the run has no steps."""
-        return next((s for s in self.steps if s.name == "rules" and s.change is not None), None)
+        return rules_step(self.steps)
 
     @property
     def test_measures(self) -> dict[str, float]:
@@ -159,15 +170,26 @@ class Report(BaseModel):
             raise StorageError(msg) from error
 
 
+class Tested(NamedTuple):
+    """Evaluations on the test examples."""
+
+    before: Evaluation
+    """Of the student as given."""
+    after: Evaluation
+    """Of the compiled program."""
+    steps: tuple[Step, ...] = ()
+    """From the one to the other."""
+
+
 def make_report(
     config: RunConfig,
     loaded: Loaded,
     models: Models,
     result: PLDResult,
-    tested: tuple[Evaluation, Evaluation],
+    tested: Tested,
     *,
-    steps: tuple[Step, ...] = (),
     wall_s: float,
+    asked: AskedBest | None = None,
 ) -> Report:
     """Return the report of a finished run.
 
@@ -177,10 +199,11 @@ def make_report(
         models: Its models.
         result: What the compile did.
         tested: The student as given and the compiled program, on test.
-        steps: From the one to the other, on test.
         wall_s: Seconds, summed over all the sessions that worked on the run folder.
+        asked: The forms of asking that were compared; None if it was set.
     """
     task, splits = loaded.task, loaded.splits
+    metric = metric_by_name(task.metric)
     costs = [usage.cost_usd for usage in result.usage.values()]
     first = result.predictors[0]
     return Report(
@@ -191,13 +214,13 @@ def make_report(
         teacher=config.teacher_or_student.model,
         teacher_weights=model_name(models.teacher),
         traces="recorded" if config.traces.imported else "teacher",
-        **scores(metric_by_name(task.metric), *tested, seed=config.seed),
+        **scores(metric, tested.before, tested.after, seed=config.seed),
         **search_numbers(first),
+        **asked_numbers(loaded.form, asked, lambda e: interval(metric, e, seed=config.seed)),
         **_choice(result),
-        steps=steps,
-        **_usage(result, "teacher"),
-        **_usage(result, "student"),
-        test_calls=sum(answer.calls for e in tested for answer in e.answers),
+        steps=tested.steps,
+        **_usage(result),
+        test_calls=sum(a.calls for e in (*tested[:2], *tests_of(asked)) for a in e.answers),
         cost_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
         dropped=dict(result.dropped),
         warnings=first.clustering.diagnosis.warnings,
@@ -243,7 +266,7 @@ def search_numbers(part: PredictorResult) -> dict[str, Any]:
     }
 
 
-def _usage(result: PLDResult, role: str) -> dict[str, Any]:
-    used = result.usage.get(role, Usage())
-    counts = ("calls", "input_tokens", "output_tokens")
-    return {f"{role}_{name}": getattr(used, name) for name in counts}
+def _usage(result: PLDResult) -> dict[str, Any]:
+    used = {role: result.usage.get(role, Usage()) for role in ("teacher", "student")}
+    names = ("calls", "input_tokens", "output_tokens")
+    return {f"{role}_{n}": getattr(usage, n) for role, usage in used.items() for n in names}

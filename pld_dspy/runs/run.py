@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dspy
@@ -15,13 +15,23 @@ from pld_dspy.ledger.mlflow.tracker import MlflowTracker
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.ledger.tracker import InOpenRun, NullTracker, Status, Tracker
 from pld_dspy.models.embedder import check_embedder, make_embedder
+from pld_dspy.models.forms import form_of
 from pld_dspy.optimizer import PLD
 from pld_dspy.records import Evaluation, PLDResult, Progress, silent
 from pld_dspy.runs.artifacts import Pictures, write_json, write_pictures, write_program, write_text
-from pld_dspy.runs.estimate import COMPILED, GIVEN
-from pld_dspy.runs.report import REPORT_FILE, Report, make_report
+from pld_dspy.runs.estimate import ASKED, COMPILED, GIVEN
+from pld_dspy.runs.report import REPORT_FILE, Report, Tested, make_report
 from pld_dspy.runs.setup import Loaded, Models, load, make_evaluator, make_models
 from pld_dspy.runs.waterfall import stages_of, step_measures, waterfall
+from pld_dspy.runs.wording import (
+    AskedBest,
+    asked_in,
+    calls_of,
+    calls_of_chosen,
+    choose_form,
+    reworded,
+)
+from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.metrics import metric_by_name
 from pld_dspy.stages.search.sampler import check_search
 
@@ -92,14 +102,25 @@ def _run(session: _Session, progress: Progress) -> Report:
         probabilities=config.pld.search.probabilities,
         decide=config.pld.decide,
     )
-    before = evaluator.run(loaded.baseline, test, candidate_id=GIVEN, split="test")
+    given = loaded.baseline
+    before = evaluator.run(given, test, candidate_id=GIVEN, split="test")
+    asked = _ask_best(session, evaluator)
+    if asked is not None:
+        config, loaded = asked_in(config, asked.choice.best), reworded(loaded, asked.choice)
     compiled = compile_program(config, loaded, models, InOpenRun(tracker), progress)
     result: PLDResult = compiled.pld_result
     written = write_program(config.run_dir, compiled, result, loaded.splits.train)
     after = evaluator.run(compiled, test, candidate_id=COMPILED, split="test")
-    steps = waterfall(stages_of(loaded.baseline, compiled, result), evaluator, test)
+    first = None if loaded.form == form_of(given) else given
+    steps = waterfall(stages_of(loaded.baseline, compiled, result, first=first), evaluator, test)
     report = make_report(
-        config, loaded, models, result, (before, after), steps=steps, wall_s=session.clock.wall_s
+        session.config,
+        loaded,
+        models,
+        result,
+        Tested(before, after, steps),
+        wall_s=session.clock.wall_s,
+        asked=asked,
     )
     pictures = _pictures(session, result, (before, after), report)
     write_text(config.run_dir / REPORT_FILE, report.to_json())
@@ -109,6 +130,23 @@ def _run(session: _Session, progress: Progress) -> Report:
     for path in (*pictures, *written, config.run_dir / REPORT_FILE):
         tracker.file(path)
     return report
+
+
+def _ask_best(session: _Session, evaluator: Evaluator) -> AskedBest | None:
+    """Return the forms of asking that were compared; None if the config sets the form."""
+    config, loaded = session.config, session.loaded
+    # As in the compile, so that its answers on validation are these.
+    likely = replace(evaluator, probabilities=config.pld.search.probabilities)
+    before = calls_of(session.store)
+    choice = choose_form(config, loaded, likely)
+    if choice is None:
+        return None
+    calls = calls_of(session.store) - before - calls_of_chosen(choice)
+    tested = None
+    if choice.best != choice.plain:
+        student, test = reworded(loaded, choice).baseline, loaded.splits.test
+        tested = evaluator.run(student, test, candidate_id=ASKED, split="test")
+    return AskedBest(choice=choice, calls=calls, tested=tested)
 
 
 def compile_program(

@@ -1,22 +1,24 @@
 """Loads the task with its splits, and the models, each of which has answered one tiny call."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import dspy
 
-from pld_dspy.config.base import Wording
 from pld_dspy.config.run import ModelConfig, RunConfig
 from pld_dspy.config.table import TableConfig
 from pld_dspy.data.splits import Splits, check_disjoint
 from pld_dspy.data.tasks import Task, load_task, task_from_table
+from pld_dspy.errors import ConfigError
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.models.embedder import make_embedder
+from pld_dspy.models.forms import check_form
 from pld_dspy.models.lm import check_lm, make_lm
 from pld_dspy.models.local.server import ServerSettings
+from pld_dspy.models.reading.label_words import LabelWords
 from pld_dspy.models.student import DirectStudent
-from pld_dspy.records import Decide, Event, Progress, silent
+from pld_dspy.records import Decide, Event, Form, LabelsAs, Progress, silent
 from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.metrics import metric_by_name
 from pld_dspy.stages.cluster.methods import resolve_clusterer
@@ -29,12 +31,18 @@ class Loaded:
 
     task: Task
     splits: Splits
-    wording: Wording = "field"
+    form: Form = field(default_factory=Form)
+    """How the student as given is asked."""
 
     @property
     def baseline(self) -> dspy.Module:
         """The student as given: the task's own sentence, no rules."""
-        return DirectStudent(self.task.signature, wording=self.wording)
+        return DirectStudent(
+            self.task.signature,
+            wording=self.form.wording,
+            labels_as=self.form.labels_as,
+            inputs_first=self.form.inputs_first,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +80,36 @@ def load(config: RunConfig) -> Loaded:
         scarce=chosen.scarce,
     )
     check_disjoint(splits, by=chosen.by)
-    return Loaded(task=task, splits=splits, wording=config.student.wording)
+    return Loaded(task=task, splits=splits, form=plain_form(config, task))
+
+
+def plain_form(config: RunConfig, task: Task) -> Form:
+    """Return how the student as given is asked; where forms are compared, `sentence` and `names`.
+
+    Raises:
+        ConfigError: An input is unknown, `labels_as` does not fit the labels, or the task has no words.
+    """
+    asked = config.student
+    form = Form(
+        wording="sentence" if asked.wording == "auto" else asked.wording,
+        labels_as=_labels_as(asked.labels_as, task),
+        inputs_first=asked.inputs_first,
+    )
+    check_form(form, task.signature)
+    if task.label_words:
+        LabelWords.of(task.labels, task.label_words)
+    return form
+
+
+def _labels_as(asked: str | dict[str, str], task: Task) -> LabelsAs:
+    if not isinstance(asked, str):
+        return asked
+    if asked == "words":
+        if not task.label_words:
+            msg = f"labels_as is 'words', and the task {task.name} has none; give label_words in [task.table], or a word for each label in labels_as"
+            raise ConfigError(msg)
+        return task.label_words
+    return "letters" if asked == "letters" else "names"
 
 
 def load_table(config: RunConfig, task: Task, path: Path) -> tuple[dspy.Example, ...]:

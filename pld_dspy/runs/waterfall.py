@@ -1,7 +1,7 @@
 """What each step of a run brought, on the test examples."""
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import dspy
 from pydantic import BaseModel, ConfigDict
@@ -131,3 +131,58 @@ def step_measures(steps: Sequence[Step]) -> dict[str, float]:
         values = {"": step.score, "_change": step.change, "_separability": step.separability}
         measures |= {f"{name}{suffix}": v for suffix, v in values.items() if v is not None}
     return measures
+
+
+def rules_step(steps: Sequence[Step]) -> Step | None:
+    """Return the step of the rules; None if there are none."""
+    return next((s for s in steps if s.name == "rules" and s.change is not None), None)
+
+
+def step_rows(steps: Sequence[Step]) -> Sequence[tuple[str, ...]]:
+    """Return the rows of the table of steps: step, score, change, separability, tokens per call."""
+    rows = []
+    for step in steps:
+        change = "" if step.change_ci95 is None else signed(step.change or 0.0, step.change_ci95)
+        parted = "" if step.separability is None else f"{step.separability:.3f}"
+        score = with_interval(step.score, step.ci95)
+        rows.append((step.name, score, change, parted, f"{step.prompt_tokens:.0f}"))
+    return rows
+
+
+def knowledge_line(steps: Sequence[Step]) -> str | None:
+    """Return whether the rules add knowledge or only move the bias; None where it is unknown."""
+    step = rules_step(steps)
+    if step is None or step.separability_change is None or step.separability_ci95 is None:
+        return None
+    change = signed(step.separability_change, step.separability_ci95)
+    if step.separability_ci95[0] > 0:
+        return f"The rules add knowledge: they change the separability of the labels by {change}."
+    if step.separability_ci95[1] < 0:
+        return f"The rules blur the labels: they change their separability by {change}."
+    return (
+        f"The rules add nothing that the student did not know: the separability of the labels "
+        f"changes by {change}; what they change is the bias."
+    )
+
+
+def decision_line(decision: Mapping[str, Any] | None) -> str | None:
+    """Return how labels are chosen; None if they are taken from the text."""
+    if decision is None:
+        return None
+    kind, offsets = decision["kind"], decision["offsets"]
+    if not offsets:
+        return "Labels: the most probable one."
+    shifts = ", ".join(f"{label} {shift:+.2f}" for label, shift in sorted(offsets.items()))
+    temperature = decision["temperature"]
+    scaled = "" if temperature == 1 else f", temperature {temperature:.2f}"
+    return f"Labels: the most probable one after {kind} (log-odds {shifts}{scaled})."
+
+
+def signed(estimate: float, ends: tuple[float, float], unit: str = "") -> str:
+    """Return a change with its sign and its interval."""
+    return f"{estimate:+.3f}{f' {unit}' if unit else ''} [{ends[0]:+.3f}, {ends[1]:+.3f}]"
+
+
+def with_interval(score: float, ends: tuple[float, float]) -> str:
+    """Return a score with its interval."""
+    return f"{score:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]"

@@ -16,17 +16,17 @@ from pld_dspy.data.values import is_missing
 from pld_dspy.errors import DataError, ModelError
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.ledger.usage import Meter, metered
+from pld_dspy.models.forms import shown_labels
 from pld_dspy.models.lm import count_tokens, model_name
 from pld_dspy.models.lm_errors import RATE_LIMITED, REFUSED, UNREACHABLE, explain
 from pld_dspy.models.logprobs import (
-    LogprobsProgram,
-    LogprobsUnsupported,
     gold_probability,
     label_distribution,
     read_tokens,
 )
 from pld_dspy.models.reading.labels import read_label
 from pld_dspy.models.reading.values import label_text
+from pld_dspy.models.with_logprobs import LogprobsProgram, LogprobsUnsupported
 from pld_dspy.records import Answer
 from pld_dspy.scoring.answers import STAGE, from_record, to_record
 from pld_dspy.scoring.metrics import CorpusMetric, Metric, metric_name
@@ -92,7 +92,8 @@ class Asker:
             try:
                 answer = self._read(ask, example, answer, meter)
             except AdapterParseError as unread:
-                found = self._distribution(getattr(unread, "logprobs", None), None)
+                shown = shown_labels(ask.program, self.labels)
+                found = self._distribution(getattr(unread, "logprobs", None), None, shown)
                 answer = replace(answer, raw=str(unread.lm_response or ""), probabilities=found)
             except (*UNREACHABLE, *REFUSED, *RATE_LIMITED) as failed:
                 msg = f"{explain(self.lm, failed)}; answers so far are kept; run again to resume"
@@ -126,8 +127,9 @@ class Asker:
         score = self._score_one(example, prediction, label == answer.gold)
         p_gold, found = None, None
         if ask.requesting is not None and meter.calls == 1:
-            p_gold = gold_probability(prediction, self.labels, label, answer.gold)
-            found = self._distribution(prediction.get("logprobs", None), label)
+            shown = shown_labels(ask.program, self.labels)
+            p_gold = gold_probability(prediction, self.labels, label, answer.gold, shown=shown)
+            found = self._distribution(prediction.get("logprobs", None), label, shown)
         return replace(
             answer,
             answer=label,
@@ -138,10 +140,13 @@ class Asker:
             probabilities=found,
         )
 
-    def _distribution(self, logprobs: Any, label: str | None) -> dict[str, float] | None:
+    def _distribution(
+        self, logprobs: Any, label: str | None, shown: Mapping[str, str]
+    ) -> dict[str, float] | None:
         if not self.labels:
             return None
-        return label_distribution(read_tokens(logprobs), self.labels, answer=label) or None
+        tokens = read_tokens(logprobs)
+        return label_distribution(tokens, self.labels, answer=label, shown=shown) or None
 
     def _gold(self, example: dspy.Example) -> str:
         gold = example.get(self.label_key)

@@ -10,9 +10,9 @@ from pld_dspy.data.examples import example_id
 from pld_dspy.errors import DataError, PLDError
 from pld_dspy.ledger.store import StageStore, key_of
 from pld_dspy.models.lm import model_name
-from pld_dspy.models.logprobs import LogprobsUnsupported
 from pld_dspy.models.reading.values import label_text
 from pld_dspy.models.student import DirectStudent
+from pld_dspy.models.with_logprobs import LogprobsUnsupported
 from pld_dspy.records import Answer, Decide, Decision, Evaluation, Event, Progress, Split, silent
 from pld_dspy.scoring.answers import STAGE, from_record, to_record
 from pld_dspy.scoring.ask import Asker
@@ -263,11 +263,9 @@ def decision_of(program: dspy.Module) -> Decision | None:
 
 def with_decision(program: dspy.Module, decision: Decision | None) -> dspy.Module:
     """Return a copy of the program with this decision; only a `DirectStudent` can have one."""
-    if decision_of(program) == decision:
+    if not isinstance(program, DirectStudent) or program.decision == decision:
         return program
-    copy = program.deepcopy()
-    copy.decision = decision
-    return copy
+    return program.deciding(decision)
 
 
 def _topic(example: dspy.Example, topic_field: str | None) -> str | None:

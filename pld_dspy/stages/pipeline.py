@@ -16,6 +16,7 @@ from pld_dspy.ledger.tracker import Tracker
 from pld_dspy.ledger.usage import total
 from pld_dspy.ledger.versions import package_versions
 from pld_dspy.models.embedder import embed
+from pld_dspy.models.forms import shown_text
 from pld_dspy.models.prompts import Prompts
 from pld_dspy.models.teacher import Teacher
 from pld_dspy.records import (
@@ -108,7 +109,9 @@ class Pipeline:
             built = self.build(program, target, result.chosen)
             program = with_decision(built, result.decision or decision_of(built))
             tags = {"candidate": result.chosen_id}
-            self.tracker.prompt(target.path, result.chosen.prompt, tags=tags)
+            predictor = dict(program.named_predictors())[target.path]
+            text = shown_text(predictor, target.labels, result.chosen.prompt)
+            self.tracker.prompt(target.path, text, tags=tags)
             results.append(result)
         self.clock.note()
         usage = total(self.store.spent())

@@ -45,6 +45,7 @@ FILES = {
     "task.table.train": f"{FOLDER}/table.csv",
     "task.table.test": f"{FOLDER}/test.csv",
 }
+WORDS = {label: f"team {label}" for label in ("red", "grey", "green", "blue")}
 HUB = {
     "task.table.path": None,
     "task.table.hub": "owner/colours",
@@ -77,6 +78,7 @@ ROWS = {
     "task.table.inputs": {"task.table.inputs": ["text", "topic"]},
     "task.table.label": {"task.table.label": "colour"},
     "task.table.labels": {"task.table.labels": ["red", "grey", "green", "blue"]},
+    "task.table.label_words": {"task.table.label_words": WORDS, "student.labels_as": "words"},
     "task.table.description": {"task.table.description": "Say the colour."},
     "task.table.group": {"task.table.group": "topic"},
     "task.table.id": {"task.table.id": "key"},
@@ -98,7 +100,12 @@ ROWS = {
     "student.max_tokens": {"student.max_tokens": 30},
     "student.api_base": {"student.api_base": "http://127.0.0.1:9/v1"},
     "student.threads": {"student.threads": 2},
-    "student.wording": {"student.wording": "sentence"},
+    "student.wording": {"student.wording": "auto"},
+    "student.labels_as": {"student.labels_as": "letters"},
+    "student.inputs_first": {
+        "task.table.inputs": ["text", "topic"],
+        "student.inputs_first": ["topic"],
+    },
     "student.server.parallel": {**LOCAL, "student.server.parallel": 2},
     "student.server.context_tokens": {**LOCAL, "student.server.context_tokens": 4096},
     "student.server.threads": {**LOCAL, "student.server.threads": 2},

@@ -6,9 +6,10 @@ import pytest
 
 from biased import BiasedFollower
 from pld_dspy.config.run import read_config
-from pld_dspy.runs.page import decision_line, knowledge_line, step_rows, verdict, write_markdown
+from pld_dspy.runs.page import verdict, write_markdown
 from pld_dspy.runs.report import Report
 from pld_dspy.runs.run import run_distill
+from pld_dspy.runs.waterfall import decision_line, knowledge_line, step_rows
 from small_runs import TASK, Models, write_config
 
 BIAS = {"grey": 6.0, "red": -2.0}
@@ -43,7 +44,7 @@ def test_rules_that_the_student_did_not_know_add_separability(biased_run):
     assert report.steps[0].separability == pytest.approx(0.5, abs=0.3)
     assert report.rules_step.separability > 0.95
     assert report.rules_step.separability_ci95[0] > 0
-    assert knowledge_line(report).startswith("The rules add knowledge: ")
+    assert knowledge_line(report.steps).startswith("The rules add knowledge: ")
     assert report.compiled > 0.9
 
 
@@ -64,9 +65,9 @@ def test_the_page_and_the_report_hold_the_steps_and_the_decision(biased_run):
     write_markdown(report, rules, run_dir / "report.md")
     page = (run_dir / "report.md").read_text(encoding="utf-8")
     assert "## What brought what" in page
-    assert decision_line(report) in page
-    assert "log-odds" in decision_line(report)
-    assert len(step_rows(report)) == len(report.steps)
+    assert decision_line(report.decision) in page
+    assert "log-odds" in decision_line(report.decision)
+    assert len(step_rows(report.steps)) == len(report.steps)
     assert "in all" in verdict(report).lower() or len(report.steps) < 3
     stored = json.loads((run_dir / "report.json").read_text(encoding="utf-8"))
     assert stored["decision"]["kind"] == report.decision["kind"]
@@ -80,6 +81,6 @@ def test_rules_that_only_move_the_bias_are_called_so(biased_run):
     step = report.rules_step
     moved = step.model_copy(update={"separability_change": 0.0, "separability_ci95": (-0.1, 0.1)})
     same = report.model_copy(update={"steps": (*report.steps[:-1], moved)})
-    assert "add nothing that the student did not know" in knowledge_line(same)
+    assert "add nothing that the student did not know" in knowledge_line(same.steps)
     unknown = step.model_copy(update={"separability_change": None, "separability_ci95": None})
-    assert knowledge_line(report.model_copy(update={"steps": (unknown,)})) is None
+    assert knowledge_line((unknown,)) is None

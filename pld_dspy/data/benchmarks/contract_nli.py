@@ -182,5 +182,6 @@ def contract_nli(
         metric="macro_f1",
         examples=tuple(example for pool in pools.values() for example in pool),
         fixed_splits=pools,
+        label_words={"Entailment": "Yes", "Contradiction": "No", "NotMentioned": "Unclear"},
         notes=f"ContractNLI, form {form}: {premise}{cut}; from {source}",
     )
