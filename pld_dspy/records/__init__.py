@@ -12,6 +12,7 @@ from pld_dspy.records.rules import (
     Origin,
     Rule,
     Trace,
+    Truth,
     Vectors,
 )
 from pld_dspy.records.scores import Answer, Evaluation, Interval, Split, Usage
@@ -37,6 +38,7 @@ __all__ = [
     "Split",
     "Trace",
     "TriedList",
+    "Truth",
     "Usage",
     "Vectors",
     "silent",

@@ -72,6 +72,11 @@ class PredictorResult:
     """One sentence: why this candidate was selected."""
     search: SearchRecord | None = None
     """None if there was nothing to search."""
+    left_out: Mapping[str, Interval] = field(default_factory=dict)
+    """By rule id: score of the selected list minus that of the list without the rule, in metric units,
+    on validation and selection examples together; empty if it was not measured."""
+    warnings: tuple[str, ...] = ()
+    """What is to be known about the rules: false ones that were kept, labels without a rule."""
 
     def score(self, candidate_id: str, split: Split) -> float | None:
         """Return a candidate's score on a split; None if it was not scored on all of it."""
