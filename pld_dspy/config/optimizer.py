@@ -102,7 +102,7 @@ class VerifyConfig(Settings):
     rules are not judged and stay."""
     min_precision: float = Field(default=0.6, ge=0, le=1)
     """A rule is false if a smaller share of the examples for which its condition holds has its label."""
-    max_p_chance: float = Field(default=0.1, gt=0, le=1)
+    max_p_chance: float = Field(default=0.2, gt=0, le=1)
     """A rule is false if a condition that has nothing to do with the label would be as precise with at
     least this probability (one-sided binomial test against the label's share of the examples)."""
     same: float = Field(default=0.8, gt=0, le=1)

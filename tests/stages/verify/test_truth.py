@@ -59,8 +59,7 @@ def test_chance_is_the_upper_tail_of_the_binomial(judged):
         return
     base, n = truth.labelled / truth.judged, truth.holds
     tail = sum(
-        math.comb(n, k) * base**k * (1 - base) ** (n - k)
-        for k in range(len(truth.borne_by), n + 1)
+        math.comb(n, k) * base**k * (1 - base) ** (n - k) for k in range(len(truth.borne_by), n + 1)
     )
 
     assert p_chance(truth) == pytest.approx(min(1.0, tail), abs=1e-9)
