@@ -14,6 +14,7 @@ from fakes import (
     keyword_task,
     mentions,
 )
+from judges import judge_truly, judges
 from pld_dspy import PLD, PLDConfig, accuracy
 from pld_dspy.models.student import DirectStudent
 
@@ -99,6 +100,8 @@ def teach(prompt):
 def without_knowledge(prompt):
     """Rules about words that decide nothing, though each names the right answer of its text."""
     user = prompt.user
+    if judges(prompt):
+        return judge_truly(prompt)
     if "\nEdits: <" in user:
         return "Cause: none.\nEdits: ADD: If the text mentions 'river', answer red."
     notes = re.findall(r"^(?:Notes: )?- (.*)$", user, re.MULTILINE)

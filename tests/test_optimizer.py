@@ -26,7 +26,7 @@ from keyword_runs import (
     without_knowledge,
 )
 from pld_dspy import DirectAdapter, DirectStudent, PLDConfig, PLDResult, accuracy, macro_f1
-from pld_dspy.config.optimizer import RefineConfig, RuleConfig, SearchConfig
+from pld_dspy.config.optimizer import RefineConfig, RuleConfig, SearchConfig, VerifyConfig
 from pld_dspy.data.examples import example_id
 from pld_dspy.errors import ConfigError, DataError, LeakageError, ModelError, NoTracesError
 from pld_dspy.ledger.tracker import NullTracker
@@ -185,8 +185,9 @@ def test_the_teacher_sees_training_examples_only_and_the_student_no_other_than_t
 
 
 @pytest.mark.slow
-def test_selection_examples_are_asked_about_last_by_the_finalists_alone(run):
-    _, _, student, _ = run
+def test_selection_examples_are_asked_about_last_by_the_finalists_alone():
+    student, teacher = engines()
+    compiled(student, teacher, config=PLDConfig(verify={"leave_out": False}))
     texts = {f"Text: {e.text}" for e in SELECT}
     places = [i for i, p in enumerate(student.prompts) if p.user.splitlines()[0] in texts]
 
@@ -508,7 +509,7 @@ def test_a_broken_embedder_loses_no_trace(tmp_path):
     program = compiled(Student(), again, config=SMALL, run_dir=tmp_path)
 
     assert traces == len(TRAIN)
-    assert not any("\nExample:" in prompt.user for prompt in again.prompts)
+    assert not any("\nRationale: <" in prompt.user for prompt in again.prompts)
     assert program.pld_result.usage["teacher"].calls == teacher.calls + again.calls
 
 
@@ -527,7 +528,7 @@ def test_an_unreachable_teacher_keeps_what_was_answered(tmp_path):
     again = FakeEngine(teach)
     program = compiled(Student(), again, config=SMALL, run_dir=tmp_path)
 
-    explained = sum("\nExample:" in prompt.user for prompt in again.prompts)
+    explained = sum("\nRationale: <" in prompt.user for prompt in again.prompts)
     assert explained == len(TRAIN) - kept
     assert program.pld_result.usage["teacher"].calls == again.calls + kept
 
@@ -549,6 +550,7 @@ def test_recorded_traces_spare_the_teacher_and_those_of_other_examples_are_left_
     config = SMALL.model_copy(
         update={
             "rules": RuleConfig(method="medoid"),
+            "verify": VerifyConfig(enabled=False),
             "refine": RefineConfig(rounds=0),
         }
     )
@@ -574,7 +576,7 @@ def test_recorded_traces_can_come_from_a_file(tmp_path):
     student, teacher = engines()
     program = compiled(student, teacher, config=SMALL, traces=str(path))
 
-    assert not any("\nExample:" in prompt.user for prompt in teacher.prompts)
+    assert not any("\nRationale: <" in prompt.user for prompt in teacher.prompts)
     assert share_right(program, TEST) >= GOOD
 
 
@@ -645,7 +647,7 @@ def test_progress_counts_up_to_the_number_of_calls():
     assert len(heard) == student.calls + teacher.calls
     assert all(1 <= event.done <= event.total for event in heard)
     by_role = {role: {e.stage for e in heard if e.role == role} for role in ("teacher", "student")}
-    assert by_role["teacher"] == {"traces", "rules", "refine"}
+    assert by_role["teacher"] == {"traces", "rules", "judgements", "refine"}
     assert by_role["student"] == {"train", "val", "search", "select"}
 
 

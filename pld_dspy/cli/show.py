@@ -11,12 +11,12 @@ from rich.table import Table
 from pld_dspy.records import Evaluation
 from pld_dspy.runs.estimate import Plan
 from pld_dspy.runs.page import (
-    GAINS,
     PAGE_FILE,
     Rules,
     asked_line,
     demos_line,
     gain,
+    gain_names,
     gains,
     pictures_in,
     rule_text,
@@ -49,6 +49,8 @@ def show_report(report: Report, rules: Rules, run_dir: Path, console: Console) -
     _show_wordings(report, console)
     for warning in report.warnings:
         console.print(f"[yellow]clusters: {escape(warning)}[/yellow]", soft_wrap=True)
+    for warning in report.rule_warnings:
+        console.print(f"[yellow]rules: {escape(warning)}[/yellow]", soft_wrap=True)
     show_rules(rules, console)
     console.print(f"Files in [bold]{escape(str(run_dir))}[/bold]:")
     files = _files(run_dir)
@@ -112,7 +114,7 @@ def show_rules(rules: Rules, console: Console) -> None:
 
     The gain is how much a rule changes the mean score over the lists that were tried, with its 95%
     interval; `in this list` is the same against this very list without the rule. Both are shown where
-    the search measured one.
+    the search measured one, unless the gain in the final list was measured by leaving each rule out.
     """
     for predictor, chosen in rules.items():
         if (demos := demos_line(chosen)) is not None:
@@ -122,8 +124,8 @@ def show_rules(rules: Rules, console: Console) -> None:
                 console.print("No rules: the student stays as given.")
             continue
         title = "Rules" if len(rules) == 1 else f"Rules of {escape(predictor)}"
-        measured = [key for key in GAINS if any(rule.get(key) for rule in chosen["rules"])]
-        heads = ("no.", "id", "rule", "support", *(GAINS[key] for key in measured))
+        measured = gain_names(chosen["rules"])
+        heads = ("no.", "id", "rule", "support", *measured.values())
         table = Table(*heads, title=title, title_justify="left")
         for rule in chosen["rules"]:
             cells = str(rule["number"]), rule["id"], escape(rule_text(rule)), escape(support(rule))

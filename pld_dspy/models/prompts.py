@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import dspy
 
@@ -95,9 +95,35 @@ class ResolveConflicts(dspy.Signature):
     edits: str = dspy.OutputField(desc="one edit a line")
 
 
+class JudgeConditions(dspy.Signature):
+    """You check which conditions hold for an example.
+
+    Below are numbered conditions and one example. A condition holds if it is plainly true of this very example. Judge each one on its own, by what the example says. Several may hold, or none.
+
+    Answer with the numbers of the conditions that hold, separated by commas, or with "none".
+    """
+
+    # Neither the gold label nor the rules' answers are shown, so that they cannot sway the judgement.
+    conditions: str = dspy.InputField()
+    example: str = dspy.InputField()
+    numbers: str = dspy.OutputField(desc="the numbers of the conditions that hold, or none")
+
+
+class CheckCondition(dspy.Signature):
+    """You check whether a condition holds for an example.
+
+    It holds if it is plainly true of this very example, by what the example says. Answer only with yes or no.
+    """
+
+    # The condition comes last, so that a local server reads each example once.
+    example: str = dspy.InputField()
+    condition: str = dspy.InputField()
+    holds: Literal["yes", "no"] = dspy.OutputField()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prompts:
-    """The four prompts of the teacher, each a `dspy.Signature` or its instructions as text.
+    """The six prompts of the teacher, each a `dspy.Signature` or its instructions as text.
 
     A custom signature must have the output fields of the default, and only input fields that the
     default has. The prompt text is part of the cache key, so a changed prompt is sent again.
@@ -114,6 +140,10 @@ class Prompts:
     """One rule for each label, from rules of all labels."""
     resolve: type[dspy.Signature] | str = ResolveConflicts
     """Phase 3: edits from the errors of the student."""
+    judge: type[dspy.Signature] | str = JudgeConditions
+    """Which conditions of rules hold for an example, all in one request."""
+    check: type[dspy.Signature] | str = CheckCondition
+    """Whether one condition of a rule holds for an example, in a request of its own."""
 
     def __post_init__(self) -> None:
         """Convert texts to signatures and check the fields.

@@ -23,8 +23,10 @@ from pld_dspy.models.adapter import DirectAdapter
 from pld_dspy.models.lm import model_name
 from pld_dspy.models.lm_errors import content_filtered, context_too_long, explain
 from pld_dspy.models.prompts import (
+    CheckCondition,
     ContrastLabels,
     ExplainExample,
+    JudgeConditions,
     MergeRules,
     Prompts,
     ResolveConflicts,
@@ -235,3 +237,15 @@ class Resolve(_Teacher):
     """Proposes edits of the rule list from the student's wrong and right answers (phase 3)."""
 
     signature = ResolveConflicts
+
+
+class Judge(_Teacher):
+    """Says which of several numbered conditions hold for an example."""
+
+    signature = JudgeConditions
+
+
+class Check(_Teacher):
+    """Says whether one condition holds for an example, "yes" or "no"."""
+
+    signature = CheckCondition

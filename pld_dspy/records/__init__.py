@@ -14,6 +14,7 @@ from pld_dspy.records.rules import (
     Origin,
     Rule,
     Trace,
+    Truth,
     Vectors,
 )
 from pld_dspy.records.scores import Answer, Evaluation, Interval, Split, Usage
@@ -45,6 +46,7 @@ __all__ = [
     "Trace",
     "TriedForm",
     "TriedList",
+    "Truth",
     "Usage",
     "Vectors",
     "Wording",

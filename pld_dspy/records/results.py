@@ -76,6 +76,11 @@ class PredictorResult:
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     """By candidate id, for the student as given, demos alone and the selected candidate: how labels are
     chosen, fitted to validation and selection; a candidate whose answers are taken as read has none."""
+    left_out: Mapping[str, Interval] = field(default_factory=dict)
+    """By rule id: score of the selected list minus that of the list without the rule, in metric units,
+    on validation and selection examples together; empty if it was not measured."""
+    warnings: tuple[str, ...] = ()
+    """What is to be known about the rules: false ones that were kept, labels without a rule."""
 
     @property
     def decision(self) -> Decision | None:

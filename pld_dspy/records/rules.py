@@ -7,6 +7,8 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from pld_dspy.records.scores import Interval
+
 Vectors = npt.NDArray[np.float64]
 """Shape `(n, dim)`; one row per text."""
 
@@ -99,6 +101,35 @@ class Clustering:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Truth:
+    """On which of the judged training examples a rule's condition holds, and its answer is right.
+
+    The judge sees neither gold labels nor the rule's answer.
+    """
+
+    answer: str
+    """The label that the rule answers."""
+    borne_by: tuple[str, ...]
+    """Ids of the examples for which the condition holds and the answer is right."""
+    holds: int
+    """Number of examples for which the condition holds."""
+    labelled: int
+    """Number of judged examples with the rule's label."""
+    judged: int
+    """Number of examples with a readable judgement."""
+    coverage: Interval
+    """Share of the examples of the rule's label that bear it, in [0, 1]."""
+    precision: Interval
+    """Share of the examples for which the condition holds whose label is the rule's, in [0, 1]; 0.0
+    with the interval [0, 1] where it holds for none."""
+
+    @property
+    def worth(self) -> float:
+        """Coverage times precision, in [0, 1]."""
+        return self.coverage.estimate * self.precision.estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """One rule of the student's prompt, with the traces that support it."""
 
@@ -113,11 +144,13 @@ class Rule:
     parents: tuple[str, ...] = ()
     """Ids of the rules that an edit replaced."""
     cluster_id: str | None = None
+    truth: Truth | None = None
+    """What the training examples say about it; None if it was not judged."""
 
     @property
     def support(self) -> int:
-        """Number of supporting traces."""
-        return len(self.trace_ids)
+        """Number of training examples that bear the rule; of supporting traces if it was not judged."""
+        return len(self.trace_ids) if self.truth is None else len(self.truth.borne_by)
 
     @property
     def main_label(self) -> str:

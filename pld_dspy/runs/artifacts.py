@@ -16,7 +16,7 @@ from pld_dspy.ledger.figure_style import picture_file
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.models.embedder import embed, make_embedder
 from pld_dspy.models.forms import allowed_labels, shown_text
-from pld_dspy.records import Evaluation, Interval, PLDResult, PredictorResult, Rule, Trace
+from pld_dspy.records import Evaluation, Interval, PLDResult, PredictorResult, Rule, Trace, Truth
 from pld_dspy.runs.plots.scores import (
     BeforeAfter,
     before_after_figure,
@@ -121,7 +121,8 @@ def rules_with_evidence(part: PredictorResult, sources: Mapping[str, Any]) -> di
     """Return the chosen rules in order, each with its gains, its traces and their examples, and ancestors.
 
     A gain is the estimate with the ends of its 95% interval; None where none was measured. `gain` is
-    over all the lists that were tried, `list_gain` against the chosen list without the rule.
+    over all the lists that were tried, `list_gain` against the chosen list without the rule as far as the
+    search tried it, and `left_out` the same on validation and selection examples together.
 
     Args:
         part: What was distilled into one predictor.
@@ -135,6 +136,7 @@ def rules_with_evidence(part: PredictorResult, sources: Mapping[str, Any]) -> di
     search = part.search
     gains = _by_text(search.gains if search else {}, known)
     list_gains = _by_text(search.list_gains.get(chosen.id, {}) if search else {}, known)
+    left_out = _by_text(part.left_out, known)
     return {
         "candidate": chosen.id,
         "origin": chosen.origin,
@@ -146,6 +148,7 @@ def rules_with_evidence(part: PredictorResult, sources: Mapping[str, Any]) -> di
                 **_rule(rule),
                 "gain": gains.get(rule.text),
                 "list_gain": list_gains.get(rule.text),
+                **({"left_out": left_out.get(rule.text)} if left_out else {}),
                 "traces": [_trace(traces[i], sources) for i in rule.trace_ids if i in traces],
                 "ancestors": [_rule(known[i]) for i in _ancestors(rule, known)],
             }
@@ -258,6 +261,17 @@ def _rule(rule: Rule) -> dict[str, Any]:
         "cluster": rule.cluster_id,
         "parents": list(rule.parents),
         "trace_ids": list(rule.trace_ids),
+        **({} if rule.truth is None else {"truth": _truth(rule.truth)}),
+    }
+
+
+def _truth(truth: Truth) -> dict[str, Any]:
+    ends = {"coverage": truth.coverage, "precision": truth.precision}
+    return {
+        "answer": truth.answer,
+        "borne_by": list(truth.borne_by),
+        **{name: getattr(truth, name) for name in ("holds", "labelled", "judged")},
+        **{name: [found.estimate, found.low, found.high] for name, found in ends.items()},
     }
 
 

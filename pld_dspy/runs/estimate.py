@@ -15,7 +15,13 @@ from pld_dspy.models.adapter import DirectAdapter
 from pld_dspy.models.local.catalogue import catalogue_model
 from pld_dspy.models.local.fetch import model_path
 from pld_dspy.models.local.server import check_gguf
-from pld_dspy.models.prompts import ContrastLabels, ExplainExample, MergeRules, ResolveConflicts
+from pld_dspy.models.prompts import (
+    ContrastLabels,
+    ExplainExample,
+    JudgeConditions,
+    MergeRules,
+    ResolveConflicts,
+)
 from pld_dspy.records import Role
 from pld_dspy.runs.setup import Loaded, load
 from pld_dspy.runs.wording import most_forms
@@ -130,6 +136,13 @@ def _teacher_stages(config: RunConfig, loaded: Loaded) -> list[PlannedStage]:
     shown = (pld.refine.failures + pld.refine.successes) * example + _LIST_RULES * _RULE_TOKENS
     explain = _tokens(ExplainExample.instructions) + about_task + example
     merge = _tokens(MergeRules.instructions) + about_task + min(notes, 6) * _RULE_TOKENS
+    judged = min(train, pld.verify.max_examples) if pld.verify.enabled else 0
+    each = (
+        config.teacher_or_student.is_local if pld.verify.how == "auto" else pld.verify.how == "each"
+    )
+    asked = 1 if each else pld.verify.max_conditions
+    judge = _tokens(JudgeConditions.instructions) + example + asked * _RULE_TOKENS
+    judged *= pld.verify.max_conditions if each else 1
     resolve = _tokens(ResolveConflicts.instructions) + about_task + shown
     answer = _RATIONALE_TOKENS + _RULE_TOKENS
     sides = _contrasts(config, loaded)
@@ -141,6 +154,7 @@ def _teacher_stages(config: RunConfig, loaded: Loaded) -> list[PlannedStage]:
         _teacher("traces", "traces", extracted, True, explain, answer),
         _teacher("rules", "rules", merges, False, merge, 2 * _RULE_TOKENS),
         *(contrasts if sides else ()),
+        *([_teacher("judgements", "judgements", judged, False, judge, 8)] if judged else ()),
         _teacher("refine", "refine", rounds, False, resolve, answer + 2 * _RULE_TOKENS),
     ]
 
@@ -172,6 +186,8 @@ def _student_stages(config: RunConfig, loaded: Loaded) -> list[PlannedStage]:
     ]
     compiled = _student("test, compiled", "test", test, ruled)
     shown = [_student("worked examples", "val", draws * val, ruled)]
+    left_out = (1 + _LIST_RULES) * (val + select)
+    measured = [_student("rules left out", "val", left_out, ruled)]
     return [
         replace(given, exact=True, item=GIVEN),
         *(compared if forms else ()),
@@ -180,6 +196,7 @@ def _student_stages(config: RunConfig, loaded: Loaded) -> list[PlannedStage]:
         _student("refinement", "val", edits, ruled),
         _student("search", "search", pld.search.trials * val, ruled),
         _student("selection", "select", finalists * select, ruled),
+        *(measured if pld.verify.enabled and pld.verify.leave_out else ()),
         replace(compiled, item=COMPILED),
     ]
 

@@ -18,6 +18,8 @@ from pld_dspy.runs.waterfall import (
 PAGE_FILE = "report.md"
 GAINS = {"gain": "gain", "list_gain": "in this list"}
 """What a rule is worth, by its key in `rules.json`: over all lists, and in the chosen one."""
+LEFT_OUT = {"left_out": "gain in this list"}
+"""The same where each rule of the chosen list was left out, which says more."""
 _METRICS = {"macro_f1": "macro-F1", "accuracy": "accuracy", "mcc": "MCC"}
 _PICTURES = (
     "before_after",
@@ -166,7 +168,14 @@ def demos_line(chosen: Mapping[str, Any]) -> str | None:
 
 
 def support(rule: Mapping[str, Any]) -> str:
-    """Return how many training examples of each label support an entry of `rules.json`."""
+    """Return how many training examples bear an entry of `rules.json`, or support it if not judged."""
+    truth = rule.get("truth")
+    if truth is not None:
+        right = len(truth["borne_by"])
+        return (
+            f"true of {right} of {truth['holds']} examples, "
+            f"covers {right} of {truth['labelled']} of {truth['answer']}"
+        )
     return ", ".join(f"{label} {count}" for label, count in rule["labels"].items())
 
 
@@ -180,7 +189,13 @@ def gain(rule: Mapping[str, Any], key: str) -> str:
 
 def gains(rule: Mapping[str, Any]) -> list[str]:
     """Return the measured gains of a rule, each with its name."""
-    return [f"{name} {gain(rule, key)}" for key, name in GAINS.items() if rule.get(key)]
+    return [f"{name} {gain(rule, key)}" for key, name in gain_names([rule]).items()]
+
+
+def gain_names(rules: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the names of the gains to show by key: of leaving rules out if that was measured."""
+    names = LEFT_OUT if any(rule.get("left_out") for rule in rules) else GAINS
+    return {key: name for key, name in names.items() if any(rule.get(key) for rule in rules)}
 
 
 def pictures_in(folder: Path) -> dict[str, str]:
@@ -216,6 +231,7 @@ def _page(report: Report, rules: Rules, folder: Path) -> Iterator[str]:
     if (line := search_line(report)) is not None:
         yield f"Search: {line}.\n"
     yield from _wordings(report)
+    yield from (f"Note: {warning}\n" for warning in report.rule_warnings)
     for predictor, chosen in rules.items():
         yield "## Rules" if len(rules) == 1 else f"## Rules of {predictor}"
         yield ""

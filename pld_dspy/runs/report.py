@@ -77,6 +77,8 @@ class Report(BaseModel):
     dropped: dict[str, int]
     warnings: tuple[str, ...]
     """What the clustering's diagnosis warns of."""
+    rule_warnings: tuple[str, ...] = ()
+    """False rules that were kept for want of true ones, and labels that no rule answers."""
     clustering: str = ""
     """Method as run, with its settings, for instance `dbscan(eps=0.31, min_samples=3)`."""
     wall_s: float
@@ -224,6 +226,7 @@ def make_report(
         cost_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
         dropped=dict(result.dropped),
         warnings=first.clustering.diagnosis.warnings,
+        rule_warnings=tuple(warning for part in result.predictors for warning in part.warnings),
         clustering=first.clustering.diagnosis.method,
         wall_s=wall_s,
         compile_wall_s=result.wall_s,

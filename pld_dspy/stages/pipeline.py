@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from pld_dspy.config.optimizer import ClusterConfig, PLDConfig
 from pld_dspy.ledger.clock import Clock
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.ledger.tracker import Tracker
-from pld_dspy.ledger.usage import total
+from pld_dspy.ledger.usage import figures, total
 from pld_dspy.ledger.versions import package_versions
 from pld_dspy.models.embedder import embed
 from pld_dspy.models.forms import shown_text
@@ -34,14 +34,17 @@ from pld_dspy.scoring.evaluator import Evaluator, Metric, decision_of, with_deci
 from pld_dspy.stages.cluster.methods import Clusterer
 from pld_dspy.stages.cluster.stage import cluster_traces
 from pld_dspy.stages.common.candidates import Leaderboard
+from pld_dspy.stages.common.pools import Pool
 from pld_dspy.stages.common.problem import Problem, Target
 from pld_dspy.stages.common.prompt import with_demos, with_prompt
 from pld_dspy.stages.demos import choose_demos, shown
 from pld_dspy.stages.explain import collect_traces
-from pld_dspy.stages.merge.stage import Pool, make_pools
+from pld_dspy.stages.merge.stage import make_pools
 from pld_dspy.stages.refine.protocol import RefineContext, Refinement, Refiner, run_refiner
 from pld_dspy.stages.search.stage import search_lists
 from pld_dspy.stages.select import SelectContext, Selector, Verdict, run_selector
+from pld_dspy.stages.verify.leave_out import leave_out
+from pld_dspy.stages.verify.stage import gaps, verify_pools
 
 logger = logging.getLogger(__name__)
 
@@ -108,42 +111,37 @@ class Pipeline:
             result = self.distil(program, target, target.path if len(targets) > 1 else "")
             built = self.build(program, target, result.chosen)
             program = with_decision(built, result.decision or decision_of(built))
-            tags = {"candidate": result.chosen_id}
             predictor = dict(program.named_predictors())[target.path]
             text = shown_text(predictor, target.labels, result.chosen.prompt)
-            self.tracker.prompt(target.path, text, tags=tags)
+            self.tracker.prompt(target.path, text, tags={"candidate": result.chosen_id})
             results.append(result)
         self.clock.note()
-        usage = total(self.store.spent())
         program.pld_result = PLDResult(
             predictors=tuple(results),
-            usage=usage,
+            usage=total(self.store.spent()),
             dropped=dict(self.dropped),
             split_sizes={str(k): v for k, v in self.sizes.items()},
             seed=self.seed,
             wall_s=self.clock.wall_s,
             versions=package_versions(),
         )
-        self.tracker.metrics(
-            {
-                f"usage/{role}_{name}": float(value)
-                for role, spent in usage.items()
-                for name, value in asdict(spent).items()
-                if value is not None
-            }
-        )
+        self.tracker.metrics(figures(program.pld_result.usage))
         program._compiled = False
         return program
 
     def distil(self, program: dspy.Module, target: Target, name: str) -> PredictorResult:
         """Return the result for one predictor; this is the method, step by step."""
-        problem = self.problem(program, target)
+        problem, verifies = self.problem(program, target), self.config.verify
         board = Leaderboard(problem, self.evaluator, self.tracker, predictor=name)
         # Phase 1: the teacher explains labelled examples.
         traces = self.explain(target, problem)
         # Phase 2: clusters of similar traces become rules.
         clustering = self.cluster(traces)
-        pools = self.merge(clustering, traces, problem)
+        # Rules that are false on training examples go, before the student is called.
+        made = self.merge(clustering, traces, problem)
+        sifted = verify_pools(made, self.teacher, target, problem, verifies)
+        self.dropped += sifted.dropped
+        pools, problem = sifted.pools, replace(problem, alike=sifted.alike)
         # Demos, if they help; from here on all rule lists are scored with them.
         problem = self.with_demos(board, problem, target)
         self.score_pools(board, problem, pools)
@@ -167,6 +165,8 @@ class Pipeline:
             reason=verdict.reason,
             search=record,
             decisions=board.decisions(verdict.chosen),
+            left_out=leave_out(verdict.chosen, board, problem, self.evaluator, verifies),
+            warnings=sifted.warnings + gaps(verdict.chosen.rules, target, problem.train, verifies),
         )
 
     def explain(self, target: Target, problem: Problem) -> tuple[Trace, ...]:
@@ -238,9 +238,8 @@ class Pipeline:
             config=self.config.search,
             seed=self.seed,
             # With this, search workers load the same student; without a config there are none.
-            spec=None
-            if self.run_config is None
-            else {"config": self.run_config, "predictor": target.path, "demos": problem.demos},
+            spec=self.run_config
+            and {"config": self.run_config, "predictor": target.path, "demos": problem.demos},
         )
 
     def select(self, board: Leaderboard, record: SearchRecord | None) -> Verdict:

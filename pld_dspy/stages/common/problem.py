@@ -25,6 +25,8 @@ class Problem:
     seed: int
     demos: tuple[str, ...] = ()
     """Ids of the training examples that are shown as demos with every rule list."""
+    alike: frozenset[frozenset[str]] = frozenset()
+    """Pairs of texts of rules that the search does not put in one list."""
 
     def candidate(
         self, rules: Sequence[Rule], *, origin: Origin, header: str = HEADER, note: str = ""

@@ -6,22 +6,13 @@ from typing import NamedTuple
 
 from pld_dspy.config.optimizer import RuleConfig
 from pld_dspy.models.teacher import Teacher
-from pld_dspy.records import Clustering, Origin, Rule, Trace
+from pld_dspy.records import Clustering, Trace
 from pld_dspy.stages.common.dedupe import unique
+from pld_dspy.stages.common.pools import Pool
 from pld_dspy.stages.common.problem import Problem
 from pld_dspy.stages.merge.per_cluster import synthesize
 from pld_dspy.stages.merge.side_by_side import contrast
 from pld_dspy.stages.merge.with_instances import with_examples
-
-
-class Pool(NamedTuple):
-    """Rules from one method."""
-
-    name: str
-    rules: tuple[Rule, ...]
-    origin: Origin = "synthesis"
-    is_candidate: bool = True
-    """Whether the whole pool is scored as one list; the search uses its rules in either case."""
 
 
 class Pools(NamedTuple):

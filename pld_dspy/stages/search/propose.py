@@ -85,7 +85,13 @@ def climb(
     current, height = tried[int(np.argmax(expected))].listing, -math.inf
     best_fresh: tuple[float, RuleList] | None = None
     for _ in range(steps):
-        options = [one for one in dict.fromkeys(_neighbours(space, current, pool)) if one.rules]
+        options = [
+            one
+            for one in dict.fromkeys(_neighbours(space, current, pool))
+            if one.rules and space.allows(one.rules)
+        ]
+        if not options:
+            break
         heights = forecast.expected([one.rules for one in options])
         fresh = [
             (h, one) for h, one in zip(heights, options, strict=True) if one.rules not in known

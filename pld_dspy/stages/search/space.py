@@ -1,8 +1,8 @@
 """Search space: ordered lists from a pool of rules, encoded in few parameters."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain, zip_longest
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, get_args
@@ -68,6 +68,8 @@ class Space:
     headers: tuple[str, ...]
     most: int
     """Maximum number of rules in a list."""
+    alike: tuple[tuple[int, int], ...] = ()
+    """Pairs of rules that are not in one list."""
 
     def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
         """Return the parameters of the trial, from the sampler or enqueued."""
@@ -92,7 +94,23 @@ class Space:
                 for rank, place in enumerate(ranked)
             }
             ranked = tuple(sorted(ranked, key=lambda place: priority[place]))
-        return RuleList(ranked[: params["size"]], params["header"])
+        else:
+            # A known order has the better rule of two that are alike; random keys may have either.
+            better = self.without_alike(sorted(ranked, key=self._worth))
+            ranked = tuple(place for place in ranked if place in better)
+        return RuleList(self.without_alike(ranked)[: params["size"]], params["header"])
+
+    def without_alike(self, places: Sequence[int]) -> tuple[int, ...]:
+        """Return the rules without those that are alike an earlier one."""
+        kept: list[int] = []
+        for place in places:
+            if self.allows((*kept, place)):
+                kept.append(place)
+        return tuple(kept)
+
+    def allows(self, places: Sequence[int]) -> bool:
+        """Return whether no two of the rules are alike."""
+        return not any(one in places and two in places for one, two in self.alike)
 
     def encode(self, listing: RuleList) -> dict[str, Any]:
         """Return parameters that encode this list, for any hints."""
@@ -126,6 +144,11 @@ class Space:
         """Return the rules with these indices."""
         return tuple(self.rules[place] for place in places)
 
+    def _worth(self, place: int) -> tuple[float, int, int]:
+        """Return a sort key: coverage times precision, then the shorter text."""
+        rule = self.rules[place]
+        return (0.0 if rule.truth is None else -rule.truth.worth, len(rule.text), place)
+
     @property
     def _keys(self) -> tuple[str, ...]:
         return tuple(f"key{place}" for place in range(len(self.rules)))
@@ -136,6 +159,7 @@ def make_space(
     *,
     max_rules: int | None = None,
     headers: Sequence[str] = HEADERS,
+    alike: Collection[Collection[str]] = (),
 ) -> Space:
     """Return the space of the groups and of all rules together.
 
@@ -143,6 +167,7 @@ def make_space(
         groups: Rules by group name, the most promising group first; empty groups are dropped.
         max_rules: Maximum number of rules in a list; None means the size of the largest group.
         headers: Wordings of the line above the rules.
+        alike: Pairs of texts of rules that are not in one list; those of other rules are ignored.
     """
     pool: dict[str, Rule] = {}
     by_text: dict[str, str] = {}
@@ -161,12 +186,27 @@ def make_space(
     longest = max((len(places) for places in filled.values()), default=0)
     if not any(set(places) == set(place.values()) for places in filled.values()):
         filled[ALL] = tuple(place.values())
-    return Space(
+    space = Space(
         rules=tuple(pool.values()),
         groups=filled,
         headers=tuple(headers),
         most=min(longest, max_rules or longest),
+        alike=_pairs({text: place[key] for text, key in by_text.items()}, alike),
     )
+    if not space.alike:
+        return space
+    fitting = max(
+        len(space.without_alike(sorted(places, key=space._worth))) for places in filled.values()
+    )
+    return replace(space, most=min(space.most, fitting))
+
+
+def _pairs(
+    places: Mapping[str, int], alike: Collection[Collection[str]]
+) -> tuple[tuple[int, int], ...]:
+    """Return the pairs of texts as sorted pairs of places; pairs with another text are left out."""
+    known = [[places[text] for text in pair] for pair in alike if set(pair) <= places.keys()]
+    return tuple(sorted((min(pair), max(pair)) for pair in known))
 
 
 def weakness(answers: Sequence[Answer]) -> dict[str, int]:

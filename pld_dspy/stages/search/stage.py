@@ -67,7 +67,7 @@ def search_lists(
         StorageError: The storage cannot be used, or the study was made for other rules.
         ConfigError: The sampler is not installed, or the token limit is below every list.
     """
-    space = make_space(groups, max_rules=config.max_rules)
+    space = make_space(groups, max_rules=config.max_rules, alike=problem.alike)
     contest = make_contest(
         space, problem, evaluator, known=_known(board, problem, space), config=config, seed=seed
     )
@@ -240,6 +240,7 @@ def mark_of(contest: Contest, evaluator: Evaluator, problem: Problem) -> str:
         evaluator.fingerprint(problem.build(problem.candidate((), origin="as given"))),
         contest.config.max_prompt_tokens,
         contest.seed,
+        *([contest.space.alike] if contest.space.alike else ()),
     )
 
 

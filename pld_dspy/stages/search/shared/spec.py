@@ -44,6 +44,7 @@ class SearchSpec(BaseModel):
     groups: dict[str, tuple[int, ...]]
     headers: tuple[str, ...]
     most: int
+    alike: tuple[tuple[int, int], ...] = ()
     known: tuple[KnownList, ...]
     search: SearchConfig
     seed: int
@@ -71,6 +72,7 @@ class SearchSpec(BaseModel):
             groups=dict(space.groups),
             headers=space.headers,
             most=space.most,
+            alike=space.alike,
             known=known,
             search=contest.config,
             seed=contest.seed,
@@ -79,7 +81,13 @@ class SearchSpec(BaseModel):
     @property
     def space(self) -> Space:
         """The search space."""
-        return Space(rules=self.rules, groups=self.groups, headers=self.headers, most=self.most)
+        return Space(
+            rules=self.rules,
+            groups=self.groups,
+            headers=self.headers,
+            most=self.most,
+            alike=self.alike,
+        )
 
     @property
     def tried(self) -> tuple[Tried, ...]:

@@ -1,0 +1,1 @@
+"""Checks rules on training examples, and measures those of the final list."""

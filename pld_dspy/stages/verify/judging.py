@@ -1,0 +1,116 @@
+"""Asks the teacher for which examples each condition holds."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from pld_dspy.models.teacher import Check, Judge, Reply, Request, Teacher
+
+STAGE = "judgements"
+YES = "yes"
+_LISTED = re.compile(r"\d+")
+_NONE = re.compile(r"\bnone\b", re.IGNORECASE)
+
+Text = tuple[str, str]
+"""Id and text of an example."""
+
+
+class Judgements(NamedTuple):
+    """For which examples each condition holds."""
+
+    holds: Mapping[tuple[str, str], bool]
+    """By condition and example id; a judgement that failed or could not be read is missing."""
+    dropped: Counter[str]
+    """Number of missing judgements, by reason."""
+
+
+def judge(
+    teacher: Teacher,
+    examples: Sequence[Text],
+    conditions: Sequence[str],
+    *,
+    how: Literal["list", "each"],
+) -> Judgements:
+    """Return the teacher's judgements; it sees neither labels nor answers of the rules.
+
+    Args:
+        teacher: Is asked.
+        examples: Id and inputs of each example.
+        conditions: Different conditions.
+        how: See `VerifyConfig.how`.
+
+    Raises:
+        ModelError: The teacher cannot be reached.
+    """
+    if not examples or not conditions:
+        return Judgements({}, Counter())
+    if how == "list":
+        return _listed(teacher, examples, conditions)
+    return _each(teacher, examples, conditions)
+
+
+def _listed(teacher: Teacher, examples: Sequence[Text], conditions: Sequence[str]) -> Judgements:
+    numbered = "\n".join(f"{n}. {condition}" for n, condition in enumerate(conditions, 1))
+    requests = [
+        Request(
+            module=Judge(teacher.prompts.judge),
+            inputs={"conditions": numbered, "example": text},
+            name=f"example {key}",
+        )
+        for key, text in examples
+    ]
+    holds: dict[tuple[str, str], bool] = {}
+    dropped: Counter[str] = Counter()
+    for (key, _), reply in zip(examples, teacher.replies(STAGE, requests), strict=True):
+        said = read_numbers(reply.output["numbers"], len(conditions)) if reply.output else None
+        if said is None:
+            dropped[_reason(reply)] += len(conditions)
+            continue
+        holds |= {(condition, key): n in said for n, condition in enumerate(conditions, 1)}
+    return Judgements(holds, dropped)
+
+
+def read_numbers(answer: str, count: int) -> frozenset[int] | None:
+    """Return the numbers in the last line of an answer; None if it has none, or one out of range.
+
+    >>> sorted(read_numbers("1, 3", 3))
+    [1, 3]
+    >>> read_numbers("none", 3)
+    frozenset()
+    >>> read_numbers("4", 3) is None
+    True
+    """
+    line = next((line for line in reversed(answer.splitlines()) if line.strip()), "")
+    numbers = frozenset(map(int, _LISTED.findall(line)))
+    if numbers:
+        return numbers if all(1 <= number <= count for number in numbers) else None
+    return numbers if _NONE.search(line) else None
+
+
+def _each(teacher: Teacher, examples: Sequence[Text], conditions: Sequence[str]) -> Judgements:
+    # Example by example, so that a local server reads each example once.
+    pairs = [(condition, key, text) for key, text in examples for condition in conditions]
+    requests = [
+        Request(
+            module=Check(teacher.prompts.check),
+            inputs={"example": text, "condition": condition},
+            name=f"a condition of example {key}",
+        )
+        for condition, key, text in pairs
+    ]
+    holds: dict[tuple[str, str], bool] = {}
+    dropped: Counter[str] = Counter()
+    for (condition, key, _), reply in zip(pairs, teacher.replies(STAGE, requests), strict=True):
+        if reply.output is None:
+            dropped[_reason(reply)] += 1
+        else:
+            # With a 1.5B teacher, no other threshold of the probability of yes did better than 1/2.
+            holds[condition, key] = reply.output["holds"] == YES
+    return Judgements(holds, dropped)
+
+
+def _reason(reply: Reply) -> str:
+    if reply.error is not None:
+        return "judgements of conditions that the teacher's endpoint refused"
+    return "judgements of conditions that could not be read"

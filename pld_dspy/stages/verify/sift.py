@@ -1,0 +1,169 @@
+"""Leaves out false rules, and finds the pairs that are not to stand in one list."""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+from typing import NamedTuple
+
+from pld_dspy.config.optimizer import VerifyConfig
+from pld_dspy.records import Rule, Truth
+from pld_dspy.stages.common.pools import Pool
+from pld_dspy.stages.verify.truth import p_chance
+
+logger = logging.getLogger(__name__)
+
+OTHERS = "other drafts"
+"""Name of the pool of rules that no whole list has; only the search may use them."""
+
+Pair = frozenset[str]
+"""Texts of two rules that are alike."""
+
+
+class Sifted(NamedTuple):
+    """Rules after the check."""
+
+    pools: tuple[Pool, ...]
+    """In the given order, with `OTHERS` last; without empty ones."""
+    alike: frozenset[Pair]
+    warnings: tuple[str, ...]
+    dropped: Counter[str]
+    """Number of rules left out, by reason."""
+
+
+def sift(pools: Sequence[Pool], truths: Mapping[str, Truth], config: VerifyConfig) -> Sifted:
+    """Return the rules that are true, each with its `truth`.
+
+    A label keeps the best of its rules (coverage times precision) even if all are false, with a
+    warning. Of several drafts for one cluster and answer, and of two rules that are alike, a pool that
+    is a candidate keeps the better one, then the shorter; the others go to `OTHERS`.
+
+    Args:
+        pools: The rules.
+        truths: By text of the rule; rules that were not judged have none, and stay.
+        config: Bounds.
+    """
+    judged = [
+        pool._replace(rules=tuple(replace(r, truth=truths.get(r.text)) for r in pool.rules))
+        for pool in pools
+    ]
+    by_text: dict[str, Rule] = {}
+    for rule in (rule for pool in judged for rule in pool.rules):
+        by_text.setdefault(rule.text, rule)
+    reasons = {text: why for text, rule in by_text.items() if (why := falsity(rule, config))}
+    warnings = _keep_last(by_text, reasons)
+    _log(by_text, reasons)
+    kept = [rule for text, rule in by_text.items() if text not in reasons]
+    alike = pairs_alike(kept, config.same)
+    sifted: list[Pool] = []
+    moved: dict[str, Rule] = {}
+    for pool in judged:
+        true = [rule for rule in pool.rules if rule.text not in reasons]
+        best = _best_drafts(true, alike) if pool.is_candidate else true
+        moved |= {rule.text: rule for rule in true if rule not in best}
+        sifted.append(pool._replace(rules=tuple(best)))
+    sifted.append(Pool(OTHERS, tuple(moved.values()), is_candidate=False))
+    kept_pools = tuple(pool for pool in sifted if pool.rules)
+    return Sifted(kept_pools, alike, tuple(warnings), Counter(reasons.values()))
+
+
+def falsity(rule: Rule, config: VerifyConfig) -> str | None:
+    """Return why the rule is left out; None if it is true or was not judged."""
+    truth = rule.truth
+    if truth is None:
+        return None
+    if len(truth.borne_by) < 2:
+        return "rules that no two training examples bear"
+    if truth.precision.estimate < config.min_precision:
+        return "rules that are false for too many training examples"
+    if p_chance(truth) > config.max_p_chance:
+        return "rules no truer than chance on training examples"
+    return None
+
+
+def better(rule: Rule) -> tuple[float, int, str]:
+    """Return a sort key: by coverage times precision, then the shorter text; unjudged rules last."""
+    worth = -1.0 if rule.truth is None else rule.truth.worth
+    return (-worth, len(rule.text), rule.text)
+
+
+def pairs_alike(rules: Sequence[Rule], same: float) -> frozenset[Pair]:
+    """Return the pairs of rules that are not to stand in one list.
+
+    They have the same answer and about the same examples bear them, or one is the other with
+    instances added.
+    """
+    return frozenset(
+        frozenset((one.text, two.text))
+        for one, two in combinations(rules, 2)
+        if _overlap(one, two) >= same or _is_variant(one, two) or _is_variant(two, one)
+    )
+
+
+def _overlap(one: Rule, two: Rule) -> float:
+    """Return the Jaccard index of the examples that bear the rules; 0.0 if none does."""
+    if one.truth is None or two.truth is None or one.truth.answer != two.truth.answer:
+        return 0.0
+    first, second = set(one.truth.borne_by), set(two.truth.borne_by)
+    return len(first & second) / len(first | second) if first & second else 0.0
+
+
+def _is_variant(rule: Rule, bare: Rule) -> bool:
+    return rule.text.startswith(f"{bare.text.rstrip('.')} (for example:")
+
+
+def _best_drafts(rules: Sequence[Rule], alike: frozenset[Pair]) -> list[Rule]:
+    """Return one rule per cluster and answer, and of each pair the better one, in the given order."""
+    best: list[Rule] = []
+    drafts: set[tuple[str | None, str]] = set()
+    for rule in sorted(rules, key=better):
+        if any(frozenset((rule.text, other.text)) in alike for other in best):
+            continue
+        if rule.truth is not None:
+            draft = (rule.cluster_id, rule.truth.answer)
+            if draft in drafts:
+                continue
+            drafts.add(draft)
+        best.append(rule)
+    return [rule for rule in rules if rule in best]
+
+
+def _keep_last(by_text: Mapping[str, Rule], reasons: dict[str, str]) -> list[str]:
+    """Take the best rule of each label without a true one out of `reasons`; return warnings."""
+    warnings = []
+    of_label: dict[str, list[Rule]] = {}
+    for rule in by_text.values():
+        label = rule.main_label if rule.truth is None and rule.labels else None
+        label = rule.truth.answer if rule.truth is not None else label
+        if label is not None:
+            of_label.setdefault(label, []).append(rule)
+    for label, rules in sorted(of_label.items()):
+        if any(rule.text not in reasons for rule in rules):
+            continue
+        best = min(rules, key=better)
+        truth = best.truth
+        if truth is None:
+            continue
+        del reasons[best.text]
+        warnings.append(
+            f"no rule for {label!r} is true of the training examples; the best one is kept, right "
+            f"for {len(truth.borne_by)} of {truth.holds} examples: {best.text}"
+        )
+    return warnings
+
+
+def _log(by_text: Mapping[str, Rule], reasons: Mapping[str, str]) -> None:
+    if not reasons:
+        return
+    told = []
+    for text in reasons:
+        truth = by_text[text].truth
+        if truth is not None:
+            told.append(f"{text!r} (right for {len(truth.borne_by)} of {truth.holds})")
+    logger.info(
+        "%d of %d rules are not true of the training examples and are left out: %s",
+        len(reasons),
+        len(by_text),
+        "; ".join(told),
+    )

@@ -1,0 +1,137 @@
+"""Whole compiles with a teacher that judges truly: false rules never reach the student."""
+
+import pytest
+
+from fakes import FakeEngine, follow, keyword_rule
+from judges import judge_truly, judges
+from keyword_runs import SELECT, TASK, TRAIN, VAL, compiled, engines, teach
+from pld_dspy import PLDConfig
+from pld_dspy.data.examples import example_id
+from pld_dspy.scoring.metrics import accuracy
+from pld_dspy.stages.common.prompt import HEADER
+
+SMALL = {"search": {"trials": 4, "race": {"enabled": False}}, "refine": {"rounds": 0}}
+VERIFYING = PLDConfig(**SMALL)
+NOT = PLDConfig(**SMALL, verify={"enabled": False})
+
+
+def with_false_rules(prompt):
+    """Judge truly, and explain red and green examples by a word that decides nothing."""
+    if judges(prompt):
+        return judge_truly(prompt)
+    example, _, gold = prompt.user.partition("\nCorrect answer: ")
+    if "river" in example and gold.startswith(("red", "green")):
+        return f"Rationale: so.\nRule: {keyword_rule('river', gold.split()[0])}"
+    return teach(prompt)
+
+
+def run(config, answer=with_false_rules):
+    student, teacher = engines(teacher=FakeEngine(answer))
+    return compiled(student, teacher, config=config), student, teacher
+
+
+def lines(student):
+    """The rules that the student was shown, without their numbers."""
+    shown = "\n".join(prompt.system for prompt in student.prompts)
+    return {line.partition(". ")[2] for line in shown.splitlines()}
+
+
+def part(program):
+    return program.pld_result.predictors[0]
+
+
+def test_a_planted_false_rule_is_never_shown_to_the_student():
+    program, student, _ = run(VERIFYING)
+    _, before, _ = run(NOT)
+    planted = {keyword_rule("river", "red"), keyword_rule("river", "green")}
+
+    assert planted & lines(before)  # without the check they are tried
+    assert not planted & lines(student)
+    counted = program.pld_result.dropped
+    assert sum(n for why, n in counted.items() if why.startswith("rules ")) > 0
+
+
+def test_each_rule_of_the_final_list_says_what_bears_it_and_what_it_gains():
+    program, _, _ = run(VERIFYING)
+    result = part(program)
+    gold = {example_id(example): example.label for example in TRAIN}
+
+    assert result.chosen.rules
+    for rule in result.chosen.rules:
+        assert rule.truth is not None
+        assert rule.support == len(rule.truth.borne_by) >= 2
+        assert all(gold[key] == rule.truth.answer for key in rule.truth.borne_by)
+    assert result.left_out.keys() == {rule.id for rule in result.chosen.rules}
+
+
+def test_the_gain_of_a_rule_is_the_score_of_the_list_minus_that_without_it():
+    program, _, _ = run(VERIFYING)
+    result = part(program)
+    examples = [*VAL, *SELECT]
+
+    def score(rules):
+        system = "\n".join([HEADER, *(rule.text for rule in rules)])
+        gold = [example.label for example in examples]
+        return accuracy(gold, [follow(system, e.text, TASK.default) for e in examples])
+
+    rules = result.chosen.rules
+    for rule in rules:
+        rest = [other for other in rules if other.id != rule.id]
+        gain = result.left_out[rule.id]
+        assert gain.estimate == pytest.approx(score(rules) - score(rest))
+        assert gain.low <= gain.estimate <= gain.high
+
+
+def test_disabled_is_as_before():
+    program, _, teacher = run(NOT)
+    result = part(program)
+
+    assert not any(judges(prompt) for prompt in teacher.prompts)
+    assert all(rule.truth is None for candidate in result.candidates for rule in candidate.rules)
+    assert result.left_out == {}
+    assert result.warnings == ()
+
+
+def test_a_teacher_whose_judgements_cannot_be_read_changes_no_list():
+    def mute(prompt):
+        return "I would rather not say" if judges(prompt) else with_false_rules(prompt)
+
+    config = VERIFYING.model_copy(
+        update={"verify": VERIFYING.verify.model_copy(update={"leave_out": False})}
+    )
+    program, _, _ = run(config, mute)
+    before, _, _ = run(NOT)
+
+    assert part(program).chosen.prompt == part(before).chosen.prompt
+    said = program.pld_result.dropped["judgements of conditions that could not be read"]
+    assert said > 0
+    unreadable = {"judgements of conditions that could not be read": said}
+    assert program.pld_result.dropped == {**before.pld_result.dropped, **unreadable}
+
+
+def test_judging_is_bounded():
+    config = PLDConfig(**SMALL, verify={"max_examples": 5, "max_conditions": 2, "how": "each"})
+    _, _, teacher = run(config)
+    asked = [prompt for prompt in teacher.prompts if judges(prompt)]
+
+    assert 0 < len(asked) <= 10
+
+
+def test_no_judge_sees_a_label():
+    _, _, teacher = run(VERIFYING)
+    asked = [prompt for prompt in teacher.prompts if judges(prompt)]
+
+    assert asked
+    for prompt in asked:
+        assert not {"red", "green", "blue", "grey"} & set(str(prompt).lower().split())
+
+
+def test_labels_that_no_rule_answers_are_named():
+    program, _, _ = run(VERIFYING)
+    result = part(program)
+    answered = {rule.truth.answer for rule in result.chosen.rules}
+    missing = sorted({example.label for example in TRAIN} - answered)
+
+    named = [w for w in result.warnings if w.startswith("no rule of the final list answers")]
+    expected = f"no rule of the final list answers {', '.join(map(repr, missing))}"
+    assert named == ([expected] if missing else [])
