@@ -15,7 +15,6 @@ from pld_dspy.ledger.store import StageStore
 from pld_dspy.models.reading.values import label_text
 from pld_dspy.records import Answer, Decide, Decision, Evaluation, Interval
 from pld_dspy.records.decision import FLOOR
-from pld_dspy.runs.report import interval
 from pld_dspy.scoring.calibration import Calibrator, decided
 from pld_dspy.scoring.evaluator import Evaluator, decision_of, score_answers
 from pld_dspy.scoring.metrics import CorpusMetric, accuracy, macro_f1
@@ -90,7 +89,9 @@ class Layer:
 
     def scores(self, before: Evaluation, after: Evaluation) -> dict[str, Any]:
         """Return what a line says of the program as it ships, and of the student as given."""
-        found = interval(self.metric, after, seed=self.seed)
+        gold = [answer.gold for answer in after.answers]
+        counted = [answer.counted for answer in after.answers]
+        found = bootstrap_interval(self.metric, gold, counted, seed=self.seed)
         gain = separability_gain(before.answers, after.answers, self.labels, seed=self.seed)
         return {
             "score": after.score,
@@ -102,7 +103,7 @@ class Layer:
             "baseline_accuracy": _of(accuracy, before),
             "unparsed_rate": after.unparsed_rate,
             "failures": after.failures,
-            "gold": tuple(answer.gold for answer in after.answers),
+            "gold": tuple(gold),
             "said": tuple(answer.answer for answer in after.answers),
             "baseline_said": tuple(answer.answer for answer in before.answers),
             "separability": separability(after.answers, self.labels),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from biased import BiasedStudent
+from biased_keywords import BiasedStudent
 from compare_runs import World
 from experiments.bench.archive import State
 from experiments.bench.decided import Layer, have_probabilities, separability_gain, topic_priors

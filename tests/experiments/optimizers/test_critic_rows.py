@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 import dspy
 import pytest
 
-from biased import BiasedStudent
+from biased_keywords import BiasedStudent
 from compare_runs import TASK, World
 from experiments.bench.cells import OWN, Cell
 from experiments.bench.plan import run_config
