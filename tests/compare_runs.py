@@ -91,10 +91,11 @@ class World:
         monkeypatch.setattr(configs, "HERE", folder)
         monkeypatch.setattr("pld_dspy.runs.setup.make_lm", self.make_lm)
 
-    def word_task(self, wording):
-        """Ask the student in this wording from now on."""
+    def set_task(self, **settings):
+        """Put settings on top of the task's file."""
         text = self._task.read_text(encoding="utf-8")
-        self._task.write_text(f'wording = "{wording}"\n{text}', encoding="utf-8")
+        lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
+        self._task.write_text(lines + text, encoding="utf-8")
 
     def make_lm(self, name, *, temperature, max_tokens, **settings):
         lm = fake_lm({"fake/small": self.student, "fake/large": self.teacher}[name], name=name)

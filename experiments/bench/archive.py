@@ -21,6 +21,8 @@ class State(NamedTuple):
 
     predictors: tuple[tuple[str, type[dspy.Signature], tuple[Any, ...]], ...]
     """Path, signature and demonstrations."""
+    wording: str | None = None
+    """How it asks; copies keep that of the program that they are made from."""
 
     @classmethod
     def of(cls, program: dspy.Module) -> "State":
@@ -33,13 +35,15 @@ class State(NamedTuple):
                     tuple(predictor.demos),
                 )
                 for path, predictor in program.named_predictors()
-            )
+            ),
+            getattr(program, "wording", None),
         )
 
     @property
     def key(self) -> str:
         """What changes with anything that makes the program ask otherwise."""
         return key_of(
+            self.wording,
             [
                 [
                     path,
@@ -48,7 +52,7 @@ class State(NamedTuple):
                     [dict(demo) for demo in demos],
                 ]
                 for path, signature, demos in self.predictors
-            ]
+            ],
         )
 
     @property

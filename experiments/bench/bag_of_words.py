@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline, make_union
 
 from experiments.bench.cells import Cell
 from experiments.bench.configs import cells_of, read_bench
 from experiments.bench.plan import Plan, run_config
+from experiments.optimizers.without_model import fitted, texts
 from pld_dspy.ledger.versions import commit
 from pld_dspy.runs.setup import load
 from pld_dspy.scoring.metrics import corpus_metric_by_name
@@ -32,19 +30,9 @@ def score(cell: Cell, plan: Plan) -> dict[str, Any]:
     task, splits = loaded.task, loaded.splits
     known = [*splits.train, *splits.val, *splits.select]
 
-    def texts(examples: Any) -> list[str]:
-        return [" \n ".join(str(e[key]) for key in task.input_keys) for e in examples]
-
-    model = make_pipeline(
-        make_union(
-            TfidfVectorizer(sublinear_tf=True),
-            TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True),
-        ),
-        LogisticRegression(C=10.0, max_iter=2000),
-    )
-    model.fit(texts(known), [e[task.label_key] for e in known])
+    model = fitted(known, task.input_keys, task.label_key)
     gold = [e[task.label_key] for e in splits.test]
-    said = [str(label) for label in model.predict(texts(splits.test))]
+    said = [str(label) for label in model.predict(texts(splits.test, task.input_keys))]
     interval = bootstrap_interval(corpus_metric_by_name(task.metric), gold, said, seed=cell.seed)
     return {
         "task": cell.task,

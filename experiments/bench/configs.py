@@ -48,6 +48,9 @@ class TaskFile(Settings):
     """Settings of PLD's clustering that suit the task."""
     wording: Wording | None = None
     """How the student is asked, in place of the config's."""
+    topic: str | None = None
+    """Input field with few values that tell much, such as the hypothesis of ContractNLI: label shares
+    by its value are used by `topic-majority` and by the decision layer of all rows."""
     context_tokens: Count = 8192
     """For local models."""
     guidelines: str = ""

@@ -113,6 +113,31 @@ class Line(BaseModel):
     baseline_said: Said = ()
     """The same for the student as given."""
 
+    greedy_score: float | None = None
+    """Of a program that ships with a decision: its score if the label is read from the text."""
+    decided_score: float | None = None
+    """Of the program with the decision layer that all rows get, fitted to its answers on `val` and
+    `select`; None where the model that answers gives no label probabilities."""
+    decided_ci95: tuple[float, float] | None = None
+    """95% bootstrap interval of `decided_score`."""
+    decided_said: Said = ()
+    """Labels that this decision chooses, in the order of `gold`."""
+    decision: dict[str, Any] | None = None
+    """Kind, offsets and temperature of this decision, as in `Decision.to_dict`."""
+    decision_calls: int | None = None
+    """Requests for the answers to which it was fitted; in no other count and in no budget."""
+    separability: float | None = None
+    """Mean area under the ROC curve of each label against the rest, over the test answers: what the
+    program knows, whatever its bias. 0.5 is nothing."""
+    baseline_separability: float | None = None
+    """The same for the student as given."""
+    separability_gain: float | None = None
+    """The first minus the second, over the answers that have both."""
+    separability_gain_ci95: tuple[float, float] | None = None
+    """Paired 95% bootstrap interval of it."""
+    labelled: int | None = None
+    """Labelled examples that the program was made from, without those of the decision layer."""
+
     student_calls: int | None = None
     """Requests to the student while the program was looked for, one an answer."""
     teacher_calls: int | None = None
@@ -165,8 +190,9 @@ class Line(BaseModel):
         elif self.score is None or self.error is not None:
             msg = f"a cell that is {self.status} has a score and no error"
             raise ValueError(msg)
-        if {len(self.said), len(self.baseline_said)} - {0, len(self.gold)}:
-            msg = "gold, said and baseline_said differ in length"
+        lengths = {len(self.said), len(self.baseline_said), len(self.decided_said)}
+        if lengths - {0, len(self.gold)}:
+            msg = "gold, said, baseline_said and decided_said differ in length"
             raise ValueError(msg)
         return self
 

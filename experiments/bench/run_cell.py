@@ -10,20 +10,19 @@ import dspy
 from experiments.bench.archive import Archive, State
 from experiments.bench.cells import Cell
 from experiments.bench.configs import task_file
-from experiments.bench.lines import Line, ProgramNote, Status
+from experiments.bench.decided import Layer, have_probabilities, program_note
+from experiments.bench.lines import Line, Status
 from experiments.bench.meter import BudgetSpentError, Meter, Role, Tape, metered_lm
 from experiments.bench.plan import Plan, run_config
 from experiments.optimizers import Found, Job, Optimizer
 from experiments.optimizers.table import MAX_ERRORS
 from pld_dspy.config.run import TracesConfig
 from pld_dspy.errors import ConfigError, DataError, LeakageError
-from pld_dspy.ledger.store import StageStore
 from pld_dspy.ledger.versions import commit, package_versions
 from pld_dspy.records import Evaluation
 from pld_dspy.runs.setup import Loaded, Models, load, make_models
-from pld_dspy.scoring.evaluator import Evaluator
-from pld_dspy.scoring.metrics import CorpusMetric, accuracy, corpus_metric_by_name, macro_f1
-from pld_dspy.scoring.statistics import interval
+from pld_dspy.scoring.evaluator import Evaluator, decision_of
+from pld_dspy.scoring.metrics import CorpusMetric, corpus_metric_by_name
 from pld_dspy.stages.common.targets import in_turn
 
 PACKAGES = ("gepa", "textgrad", "xllamacpp")
@@ -89,6 +88,9 @@ class _Run:
         facts["metric"] = self.metric.name
         facts["test_n"] = len(splits.test)
         facts["digests"] = {str(split): digest for split, digest in splits.digests.items()}
+        self.layer = Layer.of(
+            self.loaded.task, self.metric, splits.train, topic=self.task.topic, seed=cell.seed
+        )
         self.models: Models = make_models(self.settings)
         # Same task, models, split and seed: what one cell was answered, another need not ask.
         shared = (cell.task, cell.student, cell.teacher, cell.split_by, str(cell.seed))
@@ -101,18 +103,39 @@ class _Run:
         found, status = self._search()
         meter = Meter()
         after = self._test(found, meter)
-        if State.of(found.program).key == State.of(self.loaded.baseline).key:
+        same = State.of(found.program).key == State.of(self.loaded.baseline).key
+        if same and decision_of(found.program) is None:
             self.notes.append("the program is the student as given")
+        self._decide(found, after)
         return Line(
             **self.facts,
             status=status,
             note="; ".join(dict.fromkeys(note for note in [found.note, *self.notes] if note)),
-            **_scores(self.metric, before, after, seed=self.cell.seed),
+            **self.layer.scores(before, after),
             prompt_tokens=after.prompt_tokens or None,
             answer_tokens=after.answer_tokens or None,
             test_latency_s=meter.median_s(found.answers),
-            program=_program(found.program),
+            program=program_note(found.program),
         )
+
+    def _decide(self, found: Found, after: Evaluation) -> None:
+        """Note what the decision layer makes of the answers; the program is asked for more of them."""
+        splits = self.loaded.splits
+        known = [*splits.val, *splits.select]
+        pool = len(splits.train) + len(known)
+        self.facts["labelled"] = pool if found.labelled is None else found.labelled
+        if not have_probabilities(after.answers):
+            return
+        meter = Meter()
+        with dspy.context(callbacks=[]):
+            answers = self._evaluator(found, meter).answers(
+                found.program, known, candidate_id=self.cell.optimizer, split="val"
+            )
+        self.facts |= {
+            "decision_calls": meter.calls,
+            **self.layer.decisions(after, splits.test, answers, known),
+            **self.layer.of_its_own(found.program, after, answers, known),
+        }
 
     def _load(self) -> Loaded:
         try:
@@ -190,6 +213,8 @@ class _Run:
             seed=self.cell.seed,
             meter=meter,
             corpus_metric=self.metric,
+            layer=self.layer,
+            context_tokens=self.task.context_tokens,
             guidelines=self.task.guidelines,
             wording=self.loaded.form.wording,
             pld=self.config.pld_settings(self.task, self.cell.optimizer),
@@ -216,24 +241,20 @@ class _Run:
         return metered_lm(self._inner(role), role, meter, self.tape, **changes)
 
     def _test(self, found: Found, meter: Meter) -> Evaluation:
-        changes: dict[str, Any] = {}
-        if found.max_tokens is not None:
-            usual = self._inner(found.answers).kwargs.get("max_tokens") or 0
-            changes["max_tokens"] = max(found.max_tokens, usual)
-        evaluator = Evaluator(
-            lm=self._lm(found.answers, meter, cache=False, **changes),
-            metric=self.metric,
-            label_key=self.loaded.task.label_key,
-            labels=self.loaded.task.labels,
-            store=StageStore(),
-        )
         with dspy.context(callbacks=[]):
-            return evaluator.run(
+            return self._evaluator(found, meter).run(
                 found.program,
                 self.loaded.splits.test,
                 candidate_id=self.cell.optimizer,
                 split="test",
             )
+
+    def _evaluator(self, found: Found, meter: Meter) -> Evaluator:
+        changes: dict[str, Any] = {}
+        if found.max_tokens is not None:
+            usual = self._inner(found.answers).kwargs.get("max_tokens") or 0
+            changes["max_tokens"] = max(found.max_tokens, usual)
+        return self.layer.evaluator(self._lm(found.answers, meter, cache=False, **changes))
 
 
 def _check_module(optimizer: Optimizer) -> None:
@@ -253,36 +274,3 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _scores(
-    metric: CorpusMetric, before: Evaluation, after: Evaluation, *, seed: int
-) -> dict[str, Any]:
-    found = interval(metric, after, seed=seed)
-    return {
-        "score": after.score,
-        "ci95": (found.low, found.high),
-        "macro_f1": _of(macro_f1, after),
-        "accuracy": _of(accuracy, after),
-        "baseline_score": before.score,
-        "baseline_macro_f1": _of(macro_f1, before),
-        "baseline_accuracy": _of(accuracy, before),
-        "unparsed_rate": after.unparsed_rate,
-        "failures": after.failures,
-        "gold": tuple(answer.gold for answer in after.answers),
-        "said": tuple(answer.answer for answer in after.answers),
-        "baseline_said": tuple(answer.answer for answer in before.answers),
-    }
-
-
-def _of(metric: CorpusMetric, evaluation: Evaluation) -> float:
-    read = [answer for answer in evaluation.answers if answer.error is None]
-    return metric([answer.gold for answer in read], [answer.answer for answer in read])
-
-
-def _program(program: dspy.Module) -> ProgramNote:
-    predictors = program.predictors()
-    return ProgramNote(
-        instructions="\n\n".join(p.signature.instructions for p in predictors),
-        demos=sum(len(p.demos) for p in predictors),
-    )

@@ -40,17 +40,17 @@ def _reasoning(job: Job) -> ReasoningStudent:
 
 def zero_shot(job: Job) -> Found:
     """Return the student as given."""
-    return Found(job.student())
+    return Found(job.student(), labelled=0)
 
 
 def student_cot(job: Job) -> Found:
     """Return the student that reasons first."""
-    return Found(_reasoning(job), max_tokens=REASONING_TOKENS)
+    return Found(_reasoning(job), max_tokens=REASONING_TOKENS, labelled=0)
 
 
 def teacher_cot(job: Job) -> Found:
     """Return the teacher that reasons first: the ceiling that distillation aims at."""
-    return Found(_reasoning(job), answers="teacher", max_tokens=REASONING_TOKENS)
+    return Found(_reasoning(job), answers="teacher", max_tokens=REASONING_TOKENS, labelled=0)
 
 
 def labeled_few_shot(job: Job) -> Found:
@@ -65,15 +65,16 @@ def labeled_more_shots(job: Job) -> Found:
 
 def _few_shot(job: Job, shots: int) -> Found:
     optimizer = dspy.LabeledFewShot(k=shots)
-    return Found(optimizer.compile(job.student(), trainset=job.shuffled))
+    program = optimizer.compile(job.student(), trainset=job.shuffled)
+    return Found(program, labelled=min(shots, len(job.train)))
 
 
 def hand_guidelines(job: Job) -> Found:
     """Return the student with the label guidelines that a person wrote for the task."""
     if not job.guidelines.strip():
-        return Found(job.student(), "the task has no guidelines")
+        return Found(job.student(), "the task has no guidelines", labelled=0)
     text = f"{job.task.signature.instructions}\n\n{job.guidelines.strip()}"
-    return Found(job.student(text))
+    return Found(job.student(text), labelled=0)
 
 
 ENTRIES = (

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import dspy
 
+from experiments.bench.decided import Layer
 from experiments.bench.meter import Meter, Role
 from pld_dspy.config.base import Wording
 from pld_dspy.config.optimizer import PLDConfig
@@ -36,6 +37,10 @@ class Job:
     seed: int
     meter: Meter
     corpus_metric: CorpusMetric
+    layer: Layer
+    """The decision layer, which asks with label probabilities."""
+    context_tokens: int
+    """Room for a prompt and its answer."""
     guidelines: str
     """Written by hand for the task."""
     wording: Wording
@@ -72,11 +77,13 @@ class Job:
             raise ConfigError(msg)
         return self.budget
 
-    def student(self, instructions: str | None = None) -> DirectStudent:
-        """Return the student as given, or with other instructions; its Signature class is its own."""
+    def student(
+        self, instructions: str | None = None, *, wording: Wording | None = None
+    ) -> DirectStudent:
+        """Return the student as given, or asked otherwise; its Signature class is its own."""
         signature = self.task.signature
         text = signature.instructions if instructions is None else instructions
-        return DirectStudent(signature.with_instructions(text), wording=self.wording)
+        return DirectStudent(signature.with_instructions(text), wording=wording or self.wording)
 
     def exact(self, example: dspy.Example, prediction: Any, trace: Any = None) -> bool:
         """Return whether the answer is the gold label, for optimizers that score one example."""
@@ -93,6 +100,8 @@ class Found(NamedTuple):
     """Whose model answers the test examples."""
     max_tokens: int | None = None
     """Longest answer; None is the student's own limit."""
+    labelled: int | None = None
+    """Labelled examples that it was made from; None is all that the job has."""
 
 
 @dataclass(frozen=True, kw_only=True)

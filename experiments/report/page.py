@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from experiments.bench.cells import Cell
 from experiments.bench.lines import Line, Results
-from experiments.report import method, tables
+from experiments.report import knowledge, method, tables
 from experiments.report.coverage import RECORDED, Gap, Setting, gaps, tables_of
 from experiments.report.findings import Fall, Standoff, falls, reasons, standoff
 from experiments.report.looks import Panel
@@ -218,6 +218,7 @@ def _results(comparison: Comparison, pictures: Mapping[str, str]) -> str:
         parts.append(tables.standing_table(found, _gaps(comparison.lacking[setting], varied=False)))
         if found:
             parts.append(tables.cost_table(found))
+        parts.append(knowledge.section(found))
         if any(line.status == "stopped by budget" for s in found for line in s.lines):
             parts.append(
                 "† stopped by its budget in at least one seed; the best so far was tested."
@@ -229,7 +230,7 @@ def _results(comparison: Comparison, pictures: Mapping[str, str]) -> str:
             for setting in waiting
         )
         parts.append(f"### Not measured so far\n\n{listed}")
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in parts if part)
 
 
 def _begun(setting: Setting, found: Sequence[Standing]) -> bool:
@@ -251,8 +252,8 @@ def _varied(comparison: Comparison) -> str:
     for setting, found in begun.items():
         without = _gaps(comparison.lacking[setting], varied=True)
         parts += [f"### {tables.setting_name(setting)}", tables.standing_table(found, without)]
-        parts += [tables.cost_table(found)] if found else []
-    return "\n\n".join(parts)
+        parts += [tables.cost_table(found), knowledge.section(found)] if found else []
+    return "\n\n".join(part for part in parts if part)
 
 
 def _gaps(found: Iterable[Gap], *, varied: bool) -> list[Gap]:

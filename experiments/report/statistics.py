@@ -243,6 +243,8 @@ def _given(groups: dict[str, list[Line]]) -> list[Line]:
                 "status": "done",
                 "note": "",
                 "said": line.baseline_said,
+                "decided_said": (),
+                "separability": line.baseline_separability,
                 "score": line.baseline_score,
                 "macro_f1": line.baseline_macro_f1,
                 "accuracy": line.baseline_accuracy,
@@ -256,7 +258,8 @@ def _given(groups: dict[str, list[Line]]) -> list[Line]:
 _UNKNOWN_OF_GIVEN = (
     "ci95", "val_score", "unparsed_rate", "failures", "student_calls", "teacher_calls",
     "cached_calls", "input_tokens", "output_tokens", "cost_usd", "wall_s", "prompt_tokens",
-    "test_latency_s", "program",
+    "test_latency_s", "program", "greedy_score", "decided_score", "decided_ci95", "decision",
+    "decision_calls", "separability_gain", "separability_gain_ci95", "labelled",
 )  # fmt: skip
 
 

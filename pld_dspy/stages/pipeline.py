@@ -142,8 +142,7 @@ class Pipeline:
         sifted = verify_pools(made, self.teacher, target, problem, verifies)
         self.dropped += sifted.dropped
         pools, problem = sifted.pools, replace(problem, alike=sifted.alike)
-        # Demos, if they help; from here on all rule lists are scored with them.
-        problem = self.with_demos(board, problem, target)
+        problem = self.with_demos(board, problem, target)  # all lists are scored with these
         self.score_pools(board, problem, pools)
         # Phase 3: edits from the errors, and the search below, need at least one rule.
         refined = self.refine(board, problem, target, traces) if pools else None
@@ -238,8 +237,9 @@ class Pipeline:
             config=self.config.search,
             seed=self.seed,
             # With this, search workers load the same student; without a config there are none.
-            spec=self.run_config
-            and {"config": self.run_config, "predictor": target.path, "demos": problem.demos},
+            spec=None
+            if self.run_config is None
+            else {"config": self.run_config, "predictor": target.path, "demos": problem.demos},
         )
 
     def select(self, board: Leaderboard, record: SearchRecord | None) -> Verdict:
