@@ -21,9 +21,11 @@ from pld_dspy.runs.page import (
     score_rows,
     search_line,
     support,
+    topics_line,
     verdict,
 )
 from pld_dspy.runs.report import Report, interval
+from pld_dspy.runs.topics import sections
 from pld_dspy.scoring.metrics import Metric
 
 
@@ -33,6 +35,8 @@ def show_report(report: Report, rules: Rules, run_dir: Path, console: Console) -
     console.print(_scores(report))
     if (line := search_line(report)) is not None:
         console.print(f"Search: {line}", highlight=False, soft_wrap=True)
+    if (line := topics_line(report)) is not None:
+        console.print(line, highlight=False, soft_wrap=True)
     for warning in report.warnings:
         console.print(f"[yellow]clusters: {escape(warning)}[/yellow]", soft_wrap=True)
     show_rules(rules, console)
@@ -90,9 +94,13 @@ def show_rules(rules: Rules, console: Console) -> None:
         measured = [key for key in GAINS if any(rule.get(key) for rule in chosen["rules"])]
         heads = ("no.", "id", "rule", "support", *(GAINS[key] for key in measured))
         table = Table(*heads, title=title, title_justify="left")
-        for rule in chosen["rules"]:
-            cells = str(rule["number"]), rule["id"], escape(rule["text"]), escape(support(rule))
-            table.add_row(*cells, *(escape(gain(rule, key)) for key in measured))
+        for scope, section in sections(chosen):
+            if scope:
+                table.add_section()
+                table.add_row("", "", f"[bold]{escape(scope)}[/bold]")
+            for rule in section:
+                cells = str(rule["number"]), rule["id"], escape(rule["text"]), escape(support(rule))
+                table.add_row(*cells, *(escape(gain(rule, key)) for key in measured))
         console.print(table)
 
 
@@ -105,7 +113,8 @@ def show_rule(rule: Mapping[str, Any], examples: Mapping[str, str], console: Con
         console: Where to print.
     """
     console.print(f"[bold]{rule['id']}[/bold] {escape(rule['text'])}", soft_wrap=True)
-    facts = (f"origin {rule['origin']}", f"support {support(rule)}", *gains(rule))
+    topic = (f"only for {rule['scope']}",) if rule.get("scope") else ()
+    facts = (f"origin {rule['origin']}", f"support {support(rule)}", *topic, *gains(rule))
     console.print(escape(", ".join(facts)), soft_wrap=True)
     for old in rule["ancestors"]:
         console.print(f"from {old['id']}: {escape(old['text'])}", soft_wrap=True)

@@ -1,6 +1,5 @@
 """Settings of a run, read from a TOML file."""
 
-import os
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,10 +7,11 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from pld_dspy.config.base import DATA_DIR_VARIABLE, Balance, By, Settings, Wording
+from pld_dspy.config.base import Balance, By, Settings, Wording
 from pld_dspy.config.optimizer import PLDConfig
+from pld_dspy.config.paths import data_file
 from pld_dspy.config.table import TableConfig
-from pld_dspy.errors import ConfigError, DataError
+from pld_dspy.errors import ConfigError
 from pld_dspy.records import Split
 
 Count = Annotated[int, Field(ge=1)]
@@ -145,25 +145,29 @@ class TracesConfig(Settings):
         """
         if self.file is None:
             return None
-        text = os.path.expandvars(self.file)
-        if "$" in text:
-            msg = f"traces.file is {self.file!r}, and a variable in it is not set; export it"
-            raise DataError(msg)
-        path = Path(text).expanduser()
-        folder = os.environ.get(DATA_DIR_VARIABLE)
-        places = [Path(folder).expanduser() / path, path] if folder else [path]
-        for place in places:
-            if place.is_file():
-                return place
-        msg = (
-            f"no traces file at {' or '.join(str(place) for place in places)}; correct traces.file"
-        )
-        raise DataError(msg)
+        return data_file(self.file, "traces.file")
 
     @property
     def imported(self) -> bool:
         """Whether recorded traces replace the teacher's."""
         return self.file is not None and self.use
+
+
+class GivenRulesConfig(Settings):
+    """Rules that exist already."""
+
+    initial: str | None = None
+    """Text, TOML or JSON file of rules, which are candidates beside the distilled ones; a relative
+    path is relative to `PLD_DATA_DIR`, then to the working folder."""
+
+    @property
+    def path(self) -> Path | None:
+        """The file; None if there is none.
+
+        Raises:
+            DataError: A variable in the path is not set, or there is no such file.
+        """
+        return None if self.initial is None else data_file(self.initial, "rules.initial")
 
 
 class MlflowConfig(Settings):
@@ -191,6 +195,7 @@ class RunConfig(Settings):
     teacher: ModelConfig | None = None
     """None means that the student's model is also the teacher."""
     traces: TracesConfig = TracesConfig()
+    rules: GivenRulesConfig = GivenRulesConfig()
     pld: PLDConfig = PLDConfig()
     mlflow: MlflowConfig = MlflowConfig()
 

@@ -1,8 +1,9 @@
 """Usage: calls and tokens counted at the LM, also under threads, and their price."""
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import dspy
@@ -98,6 +99,16 @@ def total(spent: Iterable[Spent]) -> dict[str, Usage]:
             cost_usd=_cost(entries),
         )
         for role, entries in sorted(by_role.items())
+    }
+
+
+def measures(usage: Mapping[str, Usage]) -> dict[str, float]:
+    """Return the usage of each role as metrics of a tracked run; unknown prices are left out."""
+    return {
+        f"usage/{role}_{name}": float(value)
+        for role, spent in usage.items()
+        for name, value in asdict(spent).items()
+        if value is not None
     }
 
 

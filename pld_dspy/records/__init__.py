@@ -11,6 +11,7 @@ from pld_dspy.records.rules import (
     Embedder,
     Origin,
     Rule,
+    TopicPrompts,
     Trace,
     Vectors,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "Rule",
     "SearchRecord",
     "Split",
+    "TopicPrompts",
     "Trace",
     "TriedList",
     "Usage",

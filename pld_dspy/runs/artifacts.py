@@ -117,6 +117,7 @@ def rules_with_evidence(part: PredictorResult, sources: Mapping[str, Any]) -> di
         "origin": chosen.origin,
         "note": chosen.note,
         "reason": part.reason,
+        "topics": None if chosen.topics is None else chosen.topics.field,
         "rules": [
             {
                 "number": number,
@@ -233,6 +234,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
         "support": rule.support,
         "origin": rule.origin,
         "cluster": rule.cluster_id,
+        "scope": rule.scope,
         "parents": list(rule.parents),
         "trace_ids": list(rule.trace_ids),
     }

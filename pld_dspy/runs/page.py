@@ -7,6 +7,7 @@ from typing import Any
 
 from pld_dspy.runs.artifacts import write_text
 from pld_dspy.runs.report import Report
+from pld_dspy.runs.topics import sections
 
 PAGE_FILE = "report.md"
 GAINS = {"gain": "gain", "list_gain": "in this list"}
@@ -96,8 +97,20 @@ def demos_line(chosen: Mapping[str, Any]) -> str | None:
     return f"{len(demos)} worked examples before the question: {labels} (rules.json has their ids)"
 
 
+def topics_line(report: Report) -> str | None:
+    """Return how many topics have rules of their own, and how many test examples none; or None."""
+    if report.topics is None:
+        return None
+    unseen = f"{report.unseen_topics} of {report.test_n} test examples"
+    return (
+        f"{report.topics} topics have rules of their own; {unseen} have a topic that training lacks"
+    )
+
+
 def support(rule: Mapping[str, Any]) -> str:
     """Return how many training examples of each label support an entry of `rules.json`."""
+    if not rule["trace_ids"]:
+        return "given"
     return ", ".join(f"{label} {count}" for label, count in rule["labels"].items())
 
 
@@ -145,12 +158,12 @@ def _page(report: Report, rules: Rules, folder: Path) -> Iterator[str]:
     yield f"\n{report.reason}\n"
     if (line := search_line(report)) is not None:
         yield f"Search: {line}.\n"
+    if (line := topics_line(report)) is not None:
+        yield f"{line}.\n"
     for predictor, chosen in rules.items():
         yield "## Rules" if len(rules) == 1 else f"## Rules of {predictor}"
         yield ""
-        for rule in chosen["rules"]:
-            facts = "; ".join((f"`{rule['id']}`", support(rule), *gains(rule)))
-            yield f"{rule['number']}. {rule['text']} ({facts})"
+        yield from _rule_lines(chosen)
         if (demos := demos_line(chosen)) is not None:
             yield f"\n{demos}"
         elif not chosen["rules"]:
@@ -163,6 +176,15 @@ def _page(report: Report, rules: Rules, folder: Path) -> Iterator[str]:
     yield f"Student calls: {report.student_calls} to compile, {report.test_calls} to test. "
     yield f"{report.wall_s:.0f} s; seed {report.seed}; commit {report.commit or 'unknown'}."
     yield f"\nData: {report.task_notes}. Splits by {report.split['by']}: {report.split['sizes']}."
+
+
+def _rule_lines(chosen: Mapping[str, Any]) -> Iterator[str]:
+    for heading, rules in sections(chosen):
+        if heading:
+            yield f"\n### {heading}\n"
+        for rule in rules:
+            facts = "; ".join((f"`{rule['id']}`", support(rule), *gains(rule)))
+            yield f"{rule['number']}. {rule['text']} ({facts})"
 
 
 def _with_interval(score: float, ends: tuple[float, float]) -> str:

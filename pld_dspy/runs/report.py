@@ -12,6 +12,7 @@ from pld_dspy.ledger.versions import commit
 from pld_dspy.models.lm import model_name
 from pld_dspy.records import Evaluation, Interval, PLDResult, PredictorResult, Usage
 from pld_dspy.runs.setup import Loaded, Models
+from pld_dspy.runs.topics import topic_numbers
 from pld_dspy.scoring.evaluator import as_accuracy
 from pld_dspy.scoring.metrics import CorpusMetric, Metric, macro_f1, metric_by_name
 from pld_dspy.scoring.statistics import (
@@ -66,6 +67,10 @@ class Report(BaseModel):
     """Number of rules in the final prompt."""
     demos: int = 0
     """Number of worked examples in the final prompt."""
+    topics: int | None = None
+    """Number of topics with rules of their own in the final prompts; None if rules are not by topic."""
+    unseen_topics: int | None = None
+    """Test examples with a topic that training lacks, which get the general rules only."""
     chosen_origin: str
     reason: str
     teacher_calls: int
@@ -189,6 +194,7 @@ def make_report(
         **search_numbers(first),
         rules=len(result.rules),
         demos=sum(len(part.chosen.demos) for part in result.predictors),
+        **topic_numbers(result, splits.test),
         chosen_origin=first.chosen.origin,
         reason=first.reason,
         **_usage(result, "teacher"),

@@ -22,6 +22,8 @@ from pld_dspy.records import Event, Progress, silent
 from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.metrics import metric_by_name
 from pld_dspy.stages.cluster.methods import resolve_clusterer
+from pld_dspy.stages.common.initial import initial_rules
+from pld_dspy.stages.common.topics import Topics, find_topics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,21 @@ def load(config: RunConfig) -> Loaded:
     )
     check_disjoint(splits, by=chosen.by)
     return Loaded(task=task, splits=splits, wording=config.student.wording)
+
+
+def check_rules(config: RunConfig, loaded: Loaded) -> Topics | None:
+    """Return the topics, checked with the given rules before anything is paid for.
+
+    Raises:
+        ConfigError: The topic field is unknown or has no value that occurs often enough, or a given
+            rule cannot be used.
+        DataError: There is no such file of rules.
+    """
+    splits, signature = loaded.splits, loaded.task.signature
+    others = (*splits.val, *splits.select)
+    topics = find_topics(config.pld.topics, loaded.baseline, signature, splits.train, others)
+    initial_rules(config.rules.path, labels=loaded.task.labels, topics=topics)
+    return topics
 
 
 def load_table(config: RunConfig, task: Task, path: Path) -> tuple[dspy.Example, ...]:

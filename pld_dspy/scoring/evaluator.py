@@ -21,6 +21,7 @@ from pld_dspy.models.lm_errors import RATE_LIMITED, REFUSED, UNREACHABLE, explai
 from pld_dspy.models.logprobs import LogprobsProgram, LogprobsUnsupported, gold_probability
 from pld_dspy.models.reading.labels import read_label
 from pld_dspy.models.reading.values import label_text
+from pld_dspy.models.topics import topic_by_topic
 from pld_dspy.records import Answer, Evaluation, Event, Progress, Split, silent
 from pld_dspy.scoring.answers import STAGE, from_record, to_record
 from pld_dspy.scoring.fingerprint import identity
@@ -180,7 +181,7 @@ class Evaluator:
             # DSPy keeps its settings in context variables, which threads do not inherit.
             futures = [
                 pool.submit(copy_context().run, self._ask_one, ask, example, key)
-                for key, example in todo
+                for key, example in topic_by_topic(program, todo)
             ]
             try:
                 for future in as_completed(futures):

@@ -5,6 +5,8 @@ from typing import Any
 import dspy
 
 from pld_dspy.models.lm import model_name
+from pld_dspy.models.topics import topics_in
+from pld_dspy.records import TopicPrompts
 
 
 def identity(program: dspy.Module, lm: dspy.BaseLM) -> tuple[Any, ...]:
@@ -12,13 +14,21 @@ def identity(program: dspy.Module, lm: dspy.BaseLM) -> tuple[Any, ...]:
     predictors = {path: _predictor(predictor) for path, predictor in program.named_predictors()}
     adapter = dspy.settings.adapter
     wording = getattr(program, "wording", "field")
+    topics = topics_in(program)
     return (
         type(program).__qualname__ + ("" if wording == "field" else f"/{wording}"),
         predictors,
         model_name(lm),
         _decoding(lm),
         type(adapter).__qualname__ if adapter is not None else None,
+        # Only if there are any, so that the answers of other programs keep their keys.
+        *(() if topics is None else (_by_topic(topics),)),
     )
+
+
+def _by_topic(topics: TopicPrompts) -> list[Any]:
+    # The ids of the rules do not change the answers.
+    return [topics.field, dict(sorted(topics.prompts.items()))]
 
 
 def _predictor(predictor: dspy.Predict) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,33 +13,36 @@ from pld_dspy.config.optimizer import ClusterConfig, PLDConfig
 from pld_dspy.ledger.clock import Clock
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.ledger.tracker import Tracker
-from pld_dspy.ledger.usage import total
+from pld_dspy.ledger.usage import measures, total
 from pld_dspy.ledger.versions import package_versions
 from pld_dspy.models.embedder import embed
 from pld_dspy.models.prompts import Prompts
 from pld_dspy.models.teacher import Teacher
 from pld_dspy.records import (
-    Candidate,
     Clustering,
     Embedder,
     PLDResult,
     PredictorResult,
     Progress,
+    Rule,
     SearchRecord,
     Split,
     Trace,
 )
 from pld_dspy.scoring.evaluator import Evaluator, Metric
+from pld_dspy.stages.build import build_program
 from pld_dspy.stages.cluster.methods import Clusterer
 from pld_dspy.stages.cluster.stage import cluster_traces
 from pld_dspy.stages.common.candidates import Leaderboard
 from pld_dspy.stages.common.problem import Problem, Target
-from pld_dspy.stages.common.prompt import with_demos, with_prompt
-from pld_dspy.stages.demos import choose_demos, shown
+from pld_dspy.stages.common.topics import Topics
+from pld_dspy.stages.demos import choose_demos
 from pld_dspy.stages.explain import collect_traces
 from pld_dspy.stages.merge.stage import Pool, make_pools
+from pld_dspy.stages.merge.topics import with_topics
 from pld_dspy.stages.refine.protocol import RefineContext, Refinement, Refiner, run_refiner
 from pld_dspy.stages.search.stage import search_lists
+from pld_dspy.stages.search.topics.stage import search_topics
 from pld_dspy.stages.select import SelectContext, Selector, Verdict, run_selector
 
 logger = logging.getLogger(__name__)
@@ -72,6 +75,9 @@ class Pipeline:
     sizes: Mapping[Split, int]
     scored: Target
     """The predictor whose output the metric scores."""
+    topics: Topics | None = None
+    initial: tuple[Rule, ...] = ()
+    """Given rules for the scored predictor; candidates beside those that are distilled."""
     dropped: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -104,7 +110,7 @@ class Pipeline:
         results = []
         for target in targets:
             result = self.distil(program, target, target.path if len(targets) > 1 else "")
-            program = self.build(program, target, result.chosen)
+            program = build_program(program, target, result.chosen, self.data["train"])
             tags = {"candidate": result.chosen_id}
             self.tracker.prompt(target.path, result.chosen.prompt, tags=tags)
             results.append(result)
@@ -119,14 +125,7 @@ class Pipeline:
             wall_s=self.clock.wall_s,
             versions=package_versions(),
         )
-        self.tracker.metrics(
-            {
-                f"usage/{role}_{name}": float(value)
-                for role, spent in usage.items()
-                for name, value in asdict(spent).items()
-                if value is not None
-            }
-        )
+        self.tracker.metrics(measures(usage))
         program._compiled = False
         return program
 
@@ -139,9 +138,13 @@ class Pipeline:
         # Phase 2: clusters of similar traces become rules.
         clustering = self.cluster(traces)
         pools = self.merge(clustering, traces, problem)
+        if self.initial and target == self.scored:
+            pools = (*pools, Pool("initial", self.initial, origin="initial"))
         # Demos, if they help; from here on all rule lists are scored with them.
         problem = self.with_demos(board, problem, target)
-        self.score_pools(board, problem, pools)
+        for pool in pools:
+            if pool.is_candidate:
+                board.run(problem.candidate(pool.rules, origin=pool.origin, note=pool.name), "val")
         # Phase 3: edits from the errors, and the search below, need at least one rule.
         refined = self.refine(board, problem, target, traces) if pools else None
         # Size and order, which the paper leaves open.
@@ -172,7 +175,7 @@ class Pipeline:
         self.dropped.update(collected.dropped)
         return collected.traces
 
-    def cluster(self, traces: Sequence[Trace]) -> Clustering:
+    def cluster(self, traces: Sequence[Trace], level: int = logging.WARNING) -> Clustering:
         """Return the clustering of the traces; its warnings are logged."""
         vectors = embed(
             [trace.rule for trace in traces],
@@ -184,16 +187,27 @@ class Pipeline:
             traces, vectors, self.clusters, seed=self.seed, clusterer=self.clusterer
         )
         for warning in clustering.diagnosis.warnings:
-            logger.warning("clusters: %s", warning)
+            logger.log(level, "clusters: %s", warning)
         return clustering
 
     def merge(
         self, clustering: Clustering, traces: Sequence[Trace], problem: Problem
     ) -> tuple[Pool, ...]:
-        """Return the rule pools."""
+        """Return the rule pools, of all traces and of each topic's."""
         made = make_pools(clustering, traces, self.teacher, problem, self.config.rules)
         self.dropped.update(made.dropped)
-        return made.pools
+        if problem.topics is None:
+            return made.pools
+        # Side by side and with instances are forms of the general rules only: they multiply calls.
+        config = self.config.rules.model_copy(update={"contrast": 0, "examples": 0})
+
+        def make(own: Sequence[Trace]) -> Sequence[Pool]:
+            found = self.cluster(own, logging.INFO)
+            of_topic = make_pools(found, own, self.teacher, problem, config)
+            self.dropped.update(of_topic.dropped)
+            return of_topic.pools
+
+        return with_topics(made.pools, problem.topics, traces, problem.train, make)
 
     def with_demos(self, board: Leaderboard, problem: Problem, target: Target) -> Problem:
         """Return the problem with the demos that help on validation, if any do."""
@@ -207,13 +221,6 @@ class Pipeline:
         )
         return replace(problem, demos=demos)
 
-    def score_pools(self, board: Leaderboard, problem: Problem, pools: Sequence[Pool]) -> None:
-        """Score each pool that is a candidate on validation, as one list."""
-        for pool in pools:
-            if pool.is_candidate:
-                whole = problem.candidate(pool.rules, origin=pool.origin, note=pool.name)
-                board.run(whole, "val")
-
     def search(
         self,
         board: Leaderboard,
@@ -224,17 +231,21 @@ class Pipeline:
     ) -> SearchRecord:
         """Return the record of the search; its lists are added to the leaderboard."""
         lists = {pool.name: pool.rules for pool in pools} | {"refined": refined.best.rules}
+        ranked, config = board.ranked(lists, problem), self.config.search
+        if any(rule.scope is not None for rules in lists.values() for rule in rules):
+            return search_topics(
+                board, problem, ranked, evaluator=self.evaluator, config=config, seed=self.seed
+            )
+        shared = {"config": self.run_config, "predictor": target.path, "demos": problem.demos}
         return search_lists(
             board,
             problem,
-            board.ranked(lists, problem),
+            ranked,
             evaluator=self.evaluator,
-            config=self.config.search,
+            config=config,
             seed=self.seed,
             # With this, search workers load the same student; without a config there are none.
-            spec=None
-            if self.run_config is None
-            else {"config": self.run_config, "predictor": target.path, "demos": problem.demos},
+            spec=None if self.run_config is None else shared,
         )
 
     def select(self, board: Leaderboard, record: SearchRecord | None) -> Verdict:
@@ -255,20 +266,13 @@ class Pipeline:
             task=target.signature.instructions,
             signature=target.signature,
             labels=target.labels,
-            build=lambda candidate: self.build(program, target, candidate),
+            build=lambda candidate: build_program(program, target, candidate, self.data["train"]),
             train=self.data["train"],
             val=self.data["val"],
             select=self.data["select"],
             seed=self.seed,
+            topics=self.topics,
         )
-
-    def build(self, program: dspy.Module, target: Target, candidate: Candidate) -> dspy.Module:
-        """Return a copy of the program with the candidate's prompt and demos."""
-        changed = with_prompt(program, target.path, candidate.prompt)
-        if not candidate.demos:
-            return changed
-        demos = shown(candidate.demos, self.data["train"], target.signature, target.label_key)
-        return with_demos(changed, target.path, demos)
 
     def refine(
         self, board: Leaderboard, problem: Problem, target: Target, traces: Sequence[Trace]
