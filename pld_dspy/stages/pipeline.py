@@ -15,11 +15,9 @@ from pld_dspy.ledger.store import StageStore
 from pld_dspy.ledger.tracker import Tracker
 from pld_dspy.ledger.usage import measures, total
 from pld_dspy.ledger.versions import package_versions
-from pld_dspy.models.embedder import embed
 from pld_dspy.models.prompts import Prompts
 from pld_dspy.models.teacher import Teacher
 from pld_dspy.records import (
-    Clustering,
     Embedder,
     PLDResult,
     PredictorResult,
@@ -32,14 +30,13 @@ from pld_dspy.records import (
 from pld_dspy.scoring.evaluator import Evaluator, Metric
 from pld_dspy.stages.build import build_program
 from pld_dspy.stages.cluster.methods import Clusterer
-from pld_dspy.stages.cluster.stage import cluster_traces
 from pld_dspy.stages.common.candidates import Leaderboard
 from pld_dspy.stages.common.problem import Problem, Target
 from pld_dspy.stages.common.topics import Topics
 from pld_dspy.stages.demos import choose_demos
 from pld_dspy.stages.explain import collect_traces
-from pld_dspy.stages.merge.stage import Pool, make_pools
-from pld_dspy.stages.merge.topics import with_topics
+from pld_dspy.stages.merge.stage import Pool
+from pld_dspy.stages.pools import Made, PoolMaker
 from pld_dspy.stages.refine.protocol import RefineContext, Refinement, Refiner, run_refiner
 from pld_dspy.stages.search.stage import search_lists
 from pld_dspy.stages.search.topics.stage import search_topics
@@ -136,10 +133,7 @@ class Pipeline:
         # Phase 1: the teacher explains labelled examples.
         traces = self.explain(target, problem)
         # Phase 2: clusters of similar traces become rules.
-        clustering = self.cluster(traces)
-        pools = self.merge(clustering, traces, problem)
-        if self.initial and target == self.scored:
-            pools = (*pools, Pool("initial", self.initial, origin="initial"))
+        clustering, pools, _ = self.pools(traces, problem, target)
         # Demos, if they help; from here on all rule lists are scored with them.
         problem = self.with_demos(board, problem, target)
         for pool in pools:
@@ -175,39 +169,23 @@ class Pipeline:
         self.dropped.update(collected.dropped)
         return collected.traces
 
-    def cluster(self, traces: Sequence[Trace], level: int = logging.WARNING) -> Clustering:
-        """Return the clustering of the traces; its warnings are logged."""
-        vectors = embed(
-            [trace.rule for trace in traces],
-            self.embedder,
-            self.store,
+    def pools(self, traces: Sequence[Trace], problem: Problem, target: Target) -> Made:
+        """Return the clustering of the traces and the rule pools, the given rules last."""
+        maker = PoolMaker(
+            embedder=self.embedder,
+            clusters=self.clusters,
+            clusterer=self.clusterer,
+            rules=self.config.rules,
+            teacher=self.teacher,
+            store=self.store,
             progress=self.evaluator.progress,
+            seed=self.seed,
         )
-        clustering = cluster_traces(
-            traces, vectors, self.clusters, seed=self.seed, clusterer=self.clusterer
-        )
-        for warning in clustering.diagnosis.warnings:
-            logger.log(level, "clusters: %s", warning)
-        return clustering
-
-    def merge(
-        self, clustering: Clustering, traces: Sequence[Trace], problem: Problem
-    ) -> tuple[Pool, ...]:
-        """Return the rule pools, of all traces and of each topic's."""
-        made = make_pools(clustering, traces, self.teacher, problem, self.config.rules)
+        made = maker.make(traces, problem)
         self.dropped.update(made.dropped)
-        if problem.topics is None:
-            return made.pools
-        # Side by side and with instances are forms of the general rules only: they multiply calls.
-        config = self.config.rules.model_copy(update={"contrast": 0, "examples": 0})
-
-        def make(own: Sequence[Trace]) -> Sequence[Pool]:
-            found = self.cluster(own, logging.INFO)
-            of_topic = make_pools(found, own, self.teacher, problem, config)
-            self.dropped.update(of_topic.dropped)
-            return of_topic.pools
-
-        return with_topics(made.pools, problem.topics, traces, problem.train, make)
+        if not self.initial or target != self.scored:
+            return made
+        return made._replace(pools=(*made.pools, Pool("initial", self.initial, origin="initial")))
 
     def with_demos(self, board: Leaderboard, problem: Problem, target: Target) -> Problem:
         """Return the problem with the demos that help on validation, if any do."""
