@@ -9,7 +9,7 @@ import dspy
 
 from pld_dspy.config.callables import check_call
 from pld_dspy.config.optimizer import ClusterConfig, PLDConfig, RefineConfig
-from pld_dspy.data.splits import check_disjoint
+from pld_dspy.data.splits import Splits, check_disjoint
 from pld_dspy.errors import ConfigError
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.ledger.tracker import Status, Tracker
@@ -21,8 +21,10 @@ from pld_dspy.models.prompts import Prompts, resolve_prompts
 from pld_dspy.records import Embedder, Progress, Split, Trace, silent
 from pld_dspy.scoring.evaluator import Metric
 from pld_dspy.stages.cluster.methods import Clusterer, resolve_clusterer
+from pld_dspy.stages.common.initial import Initial, initial_rules
 from pld_dspy.stages.common.problem import Target
 from pld_dspy.stages.common.targets import find_targets, prepare_splits, student_lm
+from pld_dspy.stages.common.topics import find_topics, log_topics
 from pld_dspy.stages.pipeline import Pipeline
 from pld_dspy.stages.refine.protocol import Refiner
 from pld_dspy.stages.refine.stage import resolve_refiner
@@ -66,6 +68,7 @@ class PLD(dspy.teleprompt.Teleprompter):
         run_dir: Path | str | None = None,
         seed: int = 0,
         traces: Path | str | Sequence[Path | str] | Sequence[Trace] | None = None,
+        initial_rules: Initial | None = None,
         predictors: Sequence[str] | None = None,
         progress: Progress | None = None,
         run_config: Mapping[str, Any] | None = None,
@@ -89,6 +92,9 @@ class PLD(dspy.teleprompt.Teleprompter):
                 nothing.
             seed: Random seed; the same seed and answers give the same program.
             traces: Recorded traces, or one or several JSONL files of them, used instead of phase 1.
+            initial_rules: Rules that exist already, or a text, TOML or JSON file of them, some for one
+                topic only. They are candidates beside those that are distilled, for the predictor
+                that the metric scores.
             predictors: Paths of the predictors to distil into; None means every predictor with
                 an output that the examples label.
             progress: Called with an `Event` after each call, also from worker threads.
@@ -108,9 +114,7 @@ class PLD(dspy.teleprompt.Teleprompter):
         )
         self.metric = metric
         self.teacher_lm = teacher_lm
-        if not isinstance(embedder, str):
-            check_call("embedder", embedder, ("texts",), expected="a name or an Embedder (texts)")
-        self.embedder = make_embedder(embedder)
+        self.embedder = _embedder(embedder)
         named = config.clusterer if clusterer is None else clusterer
         self.clusters, self.clusterer = resolve_clusterer(named, config.clusters)
         self.refiner = resolve_refiner(refiner, config.refine)
@@ -121,6 +125,7 @@ class PLD(dspy.teleprompt.Teleprompter):
         self.run_dir = Path(run_dir) if run_dir is not None else None
         self.seed = seed
         self.traces = traces
+        self.initial_rules = initial_rules
         self.predictors = predictors
         self.progress: Progress = progress or silent
         self.run_config = run_config
@@ -151,21 +156,21 @@ class PLD(dspy.teleprompt.Teleprompter):
             **kwargs: Refused; only there because `dspy.Teleprompter.compile` has it.
 
         Raises:
-            ConfigError: No LM is set, or no predictor can be distilled into.
+            ConfigError: No LM is set, no predictor can be distilled into, there is no such topic
+                field, or a given rule cannot be used.
             DataError: The examples are empty, of one class, or shared between the splits.
             NoTracesError: The teacher returned nothing usable.
             ModelError: An endpoint cannot be reached; answers so far are kept.
             StorageError: The run folder or the storage of the search cannot be used.
         """
-        if kwargs:
-            msg = f"compile has no argument {', '.join(map(repr, kwargs))}"
-            raise ConfigError(msg)
+        _refuse(kwargs)
         lm = student_lm(student)
         targets = find_targets(student, trainset, self.predictors)
         splits = prepare_splits(
             targets, trainset, valset, selectset, share=self.config.val_share, seed=self.seed
         )
         check_disjoint(splits)
+        rules = self._topics_and_rules(student, targets[-1], splits)
         check_search(self.config.search, self.run_dir)
         store = StageStore(self.run_dir)
         store.check()
@@ -189,8 +194,21 @@ class PLD(dspy.teleprompt.Teleprompter):
             data={"train": splits.train, "val": splits.val, "select": splits.select},
             sizes=splits.sizes,
             scored=targets[-1],
+            **rules,
         )
         return self._tracked(run, student, targets, splits.digests)
+
+    def _topics_and_rules(
+        self, student: dspy.Module, scored: Target, splits: Splits
+    ) -> dict[str, Any]:
+        """Return `topics` of the examples, which are logged, and the given rules, `initial`."""
+        others = (*splits.val, *splits.select)
+        signature = scored.signature
+        topics = find_topics(self.config.topics, student, signature, splits.train, others)
+        if topics is not None:
+            log_topics(topics)
+        given = initial_rules(self.initial_rules, labels=scored.labels, topics=topics)
+        return {"topics": topics, "initial": given}
 
     def _tracked(
         self,
@@ -228,6 +246,18 @@ class PLD(dspy.teleprompt.Teleprompter):
             "config": self.config.model_dump(mode="json"),
             "versions": package_versions(),
         }
+
+
+def _refuse(kwargs: Mapping[str, Any]) -> None:
+    if kwargs:
+        msg = f"compile has no argument {', '.join(map(repr, kwargs))}"
+        raise ConfigError(msg)
+
+
+def _embedder(given: str | Embedder) -> Embedder:
+    if not isinstance(given, str):
+        check_call("embedder", given, ("texts",), expected="a name or an Embedder (texts)")
+    return make_embedder(given)
 
 
 def _own_lm(teacher: dspy.Module | None) -> dspy.BaseLM | None:

@@ -14,20 +14,24 @@ from pld_dspy.runs.page import (
     PAGE_FILE,
     Rules,
     asked_line,
-    demos_line,
-    gain,
-    gain_names,
-    gains,
     pictures_in,
-    rule_text,
     score_rows,
     search_line,
     shared_line,
-    support,
+    topics_line,
     verdict,
     wording_rows,
 )
 from pld_dspy.runs.report import Report
+from pld_dspy.runs.rule_lines import (
+    demos_line,
+    gain,
+    gain_names,
+    gains,
+    rule_text,
+    sections,
+    support,
+)
 from pld_dspy.runs.waterfall import decision_line, knowledge_line, step_rows
 from pld_dspy.scoring.metrics import Metric
 from pld_dspy.scoring.statistics import interval
@@ -39,18 +43,7 @@ def show_report(report: Report, rules: Rules, run_dir: Path, console: Console) -
     console.print(_scores(report))
     if len(report.steps) > 1:
         console.print(_steps(report))
-    for said in (knowledge_line(report.steps), decision_line(report.decision)):
-        if said is not None:
-            console.print(escape(said), highlight=False, soft_wrap=True)
-    if (line := search_line(report)) is not None:
-        console.print(f"Search: {line}", highlight=False, soft_wrap=True)
-    if (line := shared_line(report)) is not None:
-        console.print(f"[yellow]{escape(line)}[/yellow]", highlight=False, soft_wrap=True)
-    _show_wordings(report, console)
-    for warning in report.warnings:
-        console.print(f"[yellow]clusters: {escape(warning)}[/yellow]", soft_wrap=True)
-    for warning in report.rule_warnings:
-        console.print(f"[yellow]rules: {escape(warning)}[/yellow]", soft_wrap=True)
+    _show_lines(report, console)
     show_rules(rules, console)
     console.print(f"Files in [bold]{escape(str(run_dir))}[/bold]:")
     files = _files(run_dir)
@@ -60,6 +53,29 @@ def show_report(report: Report, rules: Rules, run_dir: Path, console: Console) -
     console.print("Next:")
     for command, what in _next(report, run_dir):
         console.print(f"  {escape(command)}   [dim]# {what}[/dim]", highlight=False, soft_wrap=True)
+
+
+def _show_lines(report: Report, console: Console) -> None:
+    """Print what there is to say besides the scores, notes first and warnings last."""
+    search = search_line(report)
+    notes = (
+        knowledge_line(report.steps),
+        decision_line(report.decision),
+        None if search is None else f"Search: {search}",
+        topics_line(report),
+    )
+    for note in notes:
+        if note is not None:
+            console.print(escape(note), highlight=False, soft_wrap=True)
+    _show_wordings(report, console)
+    shared = shared_line(report)
+    warnings = (
+        *(() if shared is None else (shared,)),
+        *(f"clusters: {warning}" for warning in report.warnings),
+        *(f"rules: {warning}" for warning in report.rule_warnings),
+    )
+    for warning in warnings:
+        console.print(f"[yellow]{escape(warning)}[/yellow]", highlight=False, soft_wrap=True)
 
 
 def _steps(report: Report) -> Table:
@@ -127,9 +143,18 @@ def show_rules(rules: Rules, console: Console) -> None:
         measured = gain_names(chosen["rules"])
         heads = ("no.", "id", "rule", "support", *measured.values())
         table = Table(*heads, title=title, title_justify="left")
-        for rule in chosen["rules"]:
-            cells = str(rule["number"]), rule["id"], escape(rule_text(rule)), escape(support(rule))
-            table.add_row(*cells, *(escape(gain(rule, key)) for key in measured))
+        for scope, section in sections(chosen):
+            if scope:
+                table.add_section()
+                table.add_row("", "", f"[bold]{escape(scope)}[/bold]")
+            for rule in section:
+                cells = (
+                    str(rule["number"]),
+                    rule["id"],
+                    escape(rule_text(rule)),
+                    escape(support(rule)),
+                )
+                table.add_row(*cells, *(escape(gain(rule, key)) for key in measured))
         console.print(table)
 
 
@@ -142,7 +167,8 @@ def show_rule(rule: Mapping[str, Any], examples: Mapping[str, str], console: Con
         console: Where to print.
     """
     console.print(f"[bold]{rule['id']}[/bold] {escape(rule['text'])}", soft_wrap=True)
-    facts = (f"origin {rule['origin']}", f"support {support(rule)}", *gains(rule))
+    topic = (f"only for {rule['scope']}",) if rule.get("scope") else ()
+    facts = (f"origin {rule['origin']}", f"support {support(rule)}", *topic, *gains(rule))
     console.print(escape(", ".join(facts)), soft_wrap=True)
     for old in rule["ancestors"]:
         console.print(f"from {old['id']}: {escape(old['text'])}", soft_wrap=True)

@@ -114,6 +114,22 @@ class VerifyConfig(Settings):
     selection examples: at most one more student call per rule and example."""
 
 
+class TopicsConfig(Settings):
+    """Rules by topic: the student is shown the general rules and those of the question's topic.
+
+    >>> TopicsConfig(by="hypothesis").min_examples
+    2
+    """
+
+    by: str | None = None
+    """Input field whose value is the topic; "auto" takes an input with 2 to 50 values and at least
+    four training examples of each on average; None or "none" makes no rules by topic."""
+    min_examples: int = Field(default=2, ge=1)
+    """Training examples that a topic needs for rules of its own; others get the general rules."""
+    max_rules: int = Field(default=4, ge=1)
+    """Maximum rules of one topic, besides the general ones."""
+
+
 class DemoConfig(Settings):
     """Worked examples (demos) in the student's prompt.
 
@@ -219,6 +235,7 @@ class PLDConfig(Settings):
     clusters: ClusterConfig = ClusterConfig()
     rules: RuleConfig = RuleConfig()
     verify: VerifyConfig = VerifyConfig()
+    topics: TopicsConfig = TopicsConfig()
     demos: DemoConfig = DemoConfig()
     refine: RefineConfig = RefineConfig()
     search: SearchConfig = SearchConfig()

@@ -1,6 +1,5 @@
 """Settings of a run, read from a TOML file."""
 
-import os
 import tomllib
 from collections import Counter
 from collections.abc import Sequence
@@ -9,8 +8,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from pld_dspy.config.base import DATA_DIR_VARIABLE, Balance, By, Scarce, Settings, Wording
+from pld_dspy.config.base import Balance, By, Scarce, Settings, Wording
 from pld_dspy.config.optimizer import PLDConfig
+from pld_dspy.config.paths import data_file
 from pld_dspy.config.table import TableConfig
 from pld_dspy.errors import ConfigError, DataError
 from pld_dspy.records import Split
@@ -161,7 +161,7 @@ class TracesConfig(Settings):
             DataError: A variable in a path is not set, or a file does not exist or is named twice.
         """
         names = (self.file,) if isinstance(self.file, str) else self.file or ()
-        found = tuple(map(_traces_file, names))
+        found = tuple(data_file(name, "traces.file") for name in names)
         for path, count in Counter(found).items():
             if count > 1:
                 msg = f"traces.file names {path} {count} times; name it once"
@@ -174,19 +174,21 @@ class TracesConfig(Settings):
         return self.file is not None and self.use
 
 
-def _traces_file(name: str) -> Path:
-    text = os.path.expandvars(name)
-    if "$" in text:
-        msg = f"traces.file is {name!r}, and a variable in it is not set; export it"
-        raise DataError(msg)
-    path = Path(text).expanduser()
-    folder = os.environ.get(DATA_DIR_VARIABLE)
-    places = [Path(folder).expanduser() / path, path] if folder else [path]
-    for place in places:
-        if place.is_file():
-            return place
-    msg = f"no traces file at {' or '.join(str(place) for place in places)}; correct traces.file"
-    raise DataError(msg)
+class GivenRulesConfig(Settings):
+    """Rules that exist already."""
+
+    initial: str | None = None
+    """Text, TOML or JSON file of rules, which are candidates beside the distilled ones; a relative
+    path is relative to `PLD_DATA_DIR`, then to the working folder."""
+
+    @property
+    def path(self) -> Path | None:
+        """The file; None if there is none.
+
+        Raises:
+            DataError: A variable in the path is not set, or there is no such file.
+        """
+        return None if self.initial is None else data_file(self.initial, "rules.initial")
 
 
 class MlflowConfig(Settings):
@@ -214,6 +216,7 @@ class RunConfig(Settings):
     teacher: ModelConfig | None = None
     """None means that the student's model is also the teacher."""
     traces: TracesConfig = TracesConfig()
+    rules: GivenRulesConfig = GivenRulesConfig()
     pld: PLDConfig = PLDConfig()
     mlflow: MlflowConfig = MlflowConfig()
 

@@ -12,7 +12,8 @@ from pld_dspy.models.adapter import DirectAdapter
 from pld_dspy.models.forms import allowed_labels, check_form, words_of
 from pld_dspy.models.logprobs import TOP, label_distribution, read_tokens
 from pld_dspy.models.reading.values import label_text, label_values
-from pld_dspy.records import Decision, Form, LabelsAs, Wording
+from pld_dspy.models.topics import from_state, instructions, to_state, topic_of, with_rule_ids
+from pld_dspy.records import Decision, Form, LabelsAs, TopicPrompts, Wording
 
 logger = logging.getLogger(__name__)
 
@@ -26,11 +27,16 @@ class StudentPredict(dspy.Predict):
         super().__init__(signature)
         self.form = form
         self.decision = decision
+        self.topics: TopicPrompts | None = None
 
     def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
-        """Return the state of the predictor, with its form, and its decision if there is one."""
+        """Return the state of the predictor, with its form, its decision and its prompts by topic."""
         state = {**super().dump_state(json_mode=json_mode), "form": self.form.to_json()}
-        return state if self.decision is None else state | {"decision": self.decision.to_dict()}
+        if self.decision is not None:
+            state["decision"] = self.decision.to_dict()
+        if self.topics is not None:
+            state["topics"] = to_state(self.topics)
+        return state
 
     def load_state(self, state: dict[str, Any], **kwargs: Any) -> Self:
         """Load the state; one that was saved without a form leaves the form as it is.
@@ -40,10 +46,12 @@ class StudentPredict(dspy.Predict):
         """
         form, stored = state.get("form"), state.get("decision")
         decision = None if stored is None else Decision.from_dict(stored)
-        own = {key: state[key] for key in state if key not in {"form", "decision"}}
+        prompts = state.get("topics")
+        own = {key: state[key] for key in state if key not in {"form", "decision", "topics"}}
         super().load_state(own, **kwargs)
         self.form = self.form if form is None else Form.from_json(form)
         self.decision = decision
+        self.topics = None if prompts is None else from_state(prompts)
         return self
 
 
@@ -53,6 +61,9 @@ class DirectStudent(dspy.Module):
     A saved program holds how it asks: loaded into a student of the same signature it decides the
     same. A program saved by an earlier version holds no form; load it into a student that is made
     with the wording of the saved one, which was `field` unless another was set.
+
+    With `topics`, each input is asked with the instructions of its topic, and the prediction has the
+    ids of the rules in them as `rules`.
 
     Args:
         signature: The task, with one output.
@@ -109,6 +120,16 @@ class DirectStudent(dspy.Module):
         return copy
 
     @property
+    def topics(self) -> TopicPrompts | None:
+        """The instructions by topic; None asks every input with those of the predictor."""
+        topics: TopicPrompts | None = self.predict.topics
+        return topics
+
+    @topics.setter
+    def topics(self, topics: TopicPrompts | None) -> None:
+        self.predict.topics = topics
+
+    @property
     def wording(self) -> Wording:
         """The form of the request."""
         return self.form.wording
@@ -134,8 +155,10 @@ class DirectStudent(dspy.Module):
             try:
                 prediction = self.predict(**self._asked(inputs))
             except AdapterParseError as unread:
-                return self._decided(dspy.Prediction(), inputs, unread)
-        return self._decided(prediction, inputs)
+                prediction = self._decided(dspy.Prediction(), inputs, unread)
+            else:
+                prediction = self._decided(prediction, inputs)
+        return with_rule_ids(prediction, self.topics, inputs)
 
     async def aforward(self, **inputs: Any) -> dspy.Prediction:
         """Return a prediction with the label, asynchronously.
@@ -147,19 +170,22 @@ class DirectStudent(dspy.Module):
             try:
                 prediction = await self.predict.acall(**self._asked(inputs))
             except AdapterParseError as unread:
-                return self._decided(dspy.Prediction(), inputs, unread)
-        return self._decided(prediction, inputs)
+                prediction = self._decided(dspy.Prediction(), inputs, unread)
+            else:
+                prediction = self._decided(prediction, inputs)
+        return with_rule_ids(prediction, self.topics, inputs)
 
     def _adapter(self) -> DirectAdapter:
         form = self.form
         return DirectAdapter(form.wording, labels_as=form.labels_as, inputs_first=form.inputs_first)
 
     def _asked(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Return the inputs, with log-probabilities requested if the decision needs them."""
+        """Return the arguments of the predictor: the inputs, and what topic and decision need."""
+        asked = {**inputs, **instructions(self.topics, self.predict.signature, inputs)}
         if self.decision is None or self.decision.kind == "greedy":
-            return inputs
+            return asked
         wanted = {"logprobs": True, "top_logprobs": TOP}
-        return {**inputs, "config": {**(inputs.get("config") or {}), **wanted}}
+        return {**asked, "config": {**(inputs.get("config") or {}), **wanted}}
 
     def _decided(
         self,
@@ -183,8 +209,8 @@ class DirectStudent(dspy.Module):
             shown=None if words is None else words.by_label,
         )
         if probabilities:
-            topic = inputs.get(decision.topic_field) if decision.topic_field else None
-            chosen = decision.choose(probabilities, None if topic is None else label_text(topic))
+            topic = topic_of(decision.topic_field, inputs) if decision.topic_field else None
+            chosen = decision.choose(probabilities, topic)
             prediction[name] = label_values(field.annotation)[chosen]
         elif unread is not None:
             raise unread

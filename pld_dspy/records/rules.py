@@ -38,8 +38,8 @@ class Embedder(Protocol):
         """
 
 
-Origin = Literal["as given", "demos", "synthesis", "medoid", "micro", "refine", "search"]
-"""The stage that made a rule or a candidate."""
+Origin = Literal["as given", "demos", "synthesis", "medoid", "micro", "refine", "search", "initial"]
+"""The stage that made a rule or a candidate; `initial` are rules that were given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +137,7 @@ class Rule:
     """`r` and eight hex digits, from the text and the origin."""
     text: str
     trace_ids: tuple[str, ...]
-    """Traces that support the rule; never empty."""
+    """Traces that support the rule; empty only for a rule that was given (`initial`)."""
     labels: Mapping[str, int]
     """Number of supporting traces by gold label."""
     origin: Origin
@@ -146,6 +146,8 @@ class Rule:
     cluster_id: str | None = None
     truth: Truth | None = None
     """What the training examples say about it; None if it was not judged."""
+    scope: str | None = None
+    """Topic that the rule is for, a value of the topic field; None means that it always holds."""
 
     @property
     def support(self) -> int:
@@ -154,8 +156,11 @@ class Rule:
 
     @property
     def main_label(self) -> str:
-        """The most frequent label of the supporting traces; ties go to the alphabetically first."""
-        return min(self.labels, key=lambda label: (-self.labels[label], label))
+        """The most frequent label of the supporting traces; ties go to the alphabetically first.
+
+        Empty for a given rule that names no label.
+        """
+        return min(self.labels, key=lambda label: (-self.labels[label], label), default="")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +182,22 @@ class Edit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TopicPrompts:
+    """Instructions by topic, which is the value of one input field."""
+
+    field: str
+    """Name of the input field."""
+    general: str
+    """Instructions for every value that is not in `prompts`."""
+    prompts: Mapping[str, str]
+    """Instructions by topic, for each value that training has."""
+    general_rules: tuple[str, ...]
+    """Ids of the rules in `general`."""
+    rules: Mapping[str, tuple[str, ...]]
+    """Ids of the rules in each of `prompts`, in order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """An ordered rule list and its prompt."""
 
@@ -184,11 +205,13 @@ class Candidate:
     """`c` and eight hex digits, from the prompt and the worked examples."""
     rules: tuple[Rule, ...]
     prompt: str
-    """The full instructions of the predictor, verbatim."""
+    """The full instructions of the predictor, verbatim; with `topics`, all rules as one document."""
     origin: Origin
     note: str = ""
     demos: tuple[str, ...] = ()
     """Ids of the training examples that the prompt shows as demos."""
+    topics: TopicPrompts | None = None
+    """What the student is shown instead of `prompt`, by topic; None shows `prompt` with each input."""
 
     @property
     def changes(self) -> bool:

@@ -142,6 +142,7 @@ def rules_with_evidence(part: PredictorResult, sources: Mapping[str, Any]) -> di
         "origin": chosen.origin,
         "note": chosen.note,
         "reason": part.reason,
+        "topics": None if chosen.topics is None else chosen.topics.field,
         "rules": [
             {
                 "number": number,
@@ -259,6 +260,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
         "support": rule.support,
         "origin": rule.origin,
         "cluster": rule.cluster_id,
+        "scope": rule.scope,
         "parents": list(rule.parents),
         "trace_ids": list(rule.trace_ids),
         **({} if rule.truth is None else {"truth": _truth(rule.truth)}),
@@ -267,10 +269,9 @@ def _rule(rule: Rule) -> dict[str, Any]:
 
 def _truth(truth: Truth) -> dict[str, Any]:
     ends = {"coverage": truth.coverage, "precision": truth.precision}
+    counts = {name: getattr(truth, name) for name in ("holds", "labelled", "judged")}
     return {
-        "answer": truth.answer,
-        "borne_by": list(truth.borne_by),
-        **{name: getattr(truth, name) for name in ("holds", "labelled", "judged")},
+        **{"answer": truth.answer, "borne_by": list(truth.borne_by), **counts},
         **{name: [found.estimate, found.low, found.high] for name, found in ends.items()},
     }
 

@@ -23,7 +23,7 @@ from pld_dspy.models.prompts import (
     ResolveConflicts,
 )
 from pld_dspy.records import Role
-from pld_dspy.runs.setup import Loaded, load
+from pld_dspy.runs.setup import Loaded, check_rules, load
 from pld_dspy.runs.wording import most_forms
 from pld_dspy.stages.common.prompt import render_example
 from pld_dspy.stages.merge.side_by_side import MOST_LABELS, notes_a_label
@@ -104,6 +104,7 @@ def plan(config: RunConfig, loaded: Loaded | None = None) -> Plan:
         PLDError: The run could not start: a setting, the data, or the path of a model is wrong.
     """
     loaded = load(config) if loaded is None else loaded
+    topics = check_rules(config, loaded)
     asked: dict[Role, ModelConfig] = {
         "teacher": config.teacher_or_student,
         "student": config.student,
@@ -113,12 +114,15 @@ def plan(config: RunConfig, loaded: Loaded | None = None) -> Plan:
         task_notes=loaded.task.notes,
         sizes={str(split): size for split, size in loaded.splits.sizes.items()},
         models={role: model.model for role, model in asked.items()},
-        stages=(*_teacher_stages(config, loaded), *_student_stages(config, loaded)),
+        stages=(
+            *_teacher_stages(config, loaded, 0 if topics is None else len(topics.own)),
+            *_student_stages(config, loaded, by_topic=topics is not None),
+        ),
         downloads={m.model: size for m in asked.values() if (size := _download_bytes(m))},
     )
 
 
-def _teacher_stages(config: RunConfig, loaded: Loaded) -> list[PlannedStage]:
+def _teacher_stages(config: RunConfig, loaded: Loaded, topics: int) -> list[PlannedStage]:
     task, pld = loaded.task, config.pld
     train = len(loaded.splits.train)
     example = _mean_tokens(loaded.splits.train, task)
@@ -129,9 +133,12 @@ def _teacher_stages(config: RunConfig, loaded: Loaded) -> list[PlannedStage]:
     traces = train if recorded else extracted
     merging = pld.rules.method == "merge"
     notes = pld.rules.max_notes
-    groups = traces + (len(task.labels) if pld.rules.per_label else 0)
-    # Long lists of notes are merged in two steps; every trace is in one cluster and one label.
-    merges = pld.rules.draws * (groups + 2 * ceil(traces / notes)) if merging else 0
+    # Every trace is in one cluster and one label, and once more in those of its topic.
+    groups = traces * (2 if topics else 1)
+    groups += (1 + topics) * (len(task.labels) if pld.rules.per_label else 0)
+    # Long lists of notes are merged in two steps.
+    chunks = 2 * ceil(traces / notes) * (2 if topics else 1)
+    merges = pld.rules.draws * (groups + chunks) if merging else 0
     rounds = pld.refine.rounds
     shown = (pld.refine.failures + pld.refine.successes) * example + _LIST_RULES * _RULE_TOKENS
     explain = _tokens(ExplainExample.instructions) + about_task + example
@@ -163,7 +170,7 @@ def _contrasts(config: RunConfig, loaded: Loaded) -> int:
     return config.pld.rules.contrast if 2 <= len(loaded.task.labels) <= MOST_LABELS else 0
 
 
-def _student_stages(config: RunConfig, loaded: Loaded) -> list[PlannedStage]:
+def _student_stages(config: RunConfig, loaded: Loaded, *, by_topic: bool) -> list[PlannedStage]:
     pld, splits = config.pld, loaded.splits
     val, select, test = len(splits.val), len(splits.select), len(splits.test)
     feedback = min(pld.refine.feedback, len(splits.train))
@@ -171,7 +178,9 @@ def _student_stages(config: RunConfig, loaded: Loaded) -> list[PlannedStage]:
     ruled = bare + _LIST_RULES * _RULE_TOKENS
     # As given, and the lists of general rules, merged rules, both, and medoids.
     lists = 5 if pld.rules.per_label and pld.rules.method == "merge" else 3
-    lists += _contrasts(config, loaded)
+    lists += (
+        _contrasts(config, loaded) + (4 if by_topic else 0) + (config.rules.initial is not None)
+    )
     edits = pld.refine.rounds * (feedback + pld.refine.edits * val)
     draws = len(set(pld.demos.per_label)) * pld.demos.draws
     most = max(pld.demos.per_label, default=0) * max(1, len(loaded.task.labels))

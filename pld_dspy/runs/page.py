@@ -1,12 +1,12 @@
 """Text of a finished run: its verdict, the rows of its tables, and the Markdown page."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pld_dspy.runs.artifacts import write_text
 from pld_dspy.runs.report import Report
+from pld_dspy.runs.rule_lines import demos_line, gains, rule_text, sections, support
 from pld_dspy.runs.waterfall import (
     decision_line,
     knowledge_line,
@@ -16,10 +16,6 @@ from pld_dspy.runs.waterfall import (
 )
 
 PAGE_FILE = "report.md"
-GAINS = {"gain": "gain", "list_gain": "in this list"}
-"""What a rule is worth, by its key in `rules.json`: over all lists, and in the chosen one."""
-LEFT_OUT = {"left_out": "gain in this list"}
-"""The same where each rule of the chosen list was left out, which says more."""
 _METRICS = {"macro_f1": "macro-F1", "accuracy": "accuracy", "mcc": "MCC"}
 _PICTURES = (
     "before_after",
@@ -99,11 +95,6 @@ def wording_rows(report: Report) -> Sequence[tuple[str, str, str, str]]:
     ]
 
 
-def rule_text(rule: Mapping[str, Any]) -> str:
-    """Return the text of an entry of `rules.json` as the student sees it."""
-    return str(rule.get("shown", rule["text"]))
-
-
 def search_line(report: Report) -> str | None:
     """Return the optimism of the search and the calls it took; None without a search."""
     if report.search_trials is None:
@@ -157,45 +148,14 @@ def score_rows(report: Report) -> Sequence[tuple[str, str, str]]:
     ]
 
 
-def demos_line(chosen: Mapping[str, Any]) -> str | None:
-    """Return which worked examples the prompt shows; None if it shows none."""
-    demos = chosen.get("demos") or []
-    if not demos:
+def topics_line(report: Report) -> str | None:
+    """Return how many topics have rules of their own, and how many test examples none; or None."""
+    if report.topics is None:
         return None
-    counts = Counter(demo["label"] for demo in demos)
-    labels = ", ".join(f"{label} {count}" for label, count in sorted(counts.items()))
-    return f"{len(demos)} worked examples before the question: {labels} (rules.json has their ids)"
-
-
-def support(rule: Mapping[str, Any]) -> str:
-    """Return how many training examples bear an entry of `rules.json`, or support it if not judged."""
-    truth = rule.get("truth")
-    if truth is not None:
-        right = len(truth["borne_by"])
-        return (
-            f"true of {right} of {truth['holds']} examples, "
-            f"covers {right} of {truth['labelled']} of {truth['answer']}"
-        )
-    return ", ".join(f"{label} {count}" for label, count in rule["labels"].items())
-
-
-def gain(rule: Mapping[str, Any], key: str) -> str:
-    """Return a measured gain with its interval; empty where none was measured."""
-    if not rule.get(key):
-        return ""
-    estimate, low, high = rule[key]
-    return f"{estimate:+.2f} [{low:+.2f}, {high:+.2f}]"
-
-
-def gains(rule: Mapping[str, Any]) -> list[str]:
-    """Return the measured gains of a rule, each with its name."""
-    return [f"{name} {gain(rule, key)}" for key, name in gain_names([rule]).items()]
-
-
-def gain_names(rules: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return the names of the gains to show by key: of leaving rules out if that was measured."""
-    names = LEFT_OUT if any(rule.get("left_out") for rule in rules) else GAINS
-    return {key: name for key, name in names.items() if any(rule.get(key) for rule in rules)}
+    unseen = f"{report.unseen_topics} of {report.test_n} test examples"
+    return (
+        f"{report.topics} topics have rules of their own; {unseen} have a topic that training lacks"
+    )
 
 
 def pictures_in(folder: Path) -> dict[str, str]:
@@ -232,12 +192,12 @@ def _page(report: Report, rules: Rules, folder: Path) -> Iterator[str]:
         yield f"Search: {line}.\n"
     yield from _wordings(report)
     yield from (f"Note: {warning}\n" for warning in report.rule_warnings)
+    if (line := topics_line(report)) is not None:
+        yield f"{line}.\n"
     for predictor, chosen in rules.items():
         yield "## Rules" if len(rules) == 1 else f"## Rules of {predictor}"
         yield ""
-        for rule in chosen["rules"]:
-            facts = "; ".join((f"`{rule['id']}`", support(rule), *gains(rule)))
-            yield f"{rule['number']}. {rule_text(rule)} ({facts})"
+        yield from _rule_lines(chosen)
         if (demos := demos_line(chosen)) is not None:
             yield f"\n{demos}"
         elif not chosen["rules"]:
@@ -279,6 +239,15 @@ def _wordings(report: Report) -> Iterator[str]:
     if (line := asked_line(report)) is not None:
         yield f"\n{line[:1].upper()}{line[1:]}."
     yield ""
+
+
+def _rule_lines(chosen: Mapping[str, Any]) -> Iterator[str]:
+    for heading, rules in sections(chosen):
+        if heading:
+            yield f"\n### {heading}\n"
+        for rule in rules:
+            facts = "; ".join((f"`{rule['id']}`", support(rule), *gains(rule)))
+            yield f"{rule['number']}. {rule_text(rule)} ({facts})"
 
 
 def _metric(report: Report) -> str:

@@ -1,14 +1,17 @@
 """The numbers of a finished run: the record that becomes `report.json`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
+import dspy
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pld_dspy.config.run import RunConfig
 from pld_dspy.errors import StorageError
 from pld_dspy.ledger.versions import commit
 from pld_dspy.models.lm import model_name
+from pld_dspy.models.topics import unseen
 from pld_dspy.records import Evaluation, PLDResult, PredictorResult, Usage
 from pld_dspy.runs.before_after import scores
 from pld_dspy.runs.setup import Loaded, Models
@@ -62,6 +65,10 @@ class Report(BaseModel):
     """Number of rules in the final prompt."""
     demos: int = 0
     """Number of worked examples in the final prompt."""
+    topics: int | None = None
+    """Number of topics with rules of their own in the final prompts; None if rules are not by topic."""
+    unseen_topics: int | None = None
+    """Test examples with a topic that training lacks, which get the general rules only."""
     chosen_origin: str
     reason: str
     teacher_calls: int
@@ -220,6 +227,7 @@ def make_report(
         **search_numbers(first),
         **asked_numbers(loaded.form, asked, lambda e: interval(metric, e, seed=config.seed)),
         **_choice(result),
+        **_topic_numbers(result, splits.test),
         steps=tested.steps,
         **_usage(result),
         test_calls=sum(a.calls for e in (*tested[:2], *tests_of(asked)) for a in e.answers),
@@ -251,6 +259,13 @@ def _choice(result: PLDResult) -> dict[str, Any]:
         "chosen_origin": first.chosen.origin,
         "reason": first.reason,
     }
+
+
+def _topic_numbers(result: PLDResult, test: Sequence[dspy.Example]) -> dict[str, Any]:
+    """Return the fields of a report about the topics; none of them if rules are not by topic."""
+    found = [part.chosen.topics for part in result.predictors if part.chosen.topics is not None]
+    own = {rule.scope for rule in result.rules if rule.scope is not None}
+    return {"topics": len(own), "unseen_topics": unseen(found[0], test)} if found else {}
 
 
 def search_numbers(part: PredictorResult) -> dict[str, Any]:

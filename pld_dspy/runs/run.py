@@ -21,7 +21,7 @@ from pld_dspy.records import Evaluation, PLDResult, Progress, silent
 from pld_dspy.runs.artifacts import Pictures, write_json, write_pictures, write_program, write_text
 from pld_dspy.runs.estimate import ASKED, COMPILED, GIVEN
 from pld_dspy.runs.report import REPORT_FILE, Report, Tested, make_report
-from pld_dspy.runs.setup import Loaded, Models, load, make_evaluator, make_models
+from pld_dspy.runs.setup import Loaded, Models, check_rules, load, make_evaluator, make_models
 from pld_dspy.runs.waterfall import stages_of, step_measures, waterfall
 from pld_dspy.runs.wording import (
     AskedBest,
@@ -71,6 +71,7 @@ def run_distill(
     make_embedder(config.embedder)
     tracker = _tracker(config)
     loaded = load(config) if loaded is None else loaded
+    check_rules(config, loaded)
     with _clocked(config) as (store, clock):
         check_search(config.pld_config.search, config.run_dir)
         write_json(config.run_dir / CONFIG_FILE, config.model_dump(mode="json"))
@@ -162,6 +163,7 @@ def compile_program(
         run_dir=config.run_dir,
         seed=config.seed,
         traces=config.traces.paths if config.traces.imported else None,
+        initial_rules=config.rules.path,
         progress=progress,
         run_config=config.model_dump(mode="json"),
     )

@@ -22,6 +22,8 @@ from pld_dspy.records import Decide, Event, Form, LabelsAs, Progress, silent
 from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.metrics import metric_by_name
 from pld_dspy.stages.cluster.methods import resolve_clusterer
+from pld_dspy.stages.common.initial import initial_rules
+from pld_dspy.stages.common.topics import Topics, find_topics
 from pld_dspy.stages.explain import trace_ids
 
 
@@ -110,6 +112,21 @@ def _labels_as(asked: str | dict[str, str], task: Task) -> LabelsAs:
             raise ConfigError(msg)
         return task.label_words
     return "letters" if asked == "letters" else "names"
+
+
+def check_rules(config: RunConfig, loaded: Loaded) -> Topics | None:
+    """Return the topics, checked with the given rules before anything is paid for.
+
+    Raises:
+        ConfigError: The topic field is unknown or has no value that occurs often enough, or a given
+            rule cannot be used.
+        DataError: There is no such file of rules.
+    """
+    splits, signature = loaded.splits, loaded.task.signature
+    others = (*splits.val, *splits.select)
+    topics = find_topics(config.pld.topics, loaded.baseline, signature, splits.train, others)
+    initial_rules(config.rules.path, labels=loaded.task.labels, topics=topics)
+    return topics
 
 
 def load_table(config: RunConfig, task: Task, path: Path) -> tuple[dspy.Example, ...]:

@@ -26,6 +26,7 @@ from pld_dspy.models.logprobs import (
 )
 from pld_dspy.models.reading.labels import read_label
 from pld_dspy.models.reading.values import label_text
+from pld_dspy.models.topics import topic_by_topic
 from pld_dspy.models.with_logprobs import LogprobsProgram, LogprobsUnsupported
 from pld_dspy.records import Answer
 from pld_dspy.scoring.answers import STAGE, from_record, to_record
@@ -67,7 +68,7 @@ class Asker:
             # DSPy keeps its settings in context variables, which threads do not inherit.
             futures = [
                 pool.submit(copy_context().run, self._ask_one, ask, example, key)
-                for key, example in todo
+                for key, example in topic_by_topic(program, todo)
             ]
             try:
                 for future in as_completed(futures):

@@ -10,8 +10,8 @@ from pld_dspy.data.examples import example_id
 from pld_dspy.errors import DataError, PLDError
 from pld_dspy.ledger.store import StageStore, key_of
 from pld_dspy.models.lm import model_name
-from pld_dspy.models.reading.values import label_text
 from pld_dspy.models.student import DirectStudent
+from pld_dspy.models.topics import topic_of
 from pld_dspy.models.with_logprobs import LogprobsUnsupported
 from pld_dspy.records import Answer, Decide, Decision, Evaluation, Event, Progress, Split, silent
 from pld_dspy.scoring.answers import STAGE, from_record, to_record
@@ -269,8 +269,7 @@ def with_decision(program: dspy.Module, decision: Decision | None) -> dspy.Modul
 
 
 def _topic(example: dspy.Example, topic_field: str | None) -> str | None:
-    value = example.get(topic_field) if topic_field is not None else None
-    return None if value is None else label_text(value)
+    return None if topic_field is None else topic_of(topic_field, example)
 
 
 def score_answers(metric: Metric, answers: Sequence[Answer]) -> float:

@@ -6,7 +6,8 @@ from typing import Any, cast
 import dspy
 
 from pld_dspy.models.lm import model_name
-from pld_dspy.records import Form, Wording
+from pld_dspy.models.topics import topics_in
+from pld_dspy.records import Form, TopicPrompts, Wording
 
 
 def identity(program: dspy.Module, lm: dspy.BaseLM) -> tuple[Any, ...]:
@@ -16,13 +17,21 @@ def identity(program: dspy.Module, lm: dspy.BaseLM) -> tuple[Any, ...]:
         path: _predictor(predictor, wording or "field")
         for path, predictor in program.named_predictors()
     }
+    topics = topics_in(program)
     return (
         type(program).__qualname__ + ("" if wording in {None, "field"} else f"/{wording}"),
         predictors,
         model_name(lm),
         _decoding(lm),
         _adapter(asked=wording is not None),
+        # Only if there are any, so that the answers of other programs keep their keys.
+        *(() if topics is None else (_by_topic(topics),)),
     )
+
+
+def _by_topic(topics: TopicPrompts) -> list[Any]:
+    # The ids of the rules do not change the answers.
+    return [topics.field, dict(sorted(topics.prompts.items()))]
 
 
 def _adapter(*, asked: bool) -> str | None:

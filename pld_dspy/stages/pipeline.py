@@ -15,33 +15,32 @@ from pld_dspy.ledger.store import StageStore
 from pld_dspy.ledger.tracker import Tracker
 from pld_dspy.ledger.usage import figures, total
 from pld_dspy.ledger.versions import package_versions
-from pld_dspy.models.embedder import embed
 from pld_dspy.models.forms import shown_text
 from pld_dspy.models.prompts import Prompts
 from pld_dspy.models.teacher import Teacher
 from pld_dspy.records import (
-    Candidate,
-    Clustering,
     Embedder,
     PLDResult,
     PredictorResult,
     Progress,
+    Rule,
     SearchRecord,
     Split,
     Trace,
 )
 from pld_dspy.scoring.evaluator import Evaluator, Metric, decision_of, with_decision
+from pld_dspy.stages.build import build_program
 from pld_dspy.stages.cluster.methods import Clusterer
-from pld_dspy.stages.cluster.stage import cluster_traces
 from pld_dspy.stages.common.candidates import Leaderboard
 from pld_dspy.stages.common.pools import Pool
 from pld_dspy.stages.common.problem import Problem, Target
-from pld_dspy.stages.common.prompt import with_demos, with_prompt
-from pld_dspy.stages.demos import choose_demos, shown
+from pld_dspy.stages.common.topics import Topics, priors_of
+from pld_dspy.stages.demos import choose_demos
 from pld_dspy.stages.explain import collect_traces
-from pld_dspy.stages.merge.stage import make_pools
+from pld_dspy.stages.pools import Made, PoolMaker
 from pld_dspy.stages.refine.protocol import RefineContext, Refinement, Refiner, run_refiner
 from pld_dspy.stages.search.stage import search_lists
+from pld_dspy.stages.search.topics.stage import search_topics
 from pld_dspy.stages.select import SelectContext, Selector, Verdict, run_selector
 from pld_dspy.stages.verify.leave_out import leave_out
 from pld_dspy.stages.verify.stage import gaps, verify_pools
@@ -76,6 +75,9 @@ class Pipeline:
     sizes: Mapping[Split, int]
     scored: Target
     """The predictor whose output the metric scores."""
+    topics: Topics | None = None
+    initial: tuple[Rule, ...] = ()
+    """Given rules for the scored predictor; candidates beside those that are distilled."""
     dropped: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -101,6 +103,10 @@ class Pipeline:
             seed=self.seed,
             probabilities=config.search.probabilities,
             decide=config.decide,
+            topic_field=None if self.topics is None else self.topics.field,
+            priors=priors_of(
+                self.topics, self.data["train"], self.scored.label_key, self.scored.labels
+            ),
         )
 
     def compile(self, student: dspy.Module, targets: Sequence[Target]) -> dspy.Module:
@@ -109,7 +115,7 @@ class Pipeline:
         results = []
         for target in targets:
             result = self.distil(program, target, target.path if len(targets) > 1 else "")
-            built = self.build(program, target, result.chosen)
+            built = build_program(program, target, result.chosen, self.data["train"])
             program = with_decision(built, result.decision or decision_of(built))
             predictor = dict(program.named_predictors())[target.path]
             text = shown_text(predictor, target.labels, result.chosen.prompt)
@@ -135,15 +141,16 @@ class Pipeline:
         board = Leaderboard(problem, self.evaluator, self.tracker, predictor=name)
         # Phase 1: the teacher explains labelled examples.
         traces = self.explain(target, problem)
-        # Phase 2: clusters of similar traces become rules.
-        clustering = self.cluster(traces)
-        # Rules that are false on training examples go, before the student is called.
-        made = self.merge(clustering, traces, problem)
-        sifted = verify_pools(made, self.teacher, target, problem, verifies)
-        self.dropped += sifted.dropped
+        # Phase 2: clusters of similar traces become rules; those false on training examples go.
+        clustering, pools, dropped = self.pools(traces, problem, target)
+        sifted = verify_pools(pools, self.teacher, target, problem, verifies)
+        self.dropped += dropped + sifted.dropped
         pools, problem = sifted.pools, replace(problem, alike=sifted.alike)
-        problem = self.with_demos(board, problem, target)  # all lists are scored with these
-        self.score_pools(board, problem, pools)
+        # Demos, if they help; from here on all rule lists are scored with them.
+        problem = self.with_demos(board, problem, target)
+        for pool in pools:
+            if pool.is_candidate:
+                board.run(problem.candidate(pool.rules, origin=pool.origin, note=pool.name), "val")
         # Phase 3: edits from the errors, and the search below, need at least one rule.
         refined = self.refine(board, problem, target, traces) if pools else None
         # Size and order, which the paper leaves open.
@@ -177,28 +184,22 @@ class Pipeline:
         self.dropped.update(collected.dropped)
         return collected.traces
 
-    def cluster(self, traces: Sequence[Trace]) -> Clustering:
-        """Return the clustering of the traces; its warnings are logged."""
-        vectors = embed(
-            [trace.rule for trace in traces],
-            self.embedder,
-            self.store,
+    def pools(self, traces: Sequence[Trace], problem: Problem, target: Target) -> Made:
+        """Return the clustering of the traces and the rule pools, the given rules last."""
+        maker = PoolMaker(
+            embedder=self.embedder,
+            clusters=self.clusters,
+            clusterer=self.clusterer,
+            rules=self.config.rules,
+            teacher=self.teacher,
+            store=self.store,
             progress=self.evaluator.progress,
+            seed=self.seed,
         )
-        clustering = cluster_traces(
-            traces, vectors, self.clusters, seed=self.seed, clusterer=self.clusterer
-        )
-        for warning in clustering.diagnosis.warnings:
-            logger.warning("clusters: %s", warning)
-        return clustering
-
-    def merge(
-        self, clustering: Clustering, traces: Sequence[Trace], problem: Problem
-    ) -> tuple[Pool, ...]:
-        """Return the rule pools."""
-        made = make_pools(clustering, traces, self.teacher, problem, self.config.rules)
-        self.dropped.update(made.dropped)
-        return made.pools
+        made = maker.make(traces, problem)
+        if not self.initial or target != self.scored:
+            return made
+        return made._replace(pools=(*made.pools, Pool("initial", self.initial, origin="initial")))
 
     def with_demos(self, board: Leaderboard, problem: Problem, target: Target) -> Problem:
         """Return the problem with the demos that help on validation, if any do."""
@@ -212,13 +213,6 @@ class Pipeline:
         )
         return replace(problem, demos=demos)
 
-    def score_pools(self, board: Leaderboard, problem: Problem, pools: Sequence[Pool]) -> None:
-        """Score each pool that is a candidate on validation, as one list."""
-        for pool in pools:
-            if pool.is_candidate:
-                whole = problem.candidate(pool.rules, origin=pool.origin, note=pool.name)
-                board.run(whole, "val")
-
     def search(
         self,
         board: Leaderboard,
@@ -229,17 +223,21 @@ class Pipeline:
     ) -> SearchRecord:
         """Return the record of the search; its lists are added to the leaderboard."""
         lists = {pool.name: pool.rules for pool in pools} | {"refined": refined.best.rules}
+        ranked, config = board.ranked(lists, problem), self.config.search
+        if any(rule.scope is not None for rules in lists.values() for rule in rules):
+            return search_topics(
+                board, problem, ranked, evaluator=self.evaluator, config=config, seed=self.seed
+            )
+        shared = {"config": self.run_config, "predictor": target.path, "demos": problem.demos}
         return search_lists(
             board,
             problem,
-            board.ranked(lists, problem),
+            ranked,
             evaluator=self.evaluator,
-            config=self.config.search,
+            config=config,
             seed=self.seed,
             # With this, search workers load the same student; without a config there are none.
-            spec=None
-            if self.run_config is None
-            else {"config": self.run_config, "predictor": target.path, "demos": problem.demos},
+            spec=None if self.run_config is None else shared,
         )
 
     def select(self, board: Leaderboard, record: SearchRecord | None) -> Verdict:
@@ -260,20 +258,13 @@ class Pipeline:
             task=target.signature.instructions,
             signature=target.signature,
             labels=target.labels,
-            build=lambda candidate: self.build(program, target, candidate),
+            build=lambda candidate: build_program(program, target, candidate, self.data["train"]),
             train=self.data["train"],
             val=self.data["val"],
             select=self.data["select"],
             seed=self.seed,
+            topics=self.topics,
         )
-
-    def build(self, program: dspy.Module, target: Target, candidate: Candidate) -> dspy.Module:
-        """Return a copy of the program with the candidate's prompt and demos."""
-        changed = with_prompt(program, target.path, candidate.prompt)
-        if not candidate.demos:
-            return changed
-        demos = shown(candidate.demos, self.data["train"], target.signature, target.label_key)
-        return with_demos(changed, target.path, demos)
 
     def refine(
         self, board: Leaderboard, problem: Problem, target: Target, traces: Sequence[Trace]

@@ -51,6 +51,7 @@ HUB = {
     "task.table.hub": "owner/colours",
     "task.table.split": "train",
 }
+TOPICS = {"task.table.inputs": ["text", "colour"], "pld.topics.by": "colour"}
 
 ROWS = {
     "run_dir": {"run_dir": f"{FOLDER}/another"},
@@ -121,6 +122,7 @@ ROWS = {
     "teacher.server.reuse_prompt": {**LOCAL_TEACHER, "teacher.server.reuse_prompt": False},
     "traces.file": {"traces.file": f"{FOLDER}/recorded.jsonl"},
     "traces.use": {"traces.file": f"{FOLDER}/recorded.jsonl", "traces.use": False},
+    "rules.initial": {"rules.initial": f"{FOLDER}/guide.txt"},
     "pld.draws": {"pld.draws": 2},
     "pld.explain": {"pld.explain": 6},
     "pld.clusters.method": {"pld.clusters.method": "hdbscan"},
@@ -144,6 +146,9 @@ ROWS = {
     "pld.verify.max_p_chance": {"pld.verify.max_p_chance": 0.5},
     "pld.verify.same": {"pld.verify.same": 0.5},
     "pld.verify.leave_out": {"pld.verify.leave_out": False},
+    "pld.topics.by": TOPICS,
+    "pld.topics.min_examples": {**TOPICS, "pld.topics.min_examples": 1},
+    "pld.topics.max_rules": {**TOPICS, "pld.topics.max_rules": 1},
     "pld.demos.per_label": {"pld.demos.per_label": [1]},
     "pld.demos.draws": {"pld.demos.per_label": [1], "pld.demos.draws": 1},
     "pld.demos.max_p_worse": {"pld.demos.per_label": [1], "pld.demos.max_p_worse": 0.5},
@@ -242,6 +247,7 @@ def folder(tmp_path, monkeypatch):
     ]
     lines = "".join(f"{json.dumps(line)}\n" for line in recorded)
     (tmp_path / "recorded.jsonl").write_text(lines, encoding="utf-8")
+    (tmp_path / "guide.txt").write_text("\n".join(TASK.rules), encoding="utf-8")
 
     def load_task(name, **options):
         table = {"path": tmp_path / "table.csv", "inputs": ("text",), "label": "label"}

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pld_dspy.records import Edit
 from pld_dspy.stages.common.rule_text import make_rule, make_trace
+from pld_dspy.stages.common.topics import scoped
 from pld_dspy.stages.refine.edits import apply_edit, parse_edits
 from pld_dspy.stages.search.space import ORDERS, ordered
 
@@ -250,3 +251,30 @@ def test_an_order_depends_on_the_rules_alone(seed, order):
 
     assert ordered(mixed, order) == ordered(rules, order)
     assert sorted(r.id for r in ordered(mixed, order)) == sorted(r.id for r in rules)
+
+
+@pytest.mark.parametrize(
+    ("line", "scope"),
+    [
+        ("MODIFY R1: If x, answer red", "old"),
+        ("MODIFY R1: If x, answer red (only for: old).", "old"),
+        ("MERGE R1 R2: If x, answer red", "old"),
+        ("MERGE R1 R3: If x, answer red", None),  # two topics
+        ("MODIFY R4: If x, answer red", None),
+        ("ADD: If x, answer red", None),
+    ],
+)
+def test_an_edit_stays_in_the_topic_of_the_rules_that_it_replaces(line, scope):
+    topics = ("old", "old", "new", None)
+    rules = [scoped(one, topic) for one, topic in zip(RULES, topics, strict=True)]
+    [edit] = parse(line, rules=rules).edits
+
+    assert [(r.text, r.scope) for r in edit.added] == [("If x, answer red.", scope)]
+
+
+def test_rules_that_were_given_can_be_edited_without_evidence():
+    bare = [make_rule(one.text, (), origin="initial") for one in RULES]
+    [edit] = parse("MERGE R1 R2: If x, answer red", rules=bare, evidence=()).edits
+
+    assert edit.added[0].trace_ids == ()
+    assert edit.added[0].main_label == ""

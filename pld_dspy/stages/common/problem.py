@@ -7,6 +7,7 @@ import dspy
 
 from pld_dspy.records import Candidate, Origin, Rule
 from pld_dspy.stages.common.prompt import HEADER, make_candidate
+from pld_dspy.stages.common.topics import Show, Topics, by_topic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,14 +28,28 @@ class Problem:
     """Ids of the training examples that are shown as demos with every rule list."""
     alike: frozenset[frozenset[str]] = frozenset()
     """Pairs of texts of rules that the search does not put in one list."""
+    topics: Topics | None = None
+    """Topics of the examples; None without rules by topic."""
 
     def candidate(
-        self, rules: Sequence[Rule], *, origin: Origin, header: str = HEADER, note: str = ""
+        self,
+        rules: Sequence[Rule],
+        *,
+        origin: Origin,
+        header: str = HEADER,
+        note: str = "",
+        show: Show = "topic",
     ) -> Candidate:
-        """Return the candidate with these rules and the demos."""
-        return make_candidate(
+        """Return the candidate with these rules and the demos.
+
+        Rules for a topic are shown with questions of that topic, or all of them with each question.
+        """
+        made = make_candidate(
             self.task, rules, origin=origin, header=header, note=note, demos=self.demos
         )
+        if self.topics is None:
+            return made
+        return by_topic(made, self.task, self.topics, header=header, show=show)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,10 +24,15 @@ def render(task: str, rules: Sequence[Rule], *, header: str = HEADER) -> str:
     """
     if not rules:
         return task
-    # A line break inside a rule would look like its end.
-    lines = [f"{number}. {' '.join(rule.text.split())}" for number, rule in enumerate(rules, 1)]
+    lines = [numbered(number, rule) for number, rule in enumerate(rules, 1)]
     # DSPy cleans instructions like docstrings; the report must show what the student gets.
     return inspect.cleandoc("\n".join([task.lstrip(), "", header, *lines]))
+
+
+def numbered(number: int, rule: Rule) -> str:
+    """Return the rule's line in a prompt."""
+    # A line break inside a rule would look like its end.
+    return f"{number}. {' '.join(rule.text.split())}"
 
 
 def make_candidate(

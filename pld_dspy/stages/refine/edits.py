@@ -6,11 +6,15 @@ from typing import NamedTuple
 
 from pld_dspy.records import Edit, Rule, Trace
 from pld_dspy.stages.common.rule_text import contradicts, make_rule, names_no_label, tidy_rule
+from pld_dspy.stages.common.topics import scoped
 
 _EDIT = re.compile(
     r"^[\s*\-\d.)]*(ADD|MODIFY|SPLIT|MERGE|DELETE)\b[ \t*]*((?:R?\d+[\s,and]*)*)[ \t]*:?[ \t]*(.*)$",
     re.IGNORECASE,
 )
+
+_SCOPE = re.compile(r"\s*\(only for: [^()]*\)")
+"""The topic of a rule as the request shows it, which a teacher may repeat."""
 
 
 class ParsedEdits(NamedTuple):
@@ -83,7 +87,7 @@ def _read_edit(
         return None
     old = [rules[n - 1] for n in dict.fromkeys(numbers)]
     # The text after DELETE is a reason, not a rule.
-    content = "" if action == "delete" else match.group(3)
+    content = "" if action == "delete" else _SCOPE.sub("", match.group(3))
     texts = list(dict.fromkeys(text for part in content.split("||") if (text := tidy_rule(part))))
     if not _complete(action, len(old), len(texts)):
         return None
@@ -126,7 +130,9 @@ def _new_rule(
     ]
     unique = {trace.id: trace for trace in (*inherited, *fitting)}
     support = list(unique.values()) or list(evidence) or [s for rule in old for s in _stubs(rule)]
-    return make_rule(text, support, origin="refine", parents=[rule.id for rule in old])
+    made = make_rule(text, support, origin="refine", parents=[rule.id for rule in old])
+    scopes = {rule.scope for rule in old}
+    return scoped(made, scopes.pop()) if len(scopes) == 1 else made
 
 
 def _stubs(rule: Rule) -> list[Trace]:

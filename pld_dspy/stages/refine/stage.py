@@ -12,7 +12,7 @@ from pld_dspy.config.optimizer import RefineConfig
 from pld_dspy.data.examples import example_id
 from pld_dspy.errors import ConfigError, nearest
 from pld_dspy.models.teacher import Request, Resolve
-from pld_dspy.records import Answer, Candidate, Evaluation, Trace
+from pld_dspy.records import Answer, Candidate, Evaluation, Rule, Trace
 from pld_dspy.stages.common.problem import Problem
 from pld_dspy.stages.common.prompt import render_example
 from pld_dspy.stages.refine.edits import ParsedEdits, apply_edit, parse_edits
@@ -173,7 +173,7 @@ def _propose(
                 inputs={
                     "task": problem.task,
                     "possible_answers": ", ".join(problem.labels),
-                    "rules": "\n".join(f"R{n}. {r.text}" for n, r in enumerate(best.rules, 1)),
+                    "rules": "\n".join(_line(n, r) for n, r in enumerate(best.rules, 1)),
                     "wrong_answers": _show(failures, by_id, problem),
                     "right_answers": _show(successes, by_id, problem),
                 },
@@ -196,6 +196,11 @@ def _propose(
         reason=output["cause"],
         limit=config.edits,
     )
+
+
+def _line(number: int, rule: Rule) -> str:
+    scope = "" if rule.scope is None else f" (only for: {rule.scope})"
+    return f"R{number}. {rule.text}{scope}"
 
 
 def _show(answers: Sequence[Answer], by_id: Mapping[str, dspy.Example], problem: Problem) -> str:

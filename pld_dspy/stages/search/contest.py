@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,8 +45,7 @@ class Tried:
 
     def value(self, metric: Metric) -> float:
         """Return the score plus a small multiple of the mean gold probability, which breaks ties."""
-        known = [a.p_gold for a in self.answers.values() if a.p_gold is not None]
-        return self.score(metric) + (_TIE * sum(known) / len(known) if known else 0.0)
+        return with_tie_break(self.score(metric), self.answers.values())
 
     @property
     def tokens(self) -> float:
@@ -83,10 +82,21 @@ class Contest:
         Under accuracy and DSPy metrics all examples count the same; under macro-F1, MCC and other
         corpus metrics all labels do.
         """
-        if self.metric is accuracy or not isinstance(self.metric, CorpusMetric):
-            return (1.0,) * len(self.gold)
-        counts = Counter(self.gold)
-        return tuple(len(self.gold) / (len(counts) * counts[label]) for label in self.gold)
+        return example_weights(self.metric, self.gold)
+
+
+def with_tie_break(score: float, answers: Iterable[Answer]) -> float:
+    """Return the score plus a small multiple of the mean gold probability."""
+    known = [a.p_gold for a in answers if a.p_gold is not None]
+    return score + (_TIE * sum(known) / len(known) if known else 0.0)
+
+
+def example_weights(metric: Metric, gold: Sequence[str]) -> tuple[float, ...]:
+    """Return the weight of each example, see `Contest.weights`."""
+    if metric is accuracy or not isinstance(metric, CorpusMetric):
+        return (1.0,) * len(gold)
+    counts = Counter(gold)
+    return tuple(len(gold) / (len(counts) * counts[label]) for label in gold)
 
 
 def best_of(contest: Contest, tried: Sequence[Tried]) -> Tried:

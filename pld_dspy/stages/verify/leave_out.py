@@ -21,12 +21,13 @@ def leave_out(
 
     In metric units, over validation and selection examples together, with a paired 95% interval.
     The list was chosen on these examples, so the gains of its rules are optimistic. Empty for a list
-    without rules, or if `config` turns it off.
+    without rules or with rules by topic, or if `config` turns it off.
 
     Raises:
         ModelError: The student cannot be reached; answers so far are kept.
     """
-    if not chosen.rules or not (config.enabled and config.leave_out):
+    by_topic = any(rule.scope is not None for rule in chosen.rules)
+    if not chosen.rules or by_topic or not (config.enabled and config.leave_out):
         return {}
     whole = _joined(board.run(chosen, "val"), board.run(chosen, "select"))
     header = _header(chosen, problem)

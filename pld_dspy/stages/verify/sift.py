@@ -45,7 +45,7 @@ def sift(pools: Sequence[Pool], truths: Mapping[str, Truth], config: VerifyConfi
         config: Bounds.
     """
     judged = [
-        pool._replace(rules=tuple(replace(r, truth=truths.get(r.text)) for r in pool.rules))
+        pool._replace(rules=tuple(_with_truth(rule, truths) for rule in pool.rules))
         for pool in pools
     ]
     by_text: dict[str, Rule] = {}
@@ -66,6 +66,18 @@ def sift(pools: Sequence[Pool], truths: Mapping[str, Truth], config: VerifyConfi
     sifted.append(Pool(OTHERS, tuple(moved.values()), is_candidate=False))
     kept_pools = tuple(pool for pool in sifted if pool.rules)
     return Sifted(kept_pools, alike, tuple(warnings), Counter(reasons.values()))
+
+
+def is_judged(rule: Rule) -> bool:
+    """Return whether a rule may be judged: not a given one, nor one for a topic.
+
+    Too few of the judged examples are of one topic.
+    """
+    return rule.scope is None and rule.origin != "initial"
+
+
+def _with_truth(rule: Rule, truths: Mapping[str, Truth]) -> Rule:
+    return replace(rule, truth=truths.get(rule.text)) if is_judged(rule) else rule
 
 
 def falsity(rule: Rule, config: VerifyConfig) -> str | None:

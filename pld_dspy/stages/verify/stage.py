@@ -19,7 +19,7 @@ from pld_dspy.stages.common.prompt import render_example
 from pld_dspy.stages.common.targets import in_turn
 from pld_dspy.stages.verify.conditions import Stated, stated
 from pld_dspy.stages.verify.judging import judge
-from pld_dspy.stages.verify.sift import Sifted, sift
+from pld_dspy.stages.verify.sift import Sifted, is_judged, sift
 from pld_dspy.stages.verify.truth import truth_of
 
 logger = logging.getLogger(__name__)
@@ -81,9 +81,9 @@ def verify_pools(
 
 
 def unique_texts(pools: Sequence[Pool]) -> list[Rule]:
-    """Return the rules of all pools, one of each text, the best supported first."""
+    """Return the rules of all pools that are judged, one of each text, the best supported first."""
     found: dict[str, Rule] = {}
-    for rule in (rule for pool in pools for rule in pool.rules):
+    for rule in (rule for pool in pools for rule in pool.rules if is_judged(rule)):
         known = found.get(rule.text)
         if known is None or len(rule.trace_ids) > len(known.trace_ids):
             found[rule.text] = rule

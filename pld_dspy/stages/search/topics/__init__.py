@@ -1,0 +1,1 @@
+"""Search over lists with rules by topic."""
