@@ -4,8 +4,8 @@ import pytest
 
 from pld_dspy.records import Answer
 from pld_dspy.stages.search.contest import Tried
-from pld_dspy.stages.search.space import RuleList
 from pld_dspy.stages.search.list_gains import list_gains
+from pld_dspy.stages.search.space import RuleList
 
 OTHER = "Another header"
 
