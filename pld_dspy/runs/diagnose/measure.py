@@ -9,10 +9,11 @@ import dspy
 from pld_dspy.records import Answer, Decision, Evaluation, Interval
 from pld_dspy.runs.diagnose.advice import clearly
 from pld_dspy.runs.diagnose.checkup import Asked, Rung, Step
-from pld_dspy.runs.report import interval
 from pld_dspy.scoring.calibration import decided
 from pld_dspy.scoring.evaluator import Evaluator
+from pld_dspy.scoring.metrics import CorpusMetric
 from pld_dspy.scoring.separability import separability
+from pld_dspy.scoring.statistics import bootstrap_interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,7 @@ def rungs(
     Args:
         wordings: The student in each wording, as given first.
         shown: By step, the student with something more in its prompt, cheaper steps first.
-        evaluator: Compares them.
+        evaluator: Compares them; its metric is a `CorpusMetric`.
     """
     given, *others = wordings
     steps: list[tuple[Step, Evaluation]] = []
@@ -110,7 +111,10 @@ def _evaluation(name: str, answers: Sequence[Answer], evaluator: Evaluator) -> E
 
 
 def _interval(evaluation: Evaluation, evaluator: Evaluator) -> Interval:
-    return interval(evaluator.metric, evaluation, seed=evaluator.seed)
+    assert isinstance(evaluator.metric, CorpusMetric)
+    gold = [answer.gold for answer in evaluation.answers]
+    counted = [answer.counted for answer in evaluation.answers]
+    return bootstrap_interval(evaluator.metric, gold, counted, seed=evaluator.seed)
 
 
 def _score(evaluation: Evaluation) -> float:
