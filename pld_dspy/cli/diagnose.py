@@ -12,6 +12,7 @@ from pld_dspy.cli.guard import INTERRUPTED, fail, guarded, quieten, stderr
 
 if TYPE_CHECKING:
     from pld_dspy.records import Event, Progress
+    from pld_dspy.runs.diagnose.checkup import Checkup
 
 _TEACHER = {"classify": "teacher answers", "rules": "teacher writes rules"}
 
@@ -43,7 +44,6 @@ def diagnose(
     given = [] if run_dir is None else [f"run_dir={json.dumps(str(run_dir))}"]
     changes = [*(overrides or []), *given]
     settings = read_config(config, changes)
-    from pld_dspy.runs.diagnose.advice import advise
     from pld_dspy.runs.diagnose.plan import plan_diagnose
     from pld_dspy.runs.diagnose.run import run_diagnose
     from pld_dspy.runs.setup import load
@@ -67,13 +67,18 @@ def diagnose(
     except KeyboardInterrupt:
         again = " ".join(["pld diagnose", str(config), *changes])
         fail(f"stopped; {settings.run_dir} has every answer, resume with: {again}", INTERRUPTED)
+    _show(checkup, as_json=as_json)
+
+
+def _show(checkup: "Checkup", *, as_json: bool) -> None:
+    from pld_dspy.cli.show_checkup import show_checkup
+    from pld_dspy.runs.diagnose.advice import advise
+
     advice = advise(checkup)
     if as_json:
         typer.echo(json.dumps({"advice": asdict(advice), **asdict(checkup)}, indent=2))
-        return
-    from pld_dspy.cli.show_checkup import show_checkup
-
-    show_checkup(checkup, advice, Console())
+    else:
+        show_checkup(checkup, advice, Console())
 
 
 def _named(progress: "Progress") -> "Progress":
