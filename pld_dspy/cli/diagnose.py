@@ -11,8 +11,10 @@ from rich.console import Console
 from pld_dspy.cli.guard import INTERRUPTED, fail, guarded, quieten, stderr
 
 if TYPE_CHECKING:
+    from pld_dspy.config.run import RunConfig
     from pld_dspy.records import Event, Progress
     from pld_dspy.runs.diagnose.checkup import Checkup
+    from pld_dspy.runs.setup import Loaded
 
 _TEACHER = {"classify": "teacher answers", "rules": "teacher writes rules"}
 
@@ -45,7 +47,6 @@ def diagnose(
     changes = [*(overrides or []), *given]
     settings = read_config(config, changes)
     from pld_dspy.runs.diagnose.plan import plan_diagnose
-    from pld_dspy.runs.diagnose.run import run_diagnose
     from pld_dspy.runs.setup import load
 
     loaded = load(settings)
@@ -55,19 +56,22 @@ def diagnose(
 
         show_plan(planned, Console())
         return
-    from pld_dspy.cli.progress import RunProgress
-
     if not verbose:
         quieten()
     try:
-        with RunProgress(stderr()) as progress:
-            checkup = run_diagnose(
-                settings, examples=examples, loaded=loaded, progress=_named(progress)
-            )
+        checkup = _run(settings, loaded, examples)
     except KeyboardInterrupt:
         again = " ".join(["pld diagnose", str(config), *changes])
         fail(f"stopped; {settings.run_dir} has every answer, resume with: {again}", INTERRUPTED)
     _show(checkup, as_json=as_json)
+
+
+def _run(settings: "RunConfig", loaded: "Loaded", examples: int) -> "Checkup":
+    from pld_dspy.cli.progress import RunProgress
+    from pld_dspy.runs.diagnose.run import run_diagnose
+
+    with RunProgress(stderr()) as progress:
+        return run_diagnose(settings, examples=examples, loaded=loaded, progress=_named(progress))
 
 
 def _show(checkup: "Checkup", *, as_json: bool) -> None:
