@@ -211,7 +211,7 @@ def test_a_pld_command_is_known_with_its_options_and_files(words):
     }
     files = [w for w in rest if not w.startswith("-") and w not in values and "=" not in w]
     for file in files:
-        if name[0] in {"distill", "evaluate", "show", "ui"}:
+        if name[0] in {"diagnose", "distill", "evaluate", "show", "ui"}:
             assert file in written_by_pages() or (ROOT / file).exists(), file
     if name == ("models", "fetch") and files != ["NAME"]:
         from pld_dspy.models.local.catalogue import catalogue_model

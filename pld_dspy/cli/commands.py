@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from pld_dspy.cli.diagnose import diagnose
 from pld_dspy.cli.guard import INTERRUPTED, fail, guarded, quieten, stderr
 from pld_dspy.errors import StorageError, nearest
 
@@ -29,6 +30,7 @@ models_app = typer.Typer(
     help="Local models that need no endpoint.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(models_app, name="models")
+app.command()(diagnose)
 
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show logs and full tracebacks.")]
 RunDir = Annotated[Path, typer.Argument(help="Folder of a finished run.")]

@@ -121,6 +121,35 @@ class CheckCondition(dspy.Signature):
     holds: Literal["yes", "no"] = dspy.OutputField()
 
 
+class AnswerExample(dspy.Signature):
+    """You solve a classification task.
+
+    You see one example of the task. First explain in one or two short sentences what in the example decides between the possible answers. Then give the answer, spelled exactly as it is listed.
+    """
+
+    # The gold label is not shown: the score tells what a teacher can pass on.
+    task: str = dspy.InputField()
+    possible_answers: str = dspy.InputField()
+    example: str = dspy.InputField()
+    rationale: str = dspy.OutputField(desc="one or two short sentences")
+    answer: str = dspy.OutputField(desc="one of the possible answers")
+
+
+class AnswerLikeExamples(dspy.Signature):
+    """You solve a classification task.
+
+    You see some solved examples of the task, and one that you have to solve. First explain in one or two short sentences which solved examples it is like, and what they have in common. Then give the answer, spelled exactly as it is listed.
+    """
+
+    # Where the names of the labels say nothing, only solved examples can tell what they mean.
+    task: str = dspy.InputField()
+    possible_answers: str = dspy.InputField()
+    solved_examples: str = dspy.InputField()
+    example: str = dspy.InputField()
+    rationale: str = dspy.OutputField(desc="one or two short sentences")
+    answer: str = dspy.OutputField(desc="one of the possible answers")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prompts:
     """The six prompts of the teacher, each a `dspy.Signature` or its instructions as text.

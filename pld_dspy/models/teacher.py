@@ -23,6 +23,8 @@ from pld_dspy.models.adapter import DirectAdapter
 from pld_dspy.models.lm import model_name
 from pld_dspy.models.lm_errors import content_filtered, context_too_long, explain
 from pld_dspy.models.prompts import (
+    AnswerExample,
+    AnswerLikeExamples,
     CheckCondition,
     ContrastLabels,
     ExplainExample,
@@ -249,3 +251,15 @@ class Check(_Teacher):
     """Says whether one condition holds for an example, "yes" or "no"."""
 
     signature = CheckCondition
+
+
+class Classify(_Teacher):
+    """Answers an example whose gold label it does not see: a rationale, then the label."""
+
+    signature = AnswerExample
+
+
+class ClassifyLike(_Teacher):
+    """The same with solved examples in the prompt."""
+
+    signature = AnswerLikeExamples

@@ -226,8 +226,7 @@ def make_report(
         **scores(metric, tested.before, tested.after, seed=config.seed),
         **search_numbers(first),
         **asked_numbers(loaded.form, asked, lambda e: interval(metric, e, seed=config.seed)),
-        **_choice(result),
-        **_topic_numbers(result, splits.test),
+        **_choice(result, splits.test),
         steps=tested.steps,
         **_usage(result),
         test_calls=sum(a.calls for e in (*tested[:2], *tests_of(asked)) for a in e.answers),
@@ -249,10 +248,11 @@ def make_report(
     )
 
 
-def _choice(result: PLDResult) -> dict[str, Any]:
+def _choice(result: PLDResult, test: Sequence[dspy.Example]) -> dict[str, Any]:
     """Return the fields of a report about what was chosen."""
     first = result.predictors[0]
     return {
+        **_topic_numbers(result, test),
         "rules": len(result.rules),
         "demos": sum(len(part.chosen.demos) for part in result.predictors),
         "decision": None if first.decision is None else first.decision.to_dict(),

@@ -1,0 +1,1 @@
+"""Tells before a run whether distillation is worth it, and what to do first."""
