@@ -14,10 +14,11 @@ import typer
 from experiments.bench.cells import Cell
 from experiments.bench.configs import cells_of, read_bench
 from experiments.bench.plan import Plan, run_config
-from experiments.optimizers.without_model import fitted, texts
 from pld_dspy.ledger.versions import commit
 from pld_dspy.runs.setup import load
 from pld_dspy.scoring.metrics import corpus_metric_by_name
+from pld_dspy.scoring.references import bag_of_words as fitted
+from pld_dspy.scoring.references import texts
 from pld_dspy.scoring.statistics import bootstrap_interval
 
 HERE = Path(__file__).parents[1]

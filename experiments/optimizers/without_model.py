@@ -4,17 +4,15 @@ They answer from the labelled examples that the others have (train, validation a
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dspy
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline, make_union
 
 from experiments.optimizers.table import Found, Job, Optimizer
 from pld_dspy.errors import ConfigError
 from pld_dspy.models.reading.values import label_text
+from pld_dspy.scoring import references
 
 
 class WithoutModel(dspy.Module):
@@ -29,23 +27,6 @@ class WithoutModel(dspy.Module):
     def forward(self, **inputs: Any) -> dspy.Prediction:
         """Return a prediction with the label."""
         return dspy.Prediction(**{self.label_key: self.answer(inputs)})
-
-
-def texts(rows: Iterable[Mapping[str, Any]], keys: Sequence[str]) -> list[str]:
-    """Return each row's inputs as one text."""
-    return [" \n ".join(str(row[key]) for key in keys) for row in rows]
-
-
-def fitted(examples: Sequence[dspy.Example], keys: Sequence[str], label_key: str) -> Pipeline:
-    """Return logistic regression on TF-IDF of words and character n-grams, fitted to the examples."""
-    model = make_pipeline(
-        make_union(
-            TfidfVectorizer(sublinear_tf=True),
-            TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True),
-        ),
-        LogisticRegression(C=10.0, max_iter=2000),
-    )
-    return model.fit(texts(examples, keys), [label_text(e[label_key]) for e in examples])
 
 
 def majority(job: Job) -> Found:
@@ -82,17 +63,18 @@ def topic_majority(job: Job) -> Found:
 def bag_of_words(job: Job) -> Found:
     """Return a classifier on words and character n-grams."""
     keys = job.task.input_keys
-    model = fitted(job.pool, keys, job.task.label_key)
+    model = references.bag_of_words(job.pool, keys, job.task.label_key)
     return Found(
         WithoutModel(
-            job.task.label_key, lambda inputs: str(model.predict(texts([inputs], keys))[0])
+            job.task.label_key,
+            lambda inputs: str(model.predict(references.texts([inputs], keys))[0]),
         )
     )
 
 
 def _most(job: Job, examples: Sequence[dspy.Example]) -> tuple[str, int]:
     counts = Counter(label_text(example[job.task.label_key]) for example in examples)
-    label = max(job.task.labels, key=lambda name: counts[name])
+    label = references.majority(examples, job.task.label_key, job.task.labels)
     return label, counts[label]
 
 

@@ -32,7 +32,7 @@ from pld_dspy.runs.rule_lines import (
     sections,
     support,
 )
-from pld_dspy.runs.waterfall import decision_line, knowledge_line, step_rows
+from pld_dspy.runs.waterfall import decision_line, knowledge_line, reference_line, step_rows
 from pld_dspy.scoring.metrics import Metric
 from pld_dspy.scoring.statistics import interval
 
@@ -61,6 +61,7 @@ def _show_lines(report: Report, console: Console) -> None:
     notes = (
         knowledge_line(report.steps),
         decision_line(report.decision),
+        reference_line(report.references),
         None if search is None else f"Search: {search}",
         topics_line(report),
     )

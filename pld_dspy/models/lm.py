@@ -103,14 +103,18 @@ def model_name(lm: dspy.BaseLM) -> str:
     return str(lm.model)
 
 
+def is_local_lm(lm: dspy.BaseLM) -> bool:
+    """Return whether a server of this process answers for `lm`."""
+    return is_local(lm.kwargs.get("api_base"))
+
+
 def count_tokens(lm: dspy.BaseLM, text: str) -> int:
     """Return the number of tokens of `text` for `lm`.
 
     Exact for local models and those whose tokenizer LiteLLM has, approximate for others.
     """
-    api_base = lm.kwargs.get("api_base")
-    if is_local(api_base):
-        return len(tokenize(str(api_base), text))
+    if is_local_lm(lm):
+        return len(tokenize(str(lm.kwargs["api_base"]), text))
     import litellm
 
     return int(litellm.token_counter(model=lm.model, text=text))

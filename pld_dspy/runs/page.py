@@ -10,6 +10,7 @@ from pld_dspy.runs.rule_lines import demos_line, gains, rule_text, sections, sup
 from pld_dspy.runs.waterfall import (
     decision_line,
     knowledge_line,
+    reference_line,
     signed,
     step_rows,
     with_interval,
@@ -224,7 +225,11 @@ def _steps(report: Report) -> Iterator[str]:
         for cells in step_rows(report.steps):
             yield f"| {' | '.join(_cell(cell) for cell in cells)} |"
         yield ""
-    for line in (knowledge_line(report.steps), decision_line(report.decision)):
+    for line in (
+        knowledge_line(report.steps),
+        decision_line(report.decision),
+        reference_line(report.references),
+    ):
         if line is not None:
             yield f"{_cell(line)}\n"
 

@@ -15,7 +15,7 @@ from pld_dspy.models.topics import unseen
 from pld_dspy.records import Evaluation, PLDResult, PredictorResult, Usage
 from pld_dspy.runs.before_after import scores
 from pld_dspy.runs.setup import Loaded, Models
-from pld_dspy.runs.waterfall import Step, rules_step
+from pld_dspy.runs.waterfall import Reference, Step, rules_step
 from pld_dspy.runs.wording import AskedBest, AskedBestScore, WordingScore, asked_numbers, tests_of
 from pld_dspy.scoring.metrics import metric_by_name
 from pld_dspy.scoring.statistics import interval
@@ -112,6 +112,8 @@ class Report(BaseModel):
     """Student answers that the same lists would have taken without racing."""
     steps: tuple[Step, ...] = ()
     """What each step brought on test: as given, wording, decision, worked examples, rules."""
+    references: tuple[Reference, ...] = ()
+    """A bag of words and the majority label on test, from the labelled examples of the run."""
     decision: dict[str, Any] | None = None
     """How labels are chosen, as `Decision.to_dict`; None takes them from the text."""
 
@@ -188,6 +190,8 @@ class Tested(NamedTuple):
     """Of the compiled program."""
     steps: tuple[Step, ...] = ()
     """From the one to the other."""
+    references: tuple[Reference, ...] = ()
+    """What needs no language model."""
 
 
 def make_report(
@@ -213,7 +217,6 @@ def make_report(
     """
     task, splits = loaded.task, loaded.splits
     metric = metric_by_name(task.metric)
-    costs = [usage.cost_usd for usage in result.usage.values()]
     first = result.predictors[0]
     return Report(
         task=task.name,
@@ -228,9 +231,10 @@ def make_report(
         **asked_numbers(loaded.form, asked, lambda e: interval(metric, e, seed=config.seed)),
         **_choice(result, splits.test),
         steps=tested.steps,
+        references=tested.references,
         **_usage(result),
         test_calls=sum(a.calls for e in (*tested[:2], *tests_of(asked)) for a in e.answers),
-        cost_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
+        cost_usd=_cost(result),
         dropped=dict(result.dropped),
         warnings=first.clustering.diagnosis.warnings,
         rule_warnings=tuple(warning for part in result.predictors for warning in part.warnings),
@@ -246,6 +250,11 @@ def make_report(
         versions=dict(result.versions),
         commit=commit(),
     )
+
+
+def _cost(result: PLDResult) -> float | None:
+    costs = [usage.cost_usd for usage in result.usage.values()]
+    return None if None in costs else sum(cost for cost in costs if cost is not None)
 
 
 def _choice(result: PLDResult, test: Sequence[dspy.Example]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from pld_dspy.runs.artifacts import Pictures, write_json, write_pictures, write_
 from pld_dspy.runs.estimate import ASKED, COMPILED, GIVEN
 from pld_dspy.runs.report import REPORT_FILE, Report, Tested, make_report
 from pld_dspy.runs.setup import Loaded, Models, check_rules, load, make_evaluator, make_models
-from pld_dspy.runs.waterfall import stages_of, step_measures, waterfall
+from pld_dspy.runs.waterfall import Reference, references, stages_of, step_measures, waterfall
 from pld_dspy.runs.wording import (
     AskedBest,
     asked_in,
@@ -119,7 +119,7 @@ def _run(session: _Session, progress: Progress) -> Report:
         loaded,
         models,
         result,
-        Tested(before, after, steps),
+        Tested(before, after, steps, _references(loaded, evaluator)),
         wall_s=session.clock.wall_s,
         asked=asked,
     )
@@ -192,6 +192,19 @@ def _pictures(
             intervals=(report.baseline_ci95, report.compiled_ci95),
         ),
         session.config.run_dir,
+    )
+
+
+def _references(loaded: Loaded, evaluator: Evaluator) -> tuple[Reference, ...]:
+    task, splits = loaded.task, loaded.splits
+    return references(
+        evaluator.metric,
+        (*splits.train, *splits.val, *splits.select),
+        splits.test,
+        keys=task.input_keys,
+        label_key=task.label_key,
+        labels=task.labels,
+        seed=evaluator.seed,
     )
 
 

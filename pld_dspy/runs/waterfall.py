@@ -6,10 +6,13 @@ from typing import Any, Literal, NamedTuple
 import dspy
 from pydantic import BaseModel, ConfigDict
 
+from pld_dspy.models.reading.values import label_text
 from pld_dspy.records import Decision, Evaluation, PLDResult
 from pld_dspy.scoring.evaluator import Evaluator, with_decision
+from pld_dspy.scoring.metrics import CorpusMetric, Metric
+from pld_dspy.scoring.references import reference_answers
 from pld_dspy.scoring.separability import separability, separability_change
-from pld_dspy.scoring.statistics import interval
+from pld_dspy.scoring.statistics import bootstrap_interval, interval
 from pld_dspy.stages.common.prompt import with_prompt
 
 StepName = Literal["as given", "wording", "decision", "worked examples", "rules"]
@@ -33,6 +36,40 @@ class Step(BaseModel):
     """See `pld_dspy.scoring.separability`; None without label probabilities."""
     separability_change: float | None = None
     separability_ci95: tuple[float, float] | None = None
+
+
+class Reference(BaseModel):
+    """Test score of what needs no language model, from all labelled examples of the run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    score: float
+    ci95: tuple[float, float]
+    labelled: int
+    """Labelled examples that it learned from: train, validation and selection."""
+
+
+def references(
+    metric: Metric,
+    labelled: Sequence[dspy.Example],
+    test: Sequence[dspy.Example],
+    *,
+    keys: Sequence[str],
+    label_key: str,
+    labels: Sequence[str],
+    seed: int,
+) -> tuple[Reference, ...]:
+    """Return the test scores of a bag of words and of the majority; none for a DSPy metric."""
+    if not isinstance(metric, CorpusMetric):
+        return ()
+    gold = [label_text(example[label_key]) for example in test]
+    said = reference_answers(labelled, test, keys=keys, label_key=label_key, labels=labels)
+    found = {name: bootstrap_interval(metric, gold, said[name], seed=seed) for name in said}
+    return tuple(
+        Reference(name=name, score=f.estimate, ci95=(f.low, f.high), labelled=len(labelled))
+        for name, f in found.items()
+    )
 
 
 class Stage(NamedTuple):
@@ -176,6 +213,14 @@ def decision_line(decision: Mapping[str, Any] | None) -> str | None:
     temperature = decision["temperature"]
     scaled = "" if temperature == 1 else f", temperature {temperature:.2f}"
     return f"Labels: the most probable one after {kind} (log-odds {shifts}{scaled})."
+
+
+def reference_line(references: Sequence[Reference]) -> str | None:
+    """Return what needs no language model scores; None if nothing was scored."""
+    if not references:
+        return None
+    scores = ", ".join(f"{r.name} {with_interval(r.score, r.ci95)}" for r in references)
+    return f"Without a language model, from the same {references[0].labelled} labelled examples: {scores}."
 
 
 def signed(estimate: float, ends: tuple[float, float], unit: str = "") -> str:

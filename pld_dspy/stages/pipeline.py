@@ -16,6 +16,7 @@ from pld_dspy.ledger.tracker import Tracker
 from pld_dspy.ledger.usage import figures, total
 from pld_dspy.ledger.versions import package_versions
 from pld_dspy.models.forms import shown_text
+from pld_dspy.models.lm import is_local_lm, model_name
 from pld_dspy.models.prompts import Prompts
 from pld_dspy.models.teacher import Teacher
 from pld_dspy.records import (
@@ -92,6 +93,9 @@ class Pipeline:
             progress=progress,
             prompts=self.prompts,
         )
+        # The same weights judge as well behind the student's server, which reads a prompt once.
+        same = model_name(self.lm) == model_name(self.teacher_lm) and is_local_lm(self.lm)
+        self.judge = replace(self.teacher, lm=self.lm) if same else self.teacher
         self.evaluator = Evaluator(
             lm=self.lm,
             metric=self.metric,
@@ -143,7 +147,7 @@ class Pipeline:
         traces = self.explain(target, problem)
         # Phase 2: clusters of similar traces become rules; those false on training examples go.
         clustering, pools, dropped = self.pools(traces, problem, target)
-        sifted = verify_pools(pools, self.teacher, target, problem, verifies)
+        sifted = verify_pools(pools, self.judge, target, problem, verifies)
         self.dropped += dropped + sifted.dropped
         pools, problem = sifted.pools, replace(problem, alike=sifted.alike)
         # Demos, if they help; from here on all rule lists are scored with them.

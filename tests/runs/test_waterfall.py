@@ -9,7 +9,7 @@ from pld_dspy.config.run import read_config
 from pld_dspy.runs.page import verdict, write_markdown
 from pld_dspy.runs.report import Report
 from pld_dspy.runs.run import run_distill
-from pld_dspy.runs.waterfall import decision_line, knowledge_line, step_rows
+from pld_dspy.runs.waterfall import decision_line, knowledge_line, reference_line, step_rows
 from small_runs import TASK, Models, write_config
 
 BIAS = {"grey": 6.0, "red": -2.0}
@@ -74,6 +74,18 @@ def test_the_page_and_the_report_hold_the_steps_and_the_decision(biased_run):
     assert Report.read(run_dir) == report
     program = json.loads((run_dir / "program.json").read_text(encoding="utf-8"))
     assert program["decision"] == report.decision
+
+
+def test_the_report_says_what_needs_no_language_model(biased_run):
+    report, _, _ = biased_run
+    names = {reference.name: reference for reference in report.references}
+    assert set(names) == {"bag of words", "majority"}
+    assert names["majority"].score < names["bag of words"].score
+    assert names["bag of words"].labelled == 24 + 16 + 16
+    low, high = names["bag of words"].ci95
+    assert low <= names["bag of words"].score <= high
+    assert reference_line(report.references).startswith("Without a language model")
+    assert reference_line(()) is None
 
 
 def test_rules_that_only_move_the_bias_are_called_so(biased_run):

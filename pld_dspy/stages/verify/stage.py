@@ -9,7 +9,7 @@ import dspy
 
 from pld_dspy.config.optimizer import VerifyConfig
 from pld_dspy.data.examples import example_id
-from pld_dspy.models.local.server import is_local
+from pld_dspy.models.lm import is_local_lm
 from pld_dspy.models.reading.values import label_text
 from pld_dspy.models.teacher import Teacher
 from pld_dspy.records import Rule, Truth
@@ -94,7 +94,7 @@ def way(config: VerifyConfig, lm: dspy.BaseLM) -> Literal["list", "each"]:
     """Return how the conditions are asked for."""
     if config.how != "auto":
         return config.how
-    return "each" if is_local(lm.kwargs.get("api_base")) else "list"
+    return "each" if is_local_lm(lm) else "list"
 
 
 def gaps(
