@@ -200,7 +200,7 @@ class _Teacher(dspy.Module):
         Raises:
             AdapterParseError: A section is missing.
         """
-        with dspy.context(adapter=DirectAdapter()):
+        with dspy.context(adapter=DirectAdapter("field")):
             known = self.predict.signature.input_fields
             return self.predict(**{k: v for k, v in inputs.items() if k in known or k == "config"})
 
@@ -210,7 +210,7 @@ class _Teacher(dspy.Module):
         Raises:
             AdapterParseError: A section is missing.
         """
-        with dspy.context(adapter=DirectAdapter()):
+        with dspy.context(adapter=DirectAdapter("field")):
             known = self.predict.signature.input_fields
             return await self.predict.acall(
                 **{k: v for k, v in inputs.items() if k in known or k == "config"}

@@ -73,7 +73,7 @@ def test_the_page_and_the_report_hold_the_steps_and_the_decision(biased_run):
     assert stored["decision"]["kind"] == report.decision["kind"]
     assert Report.read(run_dir) == report
     program = json.loads((run_dir / "program.json").read_text(encoding="utf-8"))
-    assert program["decision"] == report.decision
+    assert program["predict"]["decision"] == report.decision
 
 
 def test_the_report_says_what_needs_no_language_model(biased_run):

@@ -59,7 +59,9 @@ def test_the_best_form_is_found_reported_and_kept(tmp_path, models):
     assert asked == models.student.calls - 1  # the one that shows that it answers
     assert asked <= planned.calls("student")
     assert {"forms of asking", "test, as asked best"} <= {s.name for s in planned.stages}
-    assert verdict(report).startswith("The wording and rules help")
+    assert [step.name for step in report.steps] == ["as given", "wording", "rules"]
+    assert " by the rules: " in verdict(report)
+    assert verdict(report).endswith("from the student as given.")
 
     prompt = (run / "prompt.txt").read_text(encoding="utf-8").strip()
     asked = {p.system for p in models.student.prompts}

@@ -146,7 +146,7 @@ def test_a_wording_that_cannot_be_read_is_out(tmp_path, monkeypatch):
     world = World(tmp_path, monkeypatch, student=student)
     line = world.run("asked-best")
 
-    assert line.note.startswith("asked as 'field' (field 1.000, sentence unreadable on validation)")
+    assert line.note.startswith("asked as 'field' (field 1.000, sentence unreadable, question ")
     assert line.score == 1.0
 
 
