@@ -21,7 +21,12 @@ from pld_dspy import PLD, DirectStudent, PLDConfig
 from pld_dspy.config.optimizer import RefineConfig, SearchConfig
 from pld_dspy.errors import ConfigError
 
-SMALL = PLDConfig(search=SearchConfig(trials=2), refine=RefineConfig(rounds=0), finalists=2)
+SMALL = PLDConfig(
+    search=SearchConfig(trials=2),
+    refine=RefineConfig(rounds=0),
+    finalists=2,
+    verify={"enabled": False},  # this teacher cannot judge
+)
 
 
 class Grade(enum.Enum):

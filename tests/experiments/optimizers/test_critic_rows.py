@@ -11,9 +11,10 @@ from compare_runs import TASK, World
 from experiments.bench.cells import OWN, Cell
 from experiments.bench.plan import run_config
 from experiments.optimizers.nearest import TfidfVectors
-from experiments.optimizers.without_model import fitted, texts
 from pld_dspy.runs.setup import load
 from pld_dspy.scoring.metrics import macro_f1
+from pld_dspy.scoring.references import bag_of_words as fitted
+from pld_dspy.scoring.references import texts
 
 WITHOUT = ("majority", "topic-majority", "bag-of-words")
 

@@ -82,7 +82,7 @@ def test_the_labels_of_a_closed_type_are_listed_and_read_as_values(annotation, v
         said = [DirectStudent(shape)(text="x").label for _ in values]
     assert said == list(values.values())
     assert [type(value) for value in said] == [type(value) for value in values.values()]
-    assert f"(answer with one of: {', '.join(values)}):" in lm.engine.prompts[0].user
+    assert f"Answer with one of: {', '.join(values)}." in lm.engine.prompts[0].user
 
 
 @pytest.mark.parametrize("annotation", OPEN)

@@ -59,7 +59,9 @@ def test_each_rule_of_the_final_list_says_what_bears_it_and_what_it_gains():
     assert result.chosen.rules
     for rule in result.chosen.rules:
         assert rule.truth is not None
-        assert rule.support == len(rule.truth.borne_by) >= 2
+        assert rule.support == len(rule.truth.borne_by)
+        # Only the last rule of a label may be false, and then the report says so.
+        assert rule.support >= 2 or any(rule.text in warning for warning in result.warnings)
         assert all(gold[key] == rule.truth.answer for key in rule.truth.borne_by)
     assert result.left_out.keys() == {rule.id for rule in result.chosen.rules}
 
