@@ -12,6 +12,7 @@ from experiments.bench.meter import Meter, role_of
 from pld_dspy.data.examples import example_id
 from pld_dspy.data.tasks import Task
 from pld_dspy.ledger.store import key_of
+from pld_dspy.models.forms import form_of
 from pld_dspy.models.reading.labels import read_label
 from pld_dspy.scoring.metrics import CorpusMetric
 
@@ -36,7 +37,7 @@ class State(NamedTuple):
                 )
                 for path, predictor in program.named_predictors()
             ),
-            getattr(program, "wording", None),
+            None if (form := form_of(program)) is None else form.name,
         )
 
     @property

@@ -118,7 +118,7 @@ def test_asked_best_takes_the_wording_that_is_best_on_validation(tmp_path, monke
     world = World(tmp_path, monkeypatch, student=BiasedStudent(knows=by_wording(good)))
     line = world.run("asked-best")
 
-    assert line.note.startswith(f"asked as '{good}'")
+    assert line.note.startswith(f"asked as '{good}, names'")
     assert line.score == line.val_score == 1.0
     assert line.greedy_score == line.baseline_score < 0.5
     assert line.student_calls >= 2 * 24
@@ -147,7 +147,9 @@ def test_a_wording_that_cannot_be_read_is_out(tmp_path, monkeypatch):
     world = World(tmp_path, monkeypatch, student=student)
     line = world.run("asked-best")
 
-    assert line.note.startswith("asked as 'field' (field 1.000, sentence unreadable, question ")
+    assert line.note.startswith(
+        "asked as 'field, names' (field, names 1.000, sentence, names unreadable, question"
+    )
     assert line.score == 1.0
 
 
