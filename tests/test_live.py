@@ -54,7 +54,10 @@ def test_the_whole_pipeline_on_a_real_model(tmp_path):
 
     # Every call is counted, and none is made again from the same folder.
     usage = {role: result.usage[role].calls for role in ("teacher", "student")}
-    assert before == {128: usage["teacher"], 12: usage["student"]} == calls.counts
+    # Conditions are judged behind the student's server, which holds the same weights.
+    assert sum(before.values()) == usage["teacher"] + usage["student"]
+    assert 0 < usage["student"] <= before[12]
+    assert calls.counts == before
     assert result.usage["student"].input_tokens > 20 * usage["student"]
     assert result.usage["teacher"].output_tokens > 10 * len(found.traces)
     assert result.wall_s <= time.monotonic() - start
