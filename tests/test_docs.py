@@ -326,6 +326,18 @@ def test_the_results_table_has_the_figures_of_the_result_files(page):
         assert cells[-1] == cell(bag["score"], bag["ci95"])
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_the_demo_has_the_figures_of_its_report(page):
+    report = json.loads((ROOT / "experiments/results/demo_queues.json").read_text("utf-8"))
+    text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
+    words = next(r for r in report["references"] if r["name"] == "bag of words")
+
+    assert cell(report["baseline"], report["baseline_ci95"]) in text
+    assert cell(report["compiled"], report["compiled_ci95"]) in text
+    assert cell(words["score"], words["ci95"]) in text
+    assert f"same {words['labelled']} labelled examples" in text
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/results.md", "docs/limits.md"])
 def test_the_other_wording_has_the_figures_of_its_file(page):
     [line] = [

@@ -97,9 +97,8 @@ def test_calibration_is_never_worse_than_greedy_over_200_random_students():
         seen, fresh = some(48), some(1500)
         decision = Calibrator(labels=labels, metric=macro_f1).fit(seen)
         gains.append(score(with_decision(fresh, decision)) - score(fresh))
-    assert np.mean(gains) > 0.12
-    assert min(gains) > -0.06
-    assert np.mean(np.array(gains) < -0.02) <= 0.02
+    assert np.mean(gains) > 0.15
+    assert min(gains) > -0.02
 
 
 def test_cross_fitted_scores_are_those_of_fresh_examples():
