@@ -5,25 +5,19 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import dspy
-import numpy as np
-import numpy.typing as npt
 
 from experiments.bench.lines import ProgramNote
 from pld_dspy.data.tasks import Task
 from pld_dspy.errors import ConfigError, nearest
 from pld_dspy.ledger.store import StageStore
-from pld_dspy.models.reading.values import label_text
-from pld_dspy.records import Answer, Decide, Decision, Evaluation, Interval
-from pld_dspy.records.decision import FLOOR
+from pld_dspy.models.topics import topic_of
+from pld_dspy.records import Answer, Decide, Decision, Evaluation
 from pld_dspy.scoring.calibration import Calibrator, decided
 from pld_dspy.scoring.evaluator import Evaluator, decision_of, score_answers
 from pld_dspy.scoring.metrics import CorpusMetric, accuracy, macro_f1
-from pld_dspy.scoring.separability import separability
+from pld_dspy.scoring.separability import separability, separability_change
 from pld_dspy.scoring.statistics import bootstrap_interval
-
-RESAMPLES = 2000
-_PRIOR = 1.0
-"""Examples with the overall label shares that each topic is given, so that few of its own say little."""
+from pld_dspy.stages.common.topics import priors_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +52,7 @@ class Layer:
             near = nearest(topic, task.input_keys)
             msg = f"the topic {topic!r} is no input of {task.name}{near}; name one of them"
             raise ConfigError(msg)
-        priors = {} if topic is None else topic_priors(task, train, topic)
+        priors = priors_of(topic, train, task.label_key, task.labels)
         facts: dict[str, Any] = {"labels": task.labels, "label_key": task.label_key}
         return cls(**facts, metric=metric, topic=topic, priors=priors, seed=seed)
 
@@ -81,7 +75,7 @@ class Layer:
         calibrator = Calibrator(
             labels=self.labels, metric=self.metric, topic_field=self.topic, priors=self.priors
         )
-        return calibrator.fit(answers, [_value(example, self.topic) for example in examples])
+        return calibrator.fit(answers, [_topic(self.topic, example) for example in examples])
 
     def score(self, answers: Sequence[Answer]) -> float:
         """Return the metric over the answers."""
@@ -92,7 +86,7 @@ class Layer:
         gold = [answer.gold for answer in after.answers]
         counted = [answer.counted for answer in after.answers]
         found = bootstrap_interval(self.metric, gold, counted, seed=self.seed)
-        gain = separability_gain(before.answers, after.answers, self.labels, seed=self.seed)
+        gain = separability_change(before.answers, after.answers, self.labels, seed=self.seed)
         return {
             "score": after.score,
             "ci95": (found.low, found.high),
@@ -154,7 +148,7 @@ def decide_all(
 ) -> tuple[Answer, ...]:
     """Return the answers with the labels that the decision chooses."""
     return tuple(
-        decided(answer, decision, _value(example, decision.topic_field))
+        decided(answer, decision, _topic(decision.topic_field, example))
         for answer, example in zip(answers, examples, strict=True)
     )
 
@@ -162,61 +156,6 @@ def decide_all(
 def have_probabilities(answers: Sequence[Answer]) -> bool:
     """Return whether half of the answers or more have label probabilities."""
     return 2 * sum(bool(answer.probabilities) for answer in answers) >= len(answers) > 0
-
-
-def topic_priors(
-    task: Task, train: Sequence[dspy.Example], topic: str
-) -> dict[str, dict[str, float]]:
-    """Return, by topic and label, the log share of the label in the topic minus that overall.
-
-    Each topic has one more example with the overall shares, and each label one more overall.
-    """
-    place = {label: number for number, label in enumerate(task.labels)}
-    overall = np.ones(len(place))
-    counts: dict[str, Any] = {}
-    for example in train:
-        name, label = str(_value(example, topic)), place[label_text(example[task.label_key])]
-        counts.setdefault(name, np.zeros(len(place)))[label] += 1
-        overall[label] += 1
-    shares = overall / overall.sum()
-    found = {}
-    for name, own in counts.items():
-        shifts = np.log((own + _PRIOR * shares) / (own.sum() + _PRIOR) / shares)
-        found[name] = dict(zip(task.labels, shifts.round(4).tolist(), strict=True))
-    return found
-
-
-def separability_gain(
-    before: Sequence[Answer], after: Sequence[Answer], labels: Sequence[str], *, seed: int = 0
-) -> Interval | None:
-    """Return the separability of `after` minus that of `before`, with a paired 95% interval.
-
-    Args:
-        before: Answers of the student as given.
-        after: Those of the program, to the same examples in the same order.
-        labels: The closed label set.
-        seed: Of the bootstrap over the examples.
-
-    Returns:
-        None where one of the two is not known.
-    """
-    pairs = [
-        (b, a)
-        for b, a in zip(before, after, strict=True)
-        if b.probabilities and a.probabilities and b.error is None and a.error is None
-    ]
-    if not pairs or 2 * len(pairs) < len(before):
-        return None
-    first, last = (separability(side, labels) for side in zip(*pairs, strict=True))
-    if first is None or last is None:
-        return None
-    rng = np.random.default_rng(seed)
-    draws = rng.multinomial(len(pairs), np.full(len(pairs), 1 / len(pairs)), size=RESAMPLES)
-    areas = [_areas([pair[side] for pair in pairs], labels, draws) for side in (0, 1)]
-    # A label that a resample lacks is left out of it on both sides.
-    deltas = np.nanmean(areas[1] - areas[0], axis=1)
-    low, high = np.percentile(deltas[~np.isnan(deltas)], [2.5, 97.5])
-    return Interval(estimate=last - first, low=float(low), high=float(high))
 
 
 def program_note(program: dspy.Module) -> ProgramNote:
@@ -228,31 +167,10 @@ def program_note(program: dspy.Module) -> ProgramNote:
     )
 
 
-def _areas(
-    answers: Sequence[Answer], labels: Sequence[str], draws: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
-    """Return the area under the ROC curve of each resample and label; NaN where it has none."""
-    logs = np.log(
-        [[max((a.probabilities or {}).get(n, 0.0), FLOOR) for n in labels] for a in answers]
-    )
-    scores = logs - logs.mean(axis=1, keepdims=True)
-    found = np.full((len(draws), len(labels)), np.nan)
-    for place, label in enumerate(labels):
-        is_gold = np.array([answer.gold == label for answer in answers])
-        own, rest = scores[is_gold, place][:, None], scores[~is_gold, place][None, :]
-        above = (own > rest) + 0.5 * (own == rest)
-        of_own, of_rest = draws[:, is_gold].astype(float), draws[:, ~is_gold].astype(float)
-        total = of_own.sum(axis=1) * of_rest.sum(axis=1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            found[:, place] = ((of_own @ above) * of_rest).sum(axis=1) / total
-    return found
-
-
 def _of(metric: CorpusMetric, evaluation: Evaluation) -> float:
     read = [answer for answer in evaluation.answers if answer.error is None]
     return metric([answer.gold for answer in read], [answer.answer for answer in read])
 
 
-def _value(example: dspy.Example, field: str | None) -> str | None:
-    value = None if field is None else example.get(field)
-    return None if value is None else label_text(value)
+def _topic(field: str | None, example: dspy.Example) -> str | None:
+    return None if field is None else topic_of(field, example)

@@ -94,8 +94,8 @@ class VerifyConfig(Settings):
     how: Literal["auto", "list", "each"] = "auto"
     """`list`: one request per example, with all conditions numbered; for strong teachers. `each`: one
     request per example and condition, answered yes or no; for small ones. "auto": `each` for a local
-    teacher, `list` for others. Small models that are shown
-    a list name most of its numbers, whatever the example."""
+    teacher, `list` for others. Small models that are shown a list name most of its numbers,
+    whatever the example."""
     max_examples: int = Field(default=40, ge=1)
     """Maximum training examples that are judged, balanced by label."""
     max_conditions: int = Field(default=16, ge=1)

@@ -96,6 +96,7 @@ class Pipeline:
         # The same weights judge as well behind the student's server, which reads a prompt once.
         same = model_name(self.lm) == model_name(self.teacher_lm) and is_local_lm(self.lm)
         self.judge = replace(self.teacher, lm=self.lm) if same else self.teacher
+        topic_field = None if self.topics is None else self.topics.field
         self.evaluator = Evaluator(
             lm=self.lm,
             metric=self.metric,
@@ -107,9 +108,9 @@ class Pipeline:
             seed=self.seed,
             probabilities=config.search.probabilities,
             decide=config.decide,
-            topic_field=None if self.topics is None else self.topics.field,
+            topic_field=topic_field,
             priors=priors_of(
-                self.topics, self.data["train"], self.scored.label_key, self.scored.labels
+                topic_field, self.data["train"], self.scored.label_key, self.scored.labels
             ),
         )
 

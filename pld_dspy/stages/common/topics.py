@@ -121,20 +121,20 @@ def _found(signature: type[dspy.Signature], train: Sequence[dspy.Example]) -> st
 
 
 def priors_of(
-    topics: Topics | None, train: Sequence[dspy.Example], label_key: str, labels: Sequence[str]
+    field: str | None, train: Sequence[dspy.Example], label_key: str, labels: Sequence[str]
 ) -> dict[str, dict[str, float]]:
     """Return by topic and label the log share of the label minus its log share in all of `train`.
 
     The labels of a topic are counted with a prior of one example with the shares of all topics, so
-    that a topic of few examples is near 0 (Laplace smoothing). Empty without topics.
+    that a topic of few examples is near 0 (Laplace smoothing). Empty without a topic field.
     """
-    if topics is None or not labels:
+    if field is None or not labels:
         return {}
     whole = Counter(label_text(example[label_key]) for example in train)
     share = {label: (whole[label] + 1) / (len(train) + len(labels)) for label in labels}
     counts: dict[str, Counter[str]] = {}
     for example in train:
-        topic = topic_of(topics.field, example)
+        topic = topic_of(field, example)
         counts.setdefault(topic, Counter())[label_text(example[label_key])] += 1
     return {
         topic: {

@@ -3,7 +3,6 @@
 import json
 import math
 from dataclasses import replace
-from types import SimpleNamespace
 
 import dspy
 import numpy as np
@@ -14,14 +13,15 @@ from hypothesis import strategies as st
 from biased_keywords import BiasedStudent
 from compare_runs import World
 from experiments.bench.archive import State
-from experiments.bench.decided import Layer, have_probabilities, separability_gain, topic_priors
+from experiments.bench.decided import Layer, have_probabilities
 from experiments.bench.lines import Line
 from experiments.optimizers import OPTIMIZERS, Found, Optimizer
 from pld_dspy.models.student import DirectStudent
 from pld_dspy.records import Answer, Decision, Evaluation
 from pld_dspy.scoring.evaluator import with_decision
 from pld_dspy.scoring.metrics import macro_f1
-from pld_dspy.scoring.separability import separability
+from pld_dspy.scoring.separability import separability, separability_change
+from pld_dspy.stages.common.topics import priors_of
 
 LABELS = ("a", "b", "c")
 
@@ -164,17 +164,13 @@ def test_a_cell_that_is_run_again_asks_for_no_answer_of_the_layer(world):
 # Label shares of topics.
 
 
-def task_of(labels=("no", "yes")):
-    return SimpleNamespace(labels=labels, label_key="label")
-
-
 def examples(*pairs):
     return [dspy.Example(topic=topic, label=label).with_inputs("topic") for topic, label in pairs]
 
 
 def test_a_topic_with_more_of_a_label_has_a_higher_prior_for_it():
     train = examples(*[("x", "yes")] * 8, *[("y", "no")] * 8, ("z", "yes"), ("z", "no"))
-    found = topic_priors(task_of(), train, "topic")
+    found = priors_of("topic", train, "label", ("no", "yes"))
 
     assert found["x"]["yes"] > 0 > found["x"]["no"]
     assert found["y"]["no"] > 0 > found["y"]["yes"]
@@ -183,7 +179,7 @@ def test_a_topic_with_more_of_a_label_has_a_higher_prior_for_it():
 
 @given(st.lists(st.tuples(st.sampled_from("xyz"), st.sampled_from(LABELS)), min_size=1))
 def test_priors_are_those_of_shrunk_shares(pairs):
-    found = topic_priors(task_of(LABELS), examples(*pairs), "topic")
+    found = priors_of("topic", examples(*pairs), "label", LABELS)
     overall = {label: 1 + sum(label == other for _, other in pairs) for label in LABELS}
     share = {label: count / sum(overall.values()) for label, count in overall.items()}
 
@@ -205,7 +201,7 @@ def test_priors_are_those_of_shrunk_shares(pairs):
 def test_the_interval_is_that_of_a_bootstrap_with_the_areas_of_the_package(knows):
     rng = np.random.default_rng(3)
     before, after = answers(rng, 0.5), answers(rng, knows)
-    found = separability_gain(before, after, LABELS, seed=1)
+    found = separability_change(before, after, LABELS, seed=1)
     draw = np.random.default_rng(2)
     deltas = []
     for _ in range(400):
@@ -218,12 +214,12 @@ def test_the_interval_is_that_of_a_bootstrap_with_the_areas_of_the_package(knows
     assert found.estimate == separability(after, LABELS) - separability(before, LABELS)
     assert (found.low, found.high) == pytest.approx((low, high), abs=0.02)
     assert (found.low > 0) == (knows > 1)
-    assert found == separability_gain(before, after, LABELS, seed=1)
+    assert found == separability_change(before, after, LABELS, seed=1)
 
 
 def test_a_bias_changes_no_separability():
     before, after = (answers(np.random.default_rng(1), 1.0, bias=b) for b in ((0, 0, 0), (5, 0, 0)))
-    found = separability_gain(before, after, LABELS)
+    found = separability_change(before, after, LABELS)
 
     assert [a.answer for a in after] != [b.answer for b in before]
     assert (found.estimate, found.low, found.high) == pytest.approx((0, 0, 0), abs=1e-3)
@@ -234,9 +230,9 @@ def test_answers_without_probabilities_have_no_separability():
     known = answers(rng, 1.0)
     bare = [Answer(example_id=a.example_id, gold=a.gold, answer=a.answer) for a in known]
 
-    assert separability_gain(bare, known, LABELS) is None
-    assert separability_gain(known, [*known[:30], *bare[30:]], LABELS) is None
-    assert separability_gain(known, [*known[:60], *bare[60:]], LABELS) is not None
+    assert separability_change(bare, known, LABELS) is None
+    assert separability_change(known, [*known[:30], *bare[30:]], LABELS) is None
+    assert separability_change(known, [*known[:60], *bare[60:]], LABELS) is not None
     assert [have_probabilities(side) for side in (known, bare, [])] == [True, False, False]
 
 
@@ -244,7 +240,7 @@ def test_a_label_that_is_missing_from_a_resample_breaks_nothing():
     rng = np.random.default_rng(0)
     before, after = answers(rng, 0.0, n=60), answers(rng, 2.0, n=60)
     rare = [a for a in range(60) if a % 3 != 2 or a == 2]
-    found = separability_gain([before[r] for r in rare], [after[r] for r in rare], LABELS)
+    found = separability_change([before[r] for r in rare], [after[r] for r in rare], LABELS)
 
     assert math.isfinite(found.low + found.high)
     assert found.low <= found.estimate <= found.high
