@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -201,16 +201,17 @@ def _predictor_pictures(part: PredictorResult, pictures: Pictures) -> "dict[str,
 def _search_pictures(part: PredictorResult, metric: str) -> "dict[str, Figure]":
     """Return what there is to see of the search; without one, nothing."""
     record = part.search
-    if record is None or not record.trials:
-        return {}
     drawn: dict[str, Figure] = {}
+    if record is None or not record.trials:
+        return drawn
     given = next((c.id for c in part.candidates if c.origin == "as given"), None)
     if points := validation_points(part.evaluations):
         drawn["front"] = front_figure(points, given=given, chosen=part.chosen_id, metric=metric)
-    if record.gains:
+    # What leaving a rule out of the list changes says more than a few other lists do.
+    if gains := part.left_out or record.gains:
         kept = {rule.text for rule in part.chosen.rules}
         chosen = {rule.id for rule in part.rules if rule.text in kept}
-        drawn["gains"] = gains_figure(record, part.rules, chosen=chosen)
+        drawn["gains"] = gains_figure(replace(record, gains=gains), part.rules, chosen=chosen)
     return drawn
 
 
@@ -290,8 +291,7 @@ def _trace(trace: Trace, sources: Mapping[str, Any]) -> dict[str, Any]:
 
 def _ancestors(rule: Rule, known: Mapping[str, Rule]) -> list[str]:
     """Return the ids of the rules that edits replaced on the way to `rule`, nearest first."""
-    found: list[str] = []
-    queue = list(rule.parents)
+    found, queue = list[str](), list(rule.parents)
     while queue:
         parent = queue.pop(0)
         if parent in known and parent not in found:

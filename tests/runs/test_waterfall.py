@@ -7,6 +7,7 @@ import pytest
 from biased import BiasedFollower
 from pld_dspy.config.run import read_config
 from pld_dspy.runs.page import verdict, write_markdown
+from pld_dspy.runs.plots.search import gains_figure
 from pld_dspy.runs.report import Report
 from pld_dspy.runs.run import run_distill
 from pld_dspy.runs.waterfall import decision_line, knowledge_line, reference_line, step_rows
@@ -22,8 +23,26 @@ def biased_run(tmp_path_factory):
     engine = BiasedFollower(TASK, BIAS)
     with pytest.MonkeyPatch.context() as patch:
         Models(patch, student=engine)
+        patch.setattr("pld_dspy.runs.artifacts.gains_figure", drawn_gains)
         config = read_config(write_config(folder))
         return run_distill(config), engine, folder / "run"
+
+
+DRAWN = []
+
+
+def drawn_gains(record, rules, *, chosen):
+    DRAWN.append((record.gains, chosen))
+    return gains_figure(record, rules, chosen=chosen)
+
+
+def test_the_picture_of_the_gains_is_of_rules_left_out_where_that_was_measured(biased_run):
+    _, _, run_dir = biased_run
+    rules = json.loads((run_dir / "rules.json").read_text(encoding="utf-8"))["predict"]["rules"]
+    [(gains, chosen)] = DRAWN
+    assert gains.keys() == {rule["id"] for rule in rules} <= chosen
+    for rule in rules:
+        assert rule["left_out"][0] == gains[rule["id"]].estimate
 
 
 def test_the_steps_go_from_the_student_as_given_to_the_rules(biased_run):
