@@ -60,7 +60,7 @@ def _show_lines(report: Report, console: Console) -> None:
     search = search_line(report)
     notes = (
         knowledge_line(report.steps),
-        decision_line(report.decision),
+        decision_line(report.decision, report.steps),
         reference_line(report.references),
         None if search is None else f"Search: {search}",
         topics_line(report),

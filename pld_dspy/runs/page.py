@@ -227,7 +227,7 @@ def _steps(report: Report) -> Iterator[str]:
         yield ""
     for line in (
         knowledge_line(report.steps),
-        decision_line(report.decision),
+        decision_line(report.decision, report.steps),
         reference_line(report.references),
     ):
         if line is not None:

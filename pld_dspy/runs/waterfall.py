@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict
 
 from pld_dspy.models.reading.values import label_text
 from pld_dspy.records import Decision, Evaluation, PLDResult
-from pld_dspy.scoring.evaluator import Evaluator, with_decision
+from pld_dspy.scoring.calibration import decided
+from pld_dspy.scoring.evaluator import Evaluator, decision_of, with_decision
 from pld_dspy.scoring.metrics import CorpusMetric, Metric
 from pld_dspy.scoring.references import reference_answers
 from pld_dspy.scoring.separability import separability, separability_change
@@ -30,6 +31,8 @@ class Step(BaseModel):
     """Score minus that of the step before; None for the first."""
     change_ci95: tuple[float, float] | None = None
     """95% interval of the change, paired over the examples."""
+    as_read: float | None = None
+    """Score of the same answers with the labels that their texts name; None without a decision."""
     prompt_tokens: float
     """Mean input tokens of a call; 0.0 where the endpoint reports none."""
     separability: float | None
@@ -131,9 +134,17 @@ def waterfall(
     ]
     before: list[Evaluation | None] = [None, *evaluations[:-1]]
     return tuple(
-        _step(stage.name, evaluation, earlier, evaluator)
+        _step(stage.name, evaluation, earlier, evaluator).model_copy(
+            update={"as_read": _as_read(stage.program, evaluation, evaluator)}
+        )
         for stage, evaluation, earlier in zip(stages, evaluations, before, strict=True)
     )
+
+
+def _as_read(program: dspy.Module, evaluation: Evaluation, evaluator: Evaluator) -> float | None:
+    if decision_of(program) is None:
+        return None
+    return evaluator.score([decided(answer, None) for answer in evaluation.answers])
 
 
 def _step(name: StepName, now: Evaluation, before: Evaluation | None, evaluator: Evaluator) -> Step:
@@ -202,17 +213,19 @@ def knowledge_line(steps: Sequence[Step]) -> str | None:
     )
 
 
-def decision_line(decision: Mapping[str, Any] | None) -> str | None:
-    """Return how labels are chosen; None if they are taken from the text."""
+def decision_line(decision: Mapping[str, Any] | None, steps: Sequence[Step] = ()) -> str | None:
+    """Return how labels are chosen, and what they would score as read; None if they are read."""
     if decision is None:
         return None
+    as_read = steps[-1].as_read if steps else None
+    without = "" if as_read is None else f" Read from the text, they score {as_read:.3f}."
     kind, offsets = decision["kind"], decision["offsets"]
     if not offsets:
-        return "Labels: the most probable one."
+        return f"Labels: the most probable one.{without}"
     shifts = ", ".join(f"{label} {shift:+.2f}" for label, shift in sorted(offsets.items()))
     temperature = decision["temperature"]
     scaled = "" if temperature == 1 else f", temperature {temperature:.2f}"
-    return f"Labels: the most probable one after {kind} (log-odds {shifts}{scaled})."
+    return f"Labels: the most probable one after {kind} (log-odds {shifts}{scaled}).{without}"
 
 
 def reference_line(references: Sequence[Reference]) -> str | None:

@@ -84,8 +84,12 @@ def test_the_page_and_the_report_hold_the_steps_and_the_decision(biased_run):
     write_markdown(report, rules, run_dir / "report.md")
     page = (run_dir / "report.md").read_text(encoding="utf-8")
     assert "## What brought what" in page
-    assert decision_line(report.decision) in page
-    assert "log-odds" in decision_line(report.decision)
+    line = decision_line(report.decision, report.steps)
+    assert line in page
+    assert "log-odds" in line
+    assert line.endswith(f"Read from the text, they score {report.steps[-1].as_read:.3f}.")
+    assert report.steps[-1].as_read < report.compiled
+    assert report.steps[0].as_read is None
     assert len(step_rows(report.steps)) == len(report.steps)
     assert "in all" in verdict(report).lower() or len(report.steps) < 3
     stored = json.loads((run_dir / "report.json").read_text(encoding="utf-8"))
