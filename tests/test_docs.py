@@ -335,6 +335,7 @@ def test_the_demo_has_the_figures_of_its_report(page):
     assert cell(report["baseline"], report["baseline_ci95"]) in text
     assert cell(report["compiled"], report["compiled_ci95"]) in text
     assert cell(words["score"], words["ci95"]) in text
+    assert f"score {report['steps'][-1]['as_read']:.3f}" in text
     assert f"same {words['labelled']} labelled examples" in text
 
 
