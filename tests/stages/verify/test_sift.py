@@ -48,7 +48,7 @@ def test_false_rules_leave_every_pool_and_are_counted(caplog):
         never.text: truth("red"),
     }
     every = (TRUE_RED, false, chance, single, never, TRUE_BLUE)
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="pld_dspy"):
         found = sift(
             (Pool("merged", every), Pool("rest", every, is_candidate=False)), truths, CONFIG
         )
