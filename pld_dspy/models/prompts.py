@@ -18,15 +18,16 @@ class ExplainExample(dspy.Signature):
     The rule must
     - be one sentence of the form "If ..., answer ...";
     - have a condition that can be checked with yes or no by looking at the text;
-    - name the kind of thing that decides ("a job", "a family member"), never the particular name, word or detail of this example;
+    - name the kind of thing that decides ("a tool", "an illness"), never the particular name, word or detail of this example;
     - end with the correct answer, spelled exactly as given.
 
     For instance, if the text were "The baker sold us two warm rolls" and the correct answer "food":
     Rationale: The text is about bread, which people eat, and not about travel or sport.
-    Rule: If the text is about something to eat or a person who makes it, answer food.
+    Rule: If the text is about something to eat or drink, answer food.
     """
 
-    # The paper's extraction prompt (phase 1): gold-conditioned rationale, then an abstract rule.
+    # The paper's extraction prompt (phase 1): gold-conditioned rationale, then an abstract rule. The
+    # kinds that it names are of no benchmark here: a weak teacher repeats them.
     task: str = dspy.InputField()
     possible_answers: str = dspy.InputField()
     example: str = dspy.InputField()
@@ -38,12 +39,12 @@ class ExplainExample(dspy.Signature):
 class MergeRules(dspy.Signature):
     """You write the rulebook of a very small language model.
 
-    Below are notes about one topic of the task. Merge them into a single rule of one sentence. Say in general words which kinds of things the notes are about, and list those kinds ("a job, an office or a trade"). Leave out details that only one note has.
+    Below are notes about one topic of the task. Merge them into a single rule of one sentence. Say in general words which kinds of things the notes are about, and list those kinds ("a tool, a machine or a vehicle"). Leave out details that only one note has.
 
     The rule must have the form "If ..., answer ...", and its condition must be checkable with yes or no by looking at the text. If some notes give another answer than most, write one exception for them in the same form; otherwise write "none".
 
-    For instance, for notes about bread, soup and cooks whose answer is "food":
-    Rule: If the text is about a dish, a drink, an ingredient or a person who cooks, answer food.
+    For instance, for notes about bread, soup and tea whose answer is "food":
+    Rule: If the text is about a dish, a drink or an ingredient, answer food.
     Exception: none
     """
 

@@ -123,10 +123,23 @@ class Truth:
     """Share of the examples for which the condition holds whose label is the rule's, in [0, 1]; 0.0
     with the interval [0, 1] where it holds for none."""
 
+    groups: int | None = None
+    """Number of groups with an example that bears the rule; None if examples have no groups."""
+    groups_labelled: int | None = None
+    """Number of groups with a judged example of the rule's label."""
+    coverage_of_groups: float | None = None
+    """Share of a group's examples of the rule's label that bear it, mean over the groups, in [0, 1]."""
+
     @property
     def worth(self) -> float:
-        """Coverage times precision, in [0, 1]."""
-        return self.coverage.estimate * self.precision.estimate
+        """Coverage times precision, in [0, 1].
+
+        With groups the coverage is that of the groups: new inputs are of other groups, so a large group
+        says no more of them than a small one.
+        """
+        by_group = self.coverage_of_groups
+        coverage = self.coverage.estimate if by_group is None else by_group
+        return coverage * self.precision.estimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

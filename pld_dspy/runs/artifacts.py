@@ -270,7 +270,8 @@ def _rule(rule: Rule) -> dict[str, Any]:
 
 def _truth(truth: Truth) -> dict[str, Any]:
     ends = {"coverage": truth.coverage, "precision": truth.precision}
-    counts = {name: getattr(truth, name) for name in ("holds", "labelled", "judged")}
+    names = ("holds", "labelled", "judged", "groups", "groups_labelled", "coverage_of_groups")
+    counts = {n: value for n in names if (value := getattr(truth, n)) is not None}
     return {
         **{"answer": truth.answer, "borne_by": list(truth.borne_by), **counts},
         **{name: [found.estimate, found.low, found.high] for name, found in ends.items()},

@@ -147,9 +147,11 @@ def _teacher_stages(config: RunConfig, loaded: Loaded, topics: int) -> list[Plan
     each = (
         config.teacher_or_student.is_local if pld.verify.how == "auto" else pld.verify.how == "each"
     )
-    asked = 1 if each else pld.verify.max_conditions
+    drafts = 0 if pld.topics.by not in (None, "none") else pld.verify.max_micro_rules
+    conditions = pld.verify.max_conditions + drafts
+    asked = 1 if each else conditions
     judge = _tokens(JudgeConditions.instructions) + example + asked * _RULE_TOKENS
-    judged *= pld.verify.max_conditions if each else 1
+    judged *= conditions if each else 1
     resolve = _tokens(ResolveConflicts.instructions) + about_task + shown
     answer = _RATIONALE_TOKENS + _RULE_TOKENS
     sides = _contrasts(config, loaded)

@@ -30,9 +30,12 @@ def support(rule: Mapping[str, Any]) -> str:
     truth = rule.get("truth")
     if truth is not None:
         right = len(truth["borne_by"])
+        groups = ""
+        if truth.get("groups") is not None:
+            groups = f", {truth['groups']} of {truth['groups_labelled']} groups"
         return (
             f"true of {right} of {truth['holds']} examples, "
-            f"covers {right} of {truth['labelled']} of {truth['answer']}"
+            f"covers {right} of {truth['labelled']} of {truth['answer']}{groups}"
         )
     if not rule["trace_ids"]:
         return "given"

@@ -148,7 +148,7 @@ class Pipeline:
         traces = self.explain(target, problem)
         # Phase 2: clusters of similar traces become rules; those false on training examples go.
         clustering, pools, dropped = self.pools(traces, problem, target)
-        sifted = verify_pools(pools, self.judge, target, problem, verifies)
+        sifted = verify_pools(pools, traces, self.judge, target, problem, verifies)
         self.dropped += dropped + sifted.dropped
         pools, problem = sifted.pools, replace(problem, alike=sifted.alike)
         # Demos, if they help; from here on all rule lists are scored with them.

@@ -150,15 +150,24 @@ def _hold_out(
 def in_turn(
     examples: Sequence[dspy.Example], label_key: str, count: int | None
 ) -> list[dspy.Example]:
-    """Return up to `count` examples in input order, balanced by label; None means all."""
+    """Return up to `count` examples in input order, balanced by label; None means all.
+
+    Within a label the groups take turns, so that few examples are of many groups.
+    """
     if count is None or count >= len(examples):
         return list(examples)
-    queues: dict[str, list[int]] = {}
+    queues: dict[str, dict[object, list[int]]] = {}
     for place, example in enumerate(examples):
-        queues.setdefault(label_text(example[label_key]), []).append(place)
-    turns = zip_longest(*(queues[label] for label in sorted(queues)))
-    places = [place for turn in turns for place in turn if place is not None]
-    return [examples[place] for place in sorted(places[:count])]
+        group = example.get("pld_group")
+        of_label = queues.setdefault(label_text(example[label_key]), {})
+        of_label.setdefault(place if group is None else str(group), []).append(place)
+    turns = _turns([_turns(list(queues[label].values())) for label in sorted(queues)])
+    return [examples[place] for place in sorted(turns[:count])]
+
+
+def _turns(queues: Sequence[Sequence[int]]) -> list[int]:
+    """Return the first of each queue, then the second of each, and so on."""
+    return [place for turn in zip_longest(*queues) for place in turn if place is not None]
 
 
 def _labelled(examples: Sequence[dspy.Example]) -> set[str]:

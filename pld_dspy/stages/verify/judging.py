@@ -12,8 +12,8 @@ YES = "yes"
 _LISTED = re.compile(r"\d+")
 _NONE = re.compile(r"\bnone\b", re.IGNORECASE)
 
-Text = tuple[str, str]
-"""Id and text of an example."""
+Asked = tuple[str, str, Sequence[str]]
+"""Id and inputs of an example, and the conditions to judge for it."""
 
 
 class Judgements(NamedTuple):
@@ -26,43 +26,38 @@ class Judgements(NamedTuple):
 
 
 def judge(
-    teacher: Teacher,
-    examples: Sequence[Text],
-    conditions: Sequence[str],
-    *,
-    how: Literal["list", "each"],
+    teacher: Teacher, examples: Sequence[Asked], *, how: Literal["list", "each"]
 ) -> Judgements:
     """Return the teacher's judgements; it sees neither labels nor answers of the rules.
 
     Args:
         teacher: Is asked.
-        examples: Id and inputs of each example.
-        conditions: Different conditions.
+        examples: Each with its conditions, which are different.
         how: See `VerifyConfig.how`.
 
     Raises:
         ModelError: The teacher cannot be reached.
     """
-    if not examples or not conditions:
-        return Judgements({}, Counter())
-    if how == "list":
-        return _listed(teacher, examples, conditions)
-    return _each(teacher, examples, conditions)
+    asked = [example for example in examples if example[2]]
+    return _listed(teacher, asked) if how == "list" else _each(teacher, asked)
 
 
-def _listed(teacher: Teacher, examples: Sequence[Text], conditions: Sequence[str]) -> Judgements:
-    numbered = "\n".join(f"{n}. {condition}" for n, condition in enumerate(conditions, 1))
+def _listed(teacher: Teacher, examples: Sequence[Asked]) -> Judgements:
     requests = [
         Request(
             module=Judge(teacher.prompts.judge),
-            inputs={"conditions": numbered, "example": text},
+            inputs={
+                "conditions": "\n".join(f"{n}. {c}" for n, c in enumerate(conditions, 1)),
+                "example": text,
+            },
             name=f"example {key}",
         )
-        for key, text in examples
+        for key, text, conditions in examples
     ]
     holds: dict[tuple[str, str], bool] = {}
     dropped: Counter[str] = Counter()
-    for (key, _), reply in zip(examples, teacher.replies(STAGE, requests), strict=True):
+    replies = teacher.replies(STAGE, requests)
+    for (key, _, conditions), reply in zip(examples, replies, strict=True):
         said = read_numbers(reply.output["numbers"], len(conditions)) if reply.output else None
         if said is None:
             dropped[_reason(reply)] += len(conditions)
@@ -88,9 +83,9 @@ def read_numbers(answer: str, count: int) -> frozenset[int] | None:
     return numbers if _NONE.search(line) else None
 
 
-def _each(teacher: Teacher, examples: Sequence[Text], conditions: Sequence[str]) -> Judgements:
+def _each(teacher: Teacher, examples: Sequence[Asked]) -> Judgements:
     # Example by example, so that a local server reads each example once.
-    pairs = [(condition, key, text) for key, text in examples for condition in conditions]
+    pairs = [(condition, key, text) for key, text, asked in examples for condition in asked]
     requests = [
         Request(
             module=Check(teacher.prompts.check),

@@ -87,6 +87,8 @@ def falsity(rule: Rule, config: VerifyConfig) -> str | None:
         return None
     if len(truth.borne_by) < 2:
         return "rules that no two training examples bear"
+    if truth.groups == 1 and (truth.groups_labelled or 0) > 1:
+        return "rules that training examples of one group alone bear"
     if truth.precision.estimate < config.min_precision:
         return "rules that are false for too many training examples"
     if p_chance(truth) > config.max_p_chance:

@@ -2,7 +2,8 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Literal
 
 import dspy
@@ -12,14 +13,15 @@ from pld_dspy.data.examples import example_id
 from pld_dspy.models.lm import is_local_lm
 from pld_dspy.models.reading.values import label_text
 from pld_dspy.models.teacher import Teacher
-from pld_dspy.records import Rule, Truth
+from pld_dspy.records import Rule, Trace, Truth
 from pld_dspy.stages.common.pools import Pool
 from pld_dspy.stages.common.problem import Problem, Target
 from pld_dspy.stages.common.prompt import render_example
 from pld_dspy.stages.common.targets import in_turn
 from pld_dspy.stages.verify.conditions import Stated, stated
-from pld_dspy.stages.verify.judging import judge
-from pld_dspy.stages.verify.sift import Sifted, is_judged, sift
+from pld_dspy.stages.verify.covering import covering, micro_rules
+from pld_dspy.stages.verify.judging import Judgements, judge
+from pld_dspy.stages.verify.sift import OTHERS, Sifted, falsity, is_judged, pairs_alike, sift
 from pld_dspy.stages.verify.truth import truth_of
 
 logger = logging.getLogger(__name__)
@@ -27,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 def verify_pools(
     pools: Sequence[Pool],
+    traces: Sequence[Trace],
     teacher: Teacher,
     target: Target,
     problem: Problem,
@@ -35,10 +38,13 @@ def verify_pools(
     """Return the pools without rules that are false on training examples; see `sift`.
 
     The paper keeps whatever the teacher writes. Here it also says for which training examples each
-    condition holds, without their labels, and the labels then say which rules are true.
+    condition holds, without their labels, and the labels then say which rules are true. Micro-rules
+    are judged beside the rules of the pools, and the true ones that cover the examples best are one
+    more candidate, see `covering`.
 
     Args:
         pools: The rules.
+        traces: Have the micro-rules; with topics, which they are of, they are not judged.
         teacher: Judges.
         target: The predictor.
         problem: Has the training examples.
@@ -50,16 +56,24 @@ def verify_pools(
     if not config.enabled:
         return Sifted(tuple(pools), frozenset(), (), Counter())
     rules = unique_texts(pools)
-    read = {rule.text: said for rule in rules if (said := stated(rule, target.labels))}
-    conditions = _first_conditions(rules, read, config.max_conditions)
+    drafts = () if problem.topics else micro_rules(traces, config.max_micro_rules)
+    known = {rule.text for rule in rules}
+    drafts = tuple(rule for rule in drafts if rule.text not in known)
+    read = {rule.text: said for rule in (*rules, *drafts) if (said := stated(rule, target.labels))}
+    conditions = (
+        *_first_conditions(rules, read, config.max_conditions),
+        *_first_conditions(drafts, read, config.max_micro_rules),
+    )
     examples = in_turn(problem.train, target.label_key, config.max_examples)
-    judgements = judge(
+    gold = {example_id(e): label_text(e[target.label_key]) for e in examples}
+    groups = groups_of(examples)
+    judgements = _judged(
         teacher,
-        [(example_id(e), render_example(target.signature, e)) for e in examples],
-        conditions,
+        {example_id(e): render_example(target.signature, e) for e in examples},
+        gold,
+        {c: {s.answer for s in read.values() if s.condition == c} for c in conditions},
         how=way(config, teacher.lm),
     )
-    gold = {example_id(e): label_text(e[target.label_key]) for e in examples}
     truths: dict[str, Truth] = {}
     for text, said in read.items():
         holds = {
@@ -67,17 +81,84 @@ def verify_pools(
             for key in gold
             if (said.condition, key) in judgements.holds
         }
-        truth = truth_of(said.answer, holds, gold)
+        truth = truth_of(said.answer, holds, gold, groups)
         if truth is not None:
             truths[text] = truth
-    if len(truths) < len(rules):
-        logger.info(
-            "%d of %d rules were not judged, and stay", len(rules) - len(truths), len(rules)
-        )
+    unjudged = sum(rule.text not in truths for rule in rules)
+    if unjudged:
+        logger.info("%d of %d rules were not judged, and stay", unjudged, len(rules))
     sifted = sift(pools, truths, config)
     for warning in sifted.warnings:
         logger.warning("rules: %s", warning)
-    return sifted._replace(dropped=sifted.dropped + judgements.dropped)
+    judged = [replace(rule, truth=truths.get(rule.text)) for rule in drafts]
+    drafts = tuple(rule for rule in judged if falsity(rule, config) is None)
+    found = _with_covering(sifted, drafts, config, gold, groups)
+    return found._replace(dropped=found.dropped + judgements.dropped)
+
+
+def _judged(
+    teacher: Teacher,
+    texts: Mapping[str, str],
+    gold: Mapping[str, str],
+    answers: Mapping[str, Set[str]],
+    *,
+    how: Literal["list", "each"],
+) -> Judgements:
+    """Return the judgements; asked one by one, those that can save a rule first.
+
+    A condition that fewer than two examples of its label meet is that of no rule, whatever the other
+    examples say, and is not asked about them, unless it is the best of its label.
+
+    Args:
+        teacher: Judges.
+        texts: Inputs of each example, by id.
+        gold: Label of each example, by id.
+        answers: Labels that the rules of each condition answer.
+        how: See `VerifyConfig.how`.
+    """
+    examples = list(texts.items())
+    if how == "list":
+        return judge(teacher, [(*example, tuple(answers)) for example in examples], how=how)
+    own = {key: tuple(c for c, of in answers.items() if gold[key] in of) for key in texts}
+    first = judge(teacher, [(*example, own[example[0]]) for example in examples], how=how)
+    met = Counter(condition for (condition, _), holds in first.holds.items() if holds)
+    others = {key: tuple(c for c in answers if met[c] > 1 and c not in own[key]) for key in texts}
+    second = judge(teacher, [(*example, others[example[0]]) for example in examples], how=how)
+    return Judgements({**first.holds, **second.holds}, first.dropped + second.dropped)
+
+
+def _with_covering(
+    sifted: Sifted,
+    drafts: Sequence[Rule],
+    config: VerifyConfig,
+    gold: Mapping[str, str],
+    groups: Mapping[str, str] | None,
+) -> Sifted:
+    """Return the pools with the covering list before the other drafts, unless one is the same."""
+    rules = [rule for pool in sifted.pools for rule in pool.rules if is_judged(rule)]
+    best = covering([*rules, *drafts], gold, groups)
+    texts = frozenset(rule.text for rule in best)
+    same = any(
+        pool.is_candidate and frozenset(rule.text for rule in pool.rules) == texts
+        for pool in sifted.pools
+    )
+    if same or not best:
+        return sifted
+    last = [pool for pool in sifted.pools if pool.name == OTHERS]
+    pools = [pool for pool in sifted.pools if pool.name != OTHERS]
+    every = {rule.text: rule for rule in (*rules, *best)}
+    return sifted._replace(
+        pools=(*pools, Pool("covering", best), *last),
+        alike=sifted.alike | pairs_alike(list(every.values()), config.same),
+    )
+
+
+def groups_of(examples: Sequence[dspy.Example]) -> dict[str, str] | None:
+    """Return the group of each example by id; None unless every example has one."""
+    groups = {example_id(example): example.get("pld_group") for example in examples}
+    if any(group is None for group in groups.values()):
+        return None
+    return {key: str(group) for key, group in groups.items()}
 
 
 def unique_texts(pools: Sequence[Pool]) -> list[Rule]:

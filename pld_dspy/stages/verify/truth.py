@@ -1,13 +1,21 @@
 """Coverage and precision of a rule on the judged examples."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence, Set
+from statistics import fmean
+from typing import Any
 
 from scipy.stats import binomtest
 
 from pld_dspy.records import Interval, Truth
 
 
-def truth_of(answer: str, holds: Mapping[str, bool], gold: Mapping[str, str]) -> Truth | None:
+def truth_of(
+    answer: str,
+    holds: Mapping[str, bool],
+    gold: Mapping[str, str],
+    groups: Mapping[str, str] | None = None,
+) -> Truth | None:
     """Return what the judged examples say about a rule; None if none of them has its label.
 
     The intervals are Wilson's, 95%.
@@ -16,6 +24,7 @@ def truth_of(answer: str, holds: Mapping[str, bool], gold: Mapping[str, str]) ->
         answer: The label that the rule answers.
         holds: By example id, whether the condition holds; only judged examples.
         gold: Label of each example, by id.
+        groups: Group of each example, by id; None if they have none.
     """
     labelled = [key for key in holds if gold[key] == answer]
     if not labelled:
@@ -30,7 +39,21 @@ def truth_of(answer: str, holds: Mapping[str, bool], gold: Mapping[str, str]) ->
         judged=len(holds),
         coverage=share(len(bears), len(labelled)),
         precision=share(len(bears), len(held)),
+        **({} if groups is None else _of_groups(labelled, set(bears), groups)),
     )
+
+
+def _of_groups(
+    labelled: Sequence[str], bears: Set[str], groups: Mapping[str, str]
+) -> dict[str, Any]:
+    members: dict[str, list[bool]] = defaultdict(list)
+    for key in labelled:
+        members[groups[key]].append(key in bears)
+    return {
+        "groups": sum(map(any, members.values())),
+        "groups_labelled": len(members),
+        "coverage_of_groups": fmean(map(fmean, members.values())),
+    }
 
 
 def share(part: int, whole: int) -> Interval:

@@ -288,5 +288,14 @@ def test_examples_are_taken_from_each_label_in_turn(labels, count):
         assert n == labels.count(y) or n >= max(counts.values()) - 1
 
 
+def test_few_examples_are_of_many_groups():
+    pool = [
+        dspy.Example(text=str(i), label=label, pld_group=group).with_inputs("text")
+        for i, (label, group) in enumerate([("a", "x")] * 3 + [("a", "y")] + [("b", "z")] * 3)
+    ]
+
+    assert [int(e.text) for e in in_turn(pool, "label", 4)] == [0, 3, 4, 5]
+
+
 def test_all_examples_are_taken_if_there_is_no_bound():
     assert in_turn(TRAIN, "label", None) == TRAIN

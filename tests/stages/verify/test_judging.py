@@ -20,6 +20,11 @@ TRUE = {
 }
 
 
+def of(examples, conditions=CONDITIONS):
+    """Each example with the conditions to judge."""
+    return [(*example, conditions) for example in examples]
+
+
 def teacher(engine, store=None):
     return Teacher(lm=fake_lm(engine), store=store or StageStore(), progress=silent)
 
@@ -27,7 +32,7 @@ def teacher(engine, store=None):
 @pytest.mark.parametrize(("how", "calls"), [("list", 3), ("each", 6)])
 def test_both_ways_give_the_same_judgements(how, calls):
     engine = FakeEngine(judge_truly)
-    judged = judge(teacher(engine), EXAMPLES, CONDITIONS, how=how)
+    judged = judge(teacher(engine), of(EXAMPLES), how=how)
 
     assert judged.holds == TRUE
     assert not judged.dropped
@@ -37,7 +42,7 @@ def test_both_ways_give_the_same_judgements(how, calls):
 @pytest.mark.parametrize("how", ["list", "each"])
 def test_the_prompts_are_pinned(how):
     engine = FakeEngine(judge_truly)
-    judge(teacher(engine), EXAMPLES[:1], CONDITIONS, how=how)
+    judge(teacher(engine), of(EXAMPLES[:1]), how=how)
     prompt = engine.prompts[0]
     shown = f"=== system\n{prompt.system}\n=== user\n{prompt.user}\n"
 
@@ -51,7 +56,7 @@ def test_an_unreadable_judgement_is_missing_and_counted(how, missing):
             return "I would rather not say"
         return judge_truly(prompt)
 
-    judged = judge(teacher(FakeEngine(answer)), EXAMPLES, CONDITIONS, how=how)
+    judged = judge(teacher(FakeEngine(answer)), of(EXAMPLES), how=how)
 
     assert judged.dropped == {"judgements of conditions that could not be read": missing}
     assert len(judged.holds) == 6 - missing
@@ -66,7 +71,7 @@ def test_a_refused_request_is_missing_and_counted(how, missing):
             raise ContextLengthError("maximum context length is 4096 tokens")
         return judge_truly(prompt)
 
-    judged = judge(teacher(FakeEngine(answer)), EXAMPLES, CONDITIONS, how=how)
+    judged = judge(teacher(FakeEngine(answer)), of(EXAMPLES), how=how)
 
     assert judged.dropped == {
         "judgements of conditions that the teacher's endpoint refused": missing
@@ -76,9 +81,9 @@ def test_a_refused_request_is_missing_and_counted(how, missing):
 
 @pytest.mark.parametrize("how", ["list", "each"])
 def test_a_resumed_run_asks_nothing_twice(how, tmp_path):
-    judge(teacher(FakeEngine(judge_truly), StageStore(tmp_path)), EXAMPLES, CONDITIONS, how=how)
+    judge(teacher(FakeEngine(judge_truly), StageStore(tmp_path)), of(EXAMPLES), how=how)
     again, store = FakeEngine(judge_truly), StageStore(tmp_path)
-    judged = judge(teacher(again, store), EXAMPLES, CONDITIONS, how=how)
+    judged = judge(teacher(again, store), of(EXAMPLES), how=how)
 
     assert again.calls == 0
     assert judged.holds == TRUE
@@ -107,6 +112,6 @@ def test_numbers_of_a_list(answer, numbers):
 def test_nothing_to_judge_asks_nothing():
     engine = FakeEngine(judge_truly)
 
-    assert judge(teacher(engine), [], CONDITIONS, how="list").holds == {}
-    assert judge(teacher(engine), EXAMPLES, [], how="each").holds == {}
+    assert judge(teacher(engine), [], how="list").holds == {}
+    assert judge(teacher(engine), of(EXAMPLES, ()), how="each").holds == {}
     assert engine.calls == 0

@@ -68,6 +68,26 @@ def test_false_rules_leave_every_pool_and_are_counted(caplog):
     assert kept.support == 3
 
 
+def test_a_rule_that_one_group_alone_bears_is_no_rule():
+    narrow, broad, only = rule("mother", "red"), rule("family", "red"), rule("leafy", "green")
+    groups = {key: "aunts" if key in {"r3", "r4"} else key[0] for key in GOLD}
+
+    def found(label, *ids):
+        return truth_of(label, {key: key in ids for key in GOLD}, GOLD, groups)
+
+    truths = {
+        narrow.text: found("red", "r0", "r1", "r2"),
+        broad.text: found("red", "r1", "r4"),
+        # All the green examples are of one group: nothing broader can be known.
+        only.text: found("green", "g0", "g1"),
+    }
+    kept = sift((Pool("merged", (narrow, broad, only)),), truths, CONFIG)
+
+    assert texts(kept.pools[0]) == [broad.text, only.text]
+    assert kept.dropped == {"rules that training examples of one group alone bear": 1}
+    assert truths[broad.text].worth == (1 / 3 + 1 / 2) / 2
+
+
 def test_a_label_keeps_the_best_of_its_false_rules_and_a_warning_says_so():
     worse, best = rule("worse", "red"), rule("best", "red")
     truths = {

@@ -70,3 +70,24 @@ def test_a_condition_that_holds_for_none_is_neither_precise_nor_surely_false():
 
     assert (truth.precision.estimate, truth.precision.low, truth.precision.high) == (0, 0, 1)
     assert p_chance(truth) == 1.0
+
+
+@given(JUDGED, st.integers(1, 5))
+def test_each_group_counts_the_same_in_what_a_rule_is_worth(judged, n_groups):
+    holds = {key: true for key, (true, _) in judged.items()}
+    gold = {key: label for key, (_, label) in judged.items()}
+    groups = {key: f"g{int(key) % n_groups}" for key in judged}
+    truth = truth_of("red", holds, gold, groups)
+    if truth is None:
+        return
+    shares = [
+        [holds[key] for key in judged if gold[key] == "red" and groups[key] == group]
+        for group in sorted(set(groups.values()))
+    ]
+    shares = [share for share in shares if share]
+
+    assert truth.groups_labelled == len(shares)
+    assert truth.groups == len([share for share in shares if True in share])
+    by_group = sum(sum(share) / len(share) for share in shares) / len(shares)
+    assert truth.coverage_of_groups == pytest.approx(by_group)
+    assert truth.worth == pytest.approx(by_group * truth.precision.estimate)

@@ -1,5 +1,7 @@
 """Whole compiles with a teacher that judges truly: false rules never reach the student."""
 
+from collections import Counter
+
 import pytest
 
 from fakes import FakeEngine, follow, keyword_rule
@@ -111,12 +113,24 @@ def test_a_teacher_whose_judgements_cannot_be_read_changes_no_list():
     assert program.pld_result.dropped == {**before.pld_result.dropped, **unreadable}
 
 
-def test_judging_is_bounded():
-    config = PLDConfig(**SMALL, verify={"max_examples": 5, "max_conditions": 2, "how": "each"})
+def test_conditions_that_save_no_rule_are_not_asked_about_other_labels():
+    config = PLDConfig(**SMALL, verify={"how": "each", "max_micro_rules": 0})
     _, _, teacher = run(config)
+    asked = [prompt.user for prompt in teacher.prompts if judges(prompt)]
+    conditions = Counter(user.partition("\nCondition: ")[2].split("\n")[0] for user in asked)
+    greys = sum(example.label == "grey" for example in TRAIN)
+
+    # No grey example meets it, so the others cannot save its rule.
+    assert conditions["the text mentions 'nothing'"] == greys
+    assert max(conditions.values()) == len(TRAIN)
+
+
+def test_judging_is_bounded():
+    bounds = {"max_examples": 5, "max_conditions": 2, "max_micro_rules": 1}
+    _, _, teacher = run(PLDConfig(**SMALL, verify={**bounds, "how": "each"}))
     asked = [prompt for prompt in teacher.prompts if judges(prompt)]
 
-    assert 0 < len(asked) <= 10
+    assert 0 < len(asked) <= 5 * (2 + 1)
 
 
 def test_no_judge_sees_a_label():

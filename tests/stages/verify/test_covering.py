@@ -1,0 +1,80 @@
+"""The list of drafts that cover the judged examples best."""
+
+from dataclasses import replace
+from itertools import combinations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pld_dspy.stages.common.rule_text import make_rule, make_trace
+from pld_dspy.stages.verify.covering import LEAST, PER_LABEL, covering, micro_rules
+from pld_dspy.stages.verify.truth import truth_of
+
+GOLD = {f"r{n}": "red" for n in range(6)} | {f"g{n}": "green" for n in range(4)}
+
+
+def judged(condition, label, ids, groups=None):
+    rule = make_rule(f"If {condition}, answer {label}.", [], origin="micro")
+    truth = truth_of(label, {key: key in ids for key in GOLD}, GOLD, groups)
+    return replace(rule, truth=truth)
+
+
+def texts(rules):
+    return [rule.text for rule in rules]
+
+
+def test_rules_of_a_label_complement_each_other():
+    first = judged("warm", "red", {"r0", "r1", "r2"})
+    again = judged("hot", "red", {"r0", "r1"})
+    other = judged("soft", "red", {"r3", "r4"})
+    leafy = judged("leafy", "green", {"g0", "g1", "g2", "g3"})
+    found = covering([again, first, other, leafy], GOLD, None)
+
+    assert texts(found) == texts([leafy, first, other])
+
+
+def test_a_rule_of_more_groups_comes_first():
+    groups = {"r0": "a", "r1": "a", "r2": "a", "r3": "a", "r4": "b", "r5": "c"}
+    groups |= {key: key for key in GOLD if key not in groups}
+    narrow = judged("mother", "red", {"r0", "r1", "r2", "r3"}, groups)
+    broad = judged("family", "red", {"r3", "r4", "r5"}, groups)
+    first = covering([narrow, broad], GOLD, groups)[0]
+
+    assert first.text == broad.text
+
+
+@given(
+    st.lists(
+        st.tuples(st.sets(st.sampled_from(sorted(GOLD))), st.sampled_from(["red", "green"])),
+        max_size=8,
+    )
+)
+def test_each_rule_adds_examples_and_the_first_is_the_best(drafts):
+    rules = [judged(f"c{n}", label, ids) for n, (ids, label) in enumerate(drafts)]
+    found = covering(rules, GOLD, None)
+
+    for label in ("red", "green"):
+        own = [rule for rule in found if rule.truth.answer == label]
+        worths = [rule.truth.worth for rule in rules if rule.truth.answer == label]
+        assert len(own) <= PER_LABEL
+        assert bool(own) == (max(worths, default=0) >= LEAST)
+        if own:
+            assert max(rule.truth.worth for rule in own) == max(worths)
+        for one, two in combinations(own, 2):
+            assert set(one.truth.borne_by) != set(two.truth.borne_by)
+
+
+def test_micro_rules_come_in_turn_the_most_frequent_first():
+    traces = [
+        make_trace(f"e{n}", label, "w", f"If {condition}, answer {label}.")
+        for n, (label, condition) in enumerate(
+            [("red", "odd"), ("red", "warm"), ("red", "warm"), ("green", "leafy"), ("red", "hot")]
+        )
+    ]
+    found = micro_rules(traces, 3)
+
+    assert texts(found) == [
+        f"If {c}." for c in ("leafy, answer green", "warm, answer red", "odd, answer red")
+    ]
+    assert found[1].support == 2
+    assert micro_rules(traces, 0) == ()
