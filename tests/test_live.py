@@ -8,6 +8,7 @@ import pytest
 from pld_dspy import PLD, DirectStudent, PLDConfig, load_task, macro_f1, make_lm
 from pld_dspy.config.optimizer import RefineConfig, RuleConfig, SearchConfig
 from pld_dspy.data.examples import example_id
+from pld_dspy.records import Decision
 
 pytestmark = pytest.mark.live
 
@@ -85,3 +86,23 @@ def test_the_whole_pipeline_on_a_real_model(tmp_path):
         assert found.chosen.rules
         assert found.select_delta.estimate > 0
     assert program.predict.signature.instructions == found.chosen.prompt
+
+
+def test_a_deployment_that_reads_the_text_decides_the_same_by_logit_bias():
+    task = load_task("stereoset")
+    items = task.split({"train": 4, "val": 0, "select": 0, "test": 24}, seed=0).test
+    student = DirectStudent(task.signature)
+    lm = make_lm(MODEL, max_tokens=12)
+    with dspy.context(lm=lm):
+        # The bias of this model, about as batch calibration finds it.
+        offsets = {"gender": 1.5, "profession": -1.0, "race": 0.5, "religion": 0.0}
+        decided = student.deciding(Decision(kind="mean", offsets=offsets))
+        bias = decided.logit_bias()
+        plain = [student(**item.inputs()).bias_domain for item in items[:8]]
+        chosen = [decided(**item.inputs()).bias_domain for item in items]
+    with dspy.context(lm=lm.copy(logit_bias={str(token): b for token, b in bias.items()})):
+        read = [student(**item.inputs()).bias_domain for item in items]
+
+    assert chosen[:8] != plain  # the decision does change answers
+    # Spellings of a label share its probability, so close cases may differ.
+    assert sum(a == b for a, b in zip(read, chosen, strict=True)) >= 23

@@ -10,6 +10,7 @@ from dspy.utils.exceptions import AdapterParseError
 
 from pld_dspy.models.adapter import DirectAdapter
 from pld_dspy.models.forms import allowed_labels, check_form, words_of
+from pld_dspy.models.logit_bias import Tokenizer, logit_bias, tokenizer_of
 from pld_dspy.models.logprobs import TOP, label_distribution, read_tokens
 from pld_dspy.models.reading.values import label_text, label_values
 from pld_dspy.models.topics import from_state, instructions, to_state, topic_of, with_rule_ids
@@ -144,6 +145,28 @@ class DirectStudent(dspy.Module):
         copy: Self = self.deepcopy()
         copy.predict.form = replace(form)
         return copy
+
+    def logit_bias(
+        self, tokens: Tokenizer | None = None, *, topic: str | None = None
+    ) -> dict[int, float]:
+        """Return the decision as `logit_bias` by token id, for a deployment that reads the text only.
+
+        Ask the endpoint with this bias, temperature 0 and the same prompt, and its answer begins with
+        the label that this program chooses. Empty without a decision that corrects something.
+
+        Args:
+            tokens: Returns the token ids of a text; None knows those of a model that this process serves.
+            topic: For a decision by topic: the topic that the bias is for.
+
+        Raises:
+            ConfigError: Two labels begin with the same token, or the tokens of the model are not known.
+        """
+        field = next(iter(self.predict.signature.output_fields.values()))
+        words = words_of(field, self.form)
+        if words is None or self.decision is None or self.decision.kind == "greedy":
+            return {}
+        known = tokens or tokenizer_of(self.predict.lm or dspy.settings.lm)
+        return logit_bias(self.decision, words.by_label, known, topic=topic)
 
     def forward(self, **inputs: Any) -> dspy.Prediction:
         """Return a prediction with the label.
