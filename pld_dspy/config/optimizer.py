@@ -101,9 +101,10 @@ class VerifyConfig(Settings):
     max_conditions: int = Field(default=24, ge=1)
     """Maximum different conditions that are judged, those of the best supported rules first; the other
     rules are not judged and stay."""
-    max_micro_rules: int = Field(default=12, ge=0)
-    """Maximum micro-rules of the traces that are judged too, each label in turn. The true ones that cover
-    the examples best, together with the rules of the other stages, are one more candidate."""
+    max_drafts: int = Field(default=18, ge=0)
+    """Maximum rules that are judged besides: those of single traces, and one for each kind of thing
+    that traces name, each label in turn. The true ones that cover the examples best, together with
+    the rules of the other stages, are one more candidate."""
     min_precision: float = Field(default=0.6, ge=0, le=1)
     """A rule is false if a smaller share of the examples for which its condition holds has its label."""
     max_p_chance: float = Field(default=0.2, gt=0, le=1)

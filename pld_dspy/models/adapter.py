@@ -23,7 +23,7 @@ from pld_dspy.models.forms import (
     words_of,
 )
 from pld_dspy.models.reading.sections import sections
-from pld_dspy.models.reading.values import label_text, label_values
+from pld_dspy.models.reading.values import allows_none, label_text, label_values
 from pld_dspy.models.refusals import refusals
 from pld_dspy.records import Form, LabelsAs, Wording
 
@@ -198,6 +198,7 @@ class DirectAdapter(dspy.Adapter):
             completion.lstrip().removeprefix(asked),
             {name: field_title(name, field) for name, field in signature.output_fields.items()},
             [field_title(name, field) for name, field in signature.input_fields.items()],
+            optional=[n for n, f in signature.output_fields.items() if allows_none(f.annotation)],
         )
         values: dict[str, Any] = {}
         for name, field in signature.output_fields.items():
@@ -240,5 +241,8 @@ def _value(text: str, field: FieldInfo, form: Form) -> Any:
             raise ValueError(text)
         return label_values(field.annotation)[label]
     if not text:
+        if allows_none(field.annotation):
+            return None
         raise ValueError(text)
-    return text if field.annotation in {str, Any} else parse_value(text, field.annotation)
+    plain = field.annotation in {str, Any, str | None}
+    return text if plain else parse_value(text, field.annotation)

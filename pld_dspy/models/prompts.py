@@ -8,12 +8,13 @@ import dspy
 
 from pld_dspy.config.callables import described
 from pld_dspy.errors import ConfigError, nearest
+from pld_dspy.models.reading.values import allows_none
 
 
 class ExplainExample(dspy.Signature):
     """You teach a very small language model to do a classification task by giving it rules.
 
-    You see one example of the task with its correct answer. First explain in one short sentence what in the example makes the correct answer right. Then write one rule that would decide many other examples of the same kind.
+    You see one example of the task with its correct answer. The name of the answer may say nothing. First say in one short sentence who or what the example is about, and what makes the correct answer right. Then name three kinds of things that this belongs to, from the narrowest to the widest. Then write one rule that would decide many other examples of the same kind.
 
     The rule must
     - be one sentence of the form "If ..., answer ...";
@@ -21,18 +22,21 @@ class ExplainExample(dspy.Signature):
     - name the kind of thing that decides ("a tool", "an illness"), never the particular name, word or detail of this example;
     - end with the correct answer, spelled exactly as given.
 
-    For instance, if the text were "The baker sold us two warm rolls" and the correct answer "food":
-    Rationale: The text is about bread, which people eat, and not about travel or sport.
-    Rule: If the text is about something to eat or drink, answer food.
+    For instance, if the text were "The shop sold us two warm rolls" and the correct answer "red":
+    Rationale: The text is about rolls, which people eat, and not about travel or sport.
+    Kinds: a piece of bread, something to eat, something to buy
+    Rule: If the text is about something to eat or drink, answer red.
     """
 
     # The paper's extraction prompt (phase 1): gold-conditioned rationale, then an abstract rule. The
-    # kinds that it names are of no benchmark here: a weak teacher repeats them.
+    # kinds in between are not in the paper: a weak teacher that does not name them first writes rules
+    # about the words of the example. Those in the prompt are of no benchmark here; it repeats them.
     task: str = dspy.InputField()
     possible_answers: str = dspy.InputField()
     example: str = dspy.InputField()
     correct_answer: str = dspy.InputField()
     rationale: str = dspy.OutputField(desc="one short sentence")
+    kinds: str | None = dspy.OutputField(desc="three kinds, from the narrowest to the widest")
     rule: str = dspy.OutputField(desc="If ..., answer ...")
 
 
@@ -163,7 +167,7 @@ class Prompts:
     """
 
     explain: type[dspy.Signature] | str = ExplainExample
-    """Phase 1: rationale and rule of one labelled example."""
+    """Phase 1: rationale, kinds and rule of one labelled example; the kinds may be left out."""
     merge: type[dspy.Signature] | str = MergeRules
     """Phase 2: one rule, and an exception, from the rules of a cluster."""
     contrast: type[dspy.Signature] | str = ContrastLabels
@@ -217,8 +221,9 @@ def _check_fields(name: str, given: Any, default: Any) -> None:
     if not signature:
         msg = f"the prompt {name!r} is {described(given)}; give a dspy.Signature or a text"
         raise ConfigError(msg)
-    missing = sorted(default.output_fields.keys() - given.output_fields.keys())
+    needed = {n for n, f in default.output_fields.items() if not allows_none(f.annotation)}
+    missing = sorted(needed - given.output_fields.keys())
     unknown = sorted(given.input_fields.keys() - default.input_fields.keys())
     if missing or unknown:
-        msg = f"the prompt {name!r} must have the outputs {sorted(default.output_fields)} and inputs among {sorted(default.input_fields)}; missing: {missing}, unknown: {unknown}"
+        msg = f"the prompt {name!r} must have the outputs {sorted(needed)} and inputs among {sorted(default.input_fields)}; missing: {missing}, unknown: {unknown}"
         raise ConfigError(msg)

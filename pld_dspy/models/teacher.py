@@ -151,7 +151,7 @@ class Teacher:
                     break
                 else:
                     self._answered.set()
-                    output = {name: str(value) for name, value in prediction.items()}
+                    output = {n: str(value) for n, value in prediction.items() if value is not None}
                     break
         record: Record = {
             "inputs": dict(request.inputs),
@@ -218,7 +218,7 @@ class _Teacher(dspy.Module):
 
 
 class Explain(_Teacher):
-    """Explains an example given its gold label: a rationale, then one rule (phase 1)."""
+    """Explains an example given its gold label: a rationale, kinds, then one rule (phase 1)."""
 
     signature = ExplainExample
 

@@ -54,6 +54,8 @@ class Trace:
     """Why the gold label is right."""
     rule: str
     """One abstract, checkable rule that the example supports."""
+    kinds: tuple[str, ...] = ()
+    """Kinds of things that the example is about, with their articles, the narrowest first."""
     draw: int = 0
     """0 for the first explanation of an example, 1 for the second, ..."""
     source: str = ""

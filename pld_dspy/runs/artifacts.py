@@ -285,6 +285,7 @@ def _trace(trace: Trace, sources: Mapping[str, Any]) -> dict[str, Any]:
         "source_id": sources.get(trace.example_id),
         "label": trace.label,
         "rationale": trace.rationale,
+        **({"kinds": list(trace.kinds)} if trace.kinds else {}),
         "rule": trace.rule,
         "written_by": trace.source,
     }

@@ -147,7 +147,7 @@ def _teacher_stages(config: RunConfig, loaded: Loaded, topics: int) -> list[Plan
     each = (
         config.teacher_or_student.is_local if pld.verify.how == "auto" else pld.verify.how == "each"
     )
-    drafts = 0 if pld.topics.by not in (None, "none") else pld.verify.max_micro_rules
+    drafts = 0 if pld.topics.by not in (None, "none") else pld.verify.max_drafts
     conditions = pld.verify.max_conditions + drafts
     asked = 1 if each else conditions
     judge = _tokens(JudgeConditions.instructions) + example + asked * _RULE_TOKENS

@@ -89,7 +89,7 @@ def extract_traces(
     labels: Sequence[str],
     draws: int = 1,
 ) -> Traces:
-    """Return one trace for each example and draw (PLD phase 1: rationale and rule in one call).
+    """Return one trace for each example and draw (PLD phase 1: rationale, kinds and rule in one call).
 
     The paper keeps every rule. Here a rule with another answer than the gold label, or with one that is
     not a label, is dropped and counted, because weak teachers write such rules.
@@ -127,6 +127,7 @@ def extract_traces(
                 gold,
                 reply.output["rationale"],
                 tidy_rule(reply.output["rule"]),
+                kinds=reply.output.get("kinds", ""),
                 draw=draw,
                 source=model_name(teacher.lm),
             )

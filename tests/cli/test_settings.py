@@ -142,7 +142,7 @@ ROWS = {
     "pld.verify.how": {"pld.verify.how": "each"},
     "pld.verify.max_examples": {"pld.verify.max_examples": 6},
     "pld.verify.max_conditions": {"pld.verify.max_conditions": 2},
-    "pld.verify.max_micro_rules": {"pld.verify.max_micro_rules": 0},
+    "pld.verify.max_drafts": {"pld.verify.max_drafts": 0},
     "pld.verify.min_precision": {"pld.verify.min_precision": 0.9},
     "pld.verify.max_p_chance": {"pld.verify.max_p_chance": 0.5},
     "pld.verify.same": {"pld.verify.same": 0.5},

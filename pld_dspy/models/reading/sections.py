@@ -1,13 +1,17 @@
 """Splits an answer into the sections of its outputs."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 
 from pld_dspy.models.reading.thoughts import answer_part
 
 
 def sections(
-    completion: str, titles: Mapping[str, str], inputs: Collection[str] = ()
+    completion: str,
+    titles: Mapping[str, str],
+    inputs: Collection[str] = (),
+    *,
+    optional: Collection[str] = (),
 ) -> dict[str, str]:
     r"""Return the text under each output's heading; the last one if a heading is repeated.
 
@@ -15,6 +19,7 @@ def sections(
         completion: The answer of a model.
         titles: Headings of the outputs, by name.
         inputs: Headings of the inputs, at which a further example would begin.
+        optional: Names of the outputs that an answer may leave out.
 
     >>> sections("Rationale: it is red.\nRule: none", {"rationale": "Rationale", "rule": "Rule"})
     {'rationale': 'it is red.', 'rule': 'none'}
@@ -22,7 +27,8 @@ def sections(
     text = answer_part(completion)
     names = {title.lower(): name for name, title in titles.items()}
     if len(titles) > 1:
-        text = _before_next_example(text, titles, inputs)
+        needed = {title.lower() for name, title in titles.items() if name not in optional}
+        text = _before_next_example(text, titles, inputs, needed)
     pieces = re.split(_heading(titles.values()), text)
     found: dict[str, str] = {}
     for title, body in zip(pieces[1::2], pieces[2::2], strict=True):
@@ -44,7 +50,9 @@ def _heading(titles: Iterable[str]) -> str:
     return rf"(?im)^[\s*#>_-]*(?:the\s+)?({named})(?:\s+is)?[\s*_]*{repeated}[:\uff1a][ \t*_]*"
 
 
-def _before_next_example(text: str, titles: Mapping[str, str], inputs: Collection[str]) -> str:
+def _before_next_example(
+    text: str, titles: Mapping[str, str], inputs: Collection[str], needed: Set[str]
+) -> str:
     """Return the text without further examples that the model made up after its answer."""
     seen: set[str] = set()
     outputs = {title.lower() for title in titles.values()}
@@ -54,7 +62,7 @@ def _before_next_example(text: str, titles: Mapping[str, str], inputs: Collectio
         title = match[1].lower()
         if title in outputs:
             seen.add(title)
-        elif seen == outputs:
+        elif seen >= needed:
             return text[: match.start()]
     return text
 

@@ -35,6 +35,9 @@ _ALIKE = 0.6
 
 _SHORT = 2
 
+_KIND_WORDS = 5
+"""Maximum words of a kind; longer ones tell the example again."""
+
 
 _PROSE = re.compile(
     r"""\b(?: a | according | all | an | and | any | appropriate | as | based | best | by | correct
@@ -48,9 +51,26 @@ _PROSE = re.compile(
 
 
 def make_trace(
-    example: str, label: str, rationale: str, rule: str, *, draw: int = 0, source: str = ""
+    example: str,
+    label: str,
+    rationale: str,
+    rule: str,
+    *,
+    kinds: str = "",
+    draw: int = 0,
+    source: str = "",
 ) -> Trace:
-    """Return a trace whose id is `t` and eight hex digits of its content."""
+    """Return a trace whose id is `t` and eight hex digits of its content.
+
+    Args:
+        example: Id of the example.
+        label: Its gold label.
+        rationale: Why that is right.
+        rule: The rule.
+        kinds: Kinds of things that the example is about, separated by commas.
+        draw: 0 for the first explanation of the example.
+        source: Who wrote it.
+    """
     digest = hashlib.sha256(f"{example}\n{draw}\n{rule}".encode()).hexdigest()[:8]
     return Trace(
         id=f"t{digest}",
@@ -58,9 +78,21 @@ def make_trace(
         label=label,
         rationale=rationale,
         rule=rule,
+        kinds=_kinds(kinds),
         draw=draw,
         source=source,
     )
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    """Return the kinds of things in a list, in lower case.
+
+    >>> _kinds("A piece of bread, something to eat, and something to buy.")
+    ('a piece of bread', 'something to eat', 'something to buy')
+    """
+    parts = (part.strip(" .;:*-").casefold() for part in re.split(r"[,;\n]", text))
+    named = (part.removeprefix("and ").removeprefix("or ") for part in parts)
+    return tuple(dict.fromkeys(k for k in named if k and len(k.split()) <= _KIND_WORDS))
 
 
 def tidy_rule(text: str) -> str:

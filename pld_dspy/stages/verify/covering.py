@@ -2,31 +2,56 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 
 from pld_dspy.records import Rule, Trace, Truth
 from pld_dspy.stages.common.rule_text import make_rule
 
 LEAST = 0.1
 """Minimum share of a label's examples that a rule adds to those before it."""
-PER_LABEL = 2
+PER_LABEL = 3
 """Maximum rules of a label."""
 
 
-def micro_rules(traces: Sequence[Trace], count: int) -> tuple[Rule, ...]:
-    """Return up to `count` different micro-rules as drafts, the most frequent of each label in turn."""
+def drafts(traces: Sequence[Trace], count: int) -> tuple[Rule, ...]:
+    """Return up to `count` rules that the traces suggest: their own, and one for each kind in them.
+
+    The labels take turns, and in each label the kinds and the micro-rules do. Frequent micro-rules come
+    first, and kinds that many traces of the label name and few of others.
+    """
+    labels = sorted({trace.label for trace in traces})
+    queues = [_in_turn([_of_kinds(traces, label), _micro_rules(traces, label)]) for label in labels]
+    found = {rule.text: rule for rule in reversed(_in_turn(queues))}
+    return tuple(reversed(found.values()))[:count]
+
+
+def _in_turn(queues: Sequence[Sequence[Rule]]) -> list[Rule]:
+    """Return the first of each queue, then the second of each, and so on."""
+    return [rule for turn in zip_longest(*queues) for rule in turn if rule is not None]
+
+
+def _micro_rules(traces: Sequence[Trace], label: str) -> list[Rule]:
     by_text: dict[str, list[Trace]] = defaultdict(list)
     for trace in traces:
-        by_text[trace.rule].append(trace)
-    of_label: dict[str, list[Rule]] = defaultdict(list)
-    for text, own in by_text.items():
-        rule = make_rule(text, own, origin="micro")
-        of_label[rule.main_label].append(rule)
-    ranked = [
-        (place, label, rule)
-        for label, rules in of_label.items()
-        for place, rule in enumerate(sorted(rules, key=lambda rule: -len(rule.trace_ids)))
+        if trace.label == label:
+            by_text[trace.rule].append(trace)
+    ranked = sorted(by_text.items(), key=lambda entry: -len(entry[1]))
+    return [make_rule(text, own, origin="micro") for text, own in ranked]
+
+
+def _of_kinds(traces: Sequence[Trace], label: str) -> list[Rule]:
+    every = Counter(kind for trace in traces for kind in trace.kinds)
+    own: dict[str, list[Trace]] = defaultdict(list)
+    for trace in traces:
+        if trace.label == label:
+            for kind in trace.kinds:
+                own[kind].append(trace)
+    # A kind that only traces of this label name counts in full.
+    ranked = sorted(own.items(), key=lambda entry: -(len(entry[1]) ** 2) / every[entry[0]])
+    return [
+        make_rule(f"If the text is about {kind}, answer {label}.", members, origin="micro")
+        for kind, members in ranked
     ]
-    return tuple(rule for *_, rule in sorted(ranked, key=lambda entry: entry[:2])[:count])
 
 
 def covering(

@@ -19,7 +19,7 @@ from pld_dspy.stages.common.problem import Problem, Target
 from pld_dspy.stages.common.prompt import render_example
 from pld_dspy.stages.common.targets import in_turn
 from pld_dspy.stages.verify.conditions import Stated, stated
-from pld_dspy.stages.verify.covering import covering, micro_rules
+from pld_dspy.stages.verify.covering import covering, drafts
 from pld_dspy.stages.verify.judging import Judgements, judge
 from pld_dspy.stages.verify.sift import OTHERS, Sifted, falsity, is_judged, pairs_alike, sift
 from pld_dspy.stages.verify.truth import truth_of
@@ -38,13 +38,13 @@ def verify_pools(
     """Return the pools without rules that are false on training examples; see `sift`.
 
     The paper keeps whatever the teacher writes. Here it also says for which training examples each
-    condition holds, without their labels, and the labels then say which rules are true. Micro-rules
-    are judged beside the rules of the pools, and the true ones that cover the examples best are one
-    more candidate, see `covering`.
+    condition holds, without their labels, and the labels then say which rules are true. Rules that the
+    traces suggest are judged beside those of the pools, and the true ones that cover the examples
+    best are one more candidate, see `covering`.
 
     Args:
         pools: The rules.
-        traces: Have the micro-rules; with topics, which they are of, they are not judged.
+        traces: Suggest further rules, see `drafts`; with topics, which these are of, none is judged.
         teacher: Judges.
         target: The predictor.
         problem: Has the training examples.
@@ -56,13 +56,13 @@ def verify_pools(
     if not config.enabled:
         return Sifted(tuple(pools), frozenset(), (), Counter())
     rules = unique_texts(pools)
-    drafts = () if problem.topics else micro_rules(traces, config.max_micro_rules)
     known = {rule.text for rule in rules}
-    drafts = tuple(rule for rule in drafts if rule.text not in known)
-    read = {rule.text: said for rule in (*rules, *drafts) if (said := stated(rule, target.labels))}
+    suggested = () if problem.topics else drafts(traces, config.max_drafts)
+    others = [rule for rule in suggested if rule.text not in known]
+    read = {rule.text: said for rule in (*rules, *others) if (said := stated(rule, target.labels))}
     conditions = (
         *_first_conditions(rules, read, config.max_conditions),
-        *_first_conditions(drafts, read, config.max_micro_rules),
+        *_first_conditions(others, read, config.max_drafts),
     )
     examples = in_turn(problem.train, target.label_key, config.max_examples)
     gold = {example_id(e): label_text(e[target.label_key]) for e in examples}
@@ -90,9 +90,9 @@ def verify_pools(
     sifted = sift(pools, truths, config)
     for warning in sifted.warnings:
         logger.warning("rules: %s", warning)
-    judged = [replace(rule, truth=truths.get(rule.text)) for rule in drafts]
-    drafts = tuple(rule for rule in judged if falsity(rule, config) is None)
-    found = _with_covering(sifted, drafts, config, gold, groups)
+    judged = [replace(rule, truth=truths.get(rule.text)) for rule in others]
+    true = [rule for rule in judged if falsity(rule, config) is None]
+    found = _with_covering(sifted, true, config, gold, groups)
     return found._replace(dropped=found.dropped + judgements.dropped)
 
 
@@ -129,14 +129,14 @@ def _judged(
 
 def _with_covering(
     sifted: Sifted,
-    drafts: Sequence[Rule],
+    others: Sequence[Rule],
     config: VerifyConfig,
     gold: Mapping[str, str],
     groups: Mapping[str, str] | None,
 ) -> Sifted:
     """Return the pools with the covering list before the other drafts, unless one is the same."""
     rules = [rule for pool in sifted.pools for rule in pool.rules if is_judged(rule)]
-    best = covering([*rules, *drafts], gold, groups)
+    best = covering([*rules, *others], gold, groups)
     texts = frozenset(rule.text for rule in best)
     same = any(
         pool.is_candidate and frozenset(rule.text for rule in pool.rules) == texts

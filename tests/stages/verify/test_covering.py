@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pld_dspy.stages.common.rule_text import make_rule, make_trace
-from pld_dspy.stages.verify.covering import LEAST, PER_LABEL, covering, micro_rules
+from pld_dspy.stages.verify.covering import LEAST, PER_LABEL, covering, drafts
 from pld_dspy.stages.verify.truth import truth_of
 
 GOLD = {f"r{n}": "red" for n in range(6)} | {f"g{n}": "green" for n in range(4)}
@@ -64,17 +64,37 @@ def test_each_rule_adds_examples_and_the_first_is_the_best(drafts):
             assert set(one.truth.borne_by) != set(two.truth.borne_by)
 
 
-def test_micro_rules_come_in_turn_the_most_frequent_first():
-    traces = [
-        make_trace(f"e{n}", label, "w", f"If {condition}, answer {label}.")
-        for n, (label, condition) in enumerate(
-            [("red", "odd"), ("red", "warm"), ("red", "warm"), ("green", "leafy"), ("red", "hot")]
-        )
+def traced(*entries):
+    return [
+        make_trace(f"e{n}", label, "w", f"If {condition}, answer {label}.", kinds=kinds)
+        for n, (label, condition, kinds) in enumerate(entries)
     ]
-    found = micro_rules(traces, 3)
 
-    assert texts(found) == [
-        f"If {c}." for c in ("leafy, answer green", "warm, answer red", "odd, answer red")
-    ]
+
+def test_micro_rules_come_in_turn_the_most_frequent_first():
+    traces = traced(
+        ("red", "odd", ""), ("red", "warm", ""), ("red", "warm", ""), ("green", "leafy", "")
+    )
+    found = drafts(traces, 3)
+    wanted = ("leafy, answer green", "warm, answer red", "odd, answer red")
+
+    assert texts(found) == [f"If {c}." for c in wanted]
     assert found[1].support == 2
-    assert micro_rules(traces, 0) == ()
+    assert drafts(traces, 0) == ()
+
+
+def test_kinds_that_one_label_alone_names_come_first():
+    traces = traced(
+        ("red", "a", "An ember, something hot, a thing"),
+        ("red", "b", "a stove; something hot; a thing"),
+        ("green", "c", "a leaf, a thing"),
+        ("green", "d", "a frog, a thing"),
+    )
+    about = [rule for rule in drafts(traces, 20) if "about" in rule.text]
+    red = [rule for rule in about if rule.main_label == "red"]
+
+    assert red[0].text == "If the text is about something hot, answer red."
+    assert red[0].trace_ids == (traces[0].id, traces[1].id)
+    assert {rule.text for rule in about if rule.main_label == "green"} == {
+        f"If the text is about {kind}, answer green." for kind in ("a leaf", "a frog", "a thing")
+    }

@@ -114,7 +114,7 @@ def test_a_teacher_whose_judgements_cannot_be_read_changes_no_list():
 
 
 def test_conditions_that_save_no_rule_are_not_asked_about_other_labels():
-    config = PLDConfig(**SMALL, verify={"how": "each", "max_micro_rules": 0})
+    config = PLDConfig(**SMALL, verify={"how": "each", "max_drafts": 0})
     _, _, teacher = run(config)
     asked = [prompt.user for prompt in teacher.prompts if judges(prompt)]
     conditions = Counter(user.partition("\nCondition: ")[2].split("\n")[0] for user in asked)
@@ -126,7 +126,7 @@ def test_conditions_that_save_no_rule_are_not_asked_about_other_labels():
 
 
 def test_judging_is_bounded():
-    bounds = {"max_examples": 5, "max_conditions": 2, "max_micro_rules": 1}
+    bounds = {"max_examples": 5, "max_conditions": 2, "max_drafts": 1}
     _, _, teacher = run(PLDConfig(**SMALL, verify={**bounds, "how": "each"}))
     asked = [prompt for prompt in teacher.prompts if judges(prompt)]
 
