@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import NamedTuple
@@ -32,17 +32,24 @@ class Sifted(NamedTuple):
     """Number of rules left out, by reason."""
 
 
-def sift(pools: Sequence[Pool], truths: Mapping[str, Truth], config: VerifyConfig) -> Sifted:
+def sift(
+    pools: Sequence[Pool],
+    truths: Mapping[str, Truth],
+    config: VerifyConfig,
+    *,
+    answered: Collection[str] = (),
+) -> Sifted:
     """Return the rules that are true, each with its `truth`.
 
-    A label keeps the best of its rules (coverage times precision) even if all are false, with a
-    warning. Of several drafts for one cluster and answer, and of two rules that are alike, a pool that
+    A label that is not `answered` keeps the best of its rules (coverage times precision) even if all
+    are false, with a warning. Of several drafts for one cluster and answer, and of two rules that are alike, a pool that
     is a candidate keeps the better one, then the shorter; the others go to `OTHERS`.
 
     Args:
         pools: The rules.
         truths: By text of the rule; rules that were not judged have none, and stay.
         config: Bounds.
+        answered: Labels of which another true rule is at hand.
     """
     judged = [
         pool._replace(rules=tuple(_with_truth(rule, truths) for rule in pool.rules))
@@ -52,7 +59,7 @@ def sift(pools: Sequence[Pool], truths: Mapping[str, Truth], config: VerifyConfi
     for rule in (rule for pool in judged for rule in pool.rules):
         by_text.setdefault(rule.text, rule)
     reasons = {text: why for text, rule in by_text.items() if (why := falsity(rule, config))}
-    warnings = _keep_last(by_text, reasons)
+    warnings = _keep_last(by_text, reasons, answered)
     _log(by_text, reasons)
     kept = [rule for text, rule in by_text.items() if text not in reasons]
     alike = pairs_alike(kept, config.same)
@@ -143,7 +150,9 @@ def _best_drafts(rules: Sequence[Rule], alike: frozenset[Pair]) -> list[Rule]:
     return [rule for rule in rules if rule in best]
 
 
-def _keep_last(by_text: Mapping[str, Rule], reasons: dict[str, str]) -> list[str]:
+def _keep_last(
+    by_text: Mapping[str, Rule], reasons: dict[str, str], answered: Collection[str]
+) -> list[str]:
     """Take the best rule of each label without a true one out of `reasons`; return warnings."""
     warnings = []
     of_label: dict[str, list[Rule]] = {}
@@ -153,7 +162,7 @@ def _keep_last(by_text: Mapping[str, Rule], reasons: dict[str, str]) -> list[str
         if label is not None:
             of_label.setdefault(label, []).append(rule)
     for label, rules in sorted(of_label.items()):
-        if any(rule.text not in reasons for rule in rules):
+        if label in answered or any(rule.text not in reasons for rule in rules):
             continue
         best = min(rules, key=better)
         truth = best.truth

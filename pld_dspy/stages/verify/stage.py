@@ -87,11 +87,12 @@ def verify_pools(
     unjudged = sum(rule.text not in truths for rule in rules)
     if unjudged:
         logger.info("%d of %d rules were not judged, and stay", unjudged, len(rules))
-    sifted = sift(pools, truths, config)
+    judged = [replace(rule, truth=truths.get(rule.text)) for rule in others]
+    true = [rule for rule in judged if rule.truth and falsity(rule, config) is None]
+    answered = {rule.truth.answer for rule in true if rule.truth}
+    sifted = sift(pools, truths, config, answered=answered)
     for warning in sifted.warnings:
         logger.warning("rules: %s", warning)
-    judged = [replace(rule, truth=truths.get(rule.text)) for rule in others]
-    true = [rule for rule in judged if falsity(rule, config) is None]
     found = _with_covering(sifted, true, config, gold, groups)
     return found._replace(dropped=found.dropped + judgements.dropped)
 

@@ -106,6 +106,15 @@ def test_a_label_keeps_the_best_of_its_false_rules_and_a_warning_says_so():
     assert sum(found.dropped.values()) == 1
 
 
+def test_a_label_that_another_true_rule_answers_keeps_no_false_one():
+    false = rule("false", "red")
+    truths = {**TRUTHS, false.text: truth("red", "r0", "g0", "g1")}
+    found = sift((Pool("merged", (false, TRUE_GREEN)),), truths, CONFIG, answered={"red"})
+
+    assert texts(found.pools[0]) == [TRUE_GREEN.text]
+    assert found.warnings == ()
+
+
 def test_rules_without_a_judgement_stay():
     unknown = rule("unknown", "blue")
     found = sift((Pool("merged", (unknown, TRUE_RED)),), TRUTHS, CONFIG)

@@ -113,6 +113,27 @@ def test_a_teacher_whose_judgements_cannot_be_read_changes_no_list():
     assert program.pld_result.dropped == {**before.pld_result.dropped, **unreadable}
 
 
+def test_micro_rules_that_merges_lose_come_back_as_a_list_that_covers_the_labels():
+    def spoils_merges(prompt):
+        if judges(prompt):
+            return judge_truly(prompt)
+        if "\nException: <" in prompt.user:
+            return f"Rule: {keyword_rule('river', 'red')}\nException: none"
+        return teach(prompt)
+
+    rules = {"method": "merge", "per_label": False, "examples": 0}
+    program, student, _ = run(PLDConfig(**SMALL, rules=rules), spoils_merges)
+    covering = next(c for c in part(program).candidates if c.note == "covering")
+    none, _, _ = run(PLDConfig(**SMALL, rules=rules, verify={"max_drafts": 0}), spoils_merges)
+
+    assert {rule.truth.answer for rule in covering.rules} >= {"red", "green", "blue"}
+    false = [rule for rule in covering.rules if rule.truth.precision.estimate < 0.6]
+    assert all(any(rule.text in warning for warning in part(program).warnings) for rule in false)
+    assert {rule.text for rule in covering.rules} <= lines(student)
+    best = {c: part(c).score(part(c).chosen_id, "val") for c in (program, none)}
+    assert best[program] >= best[none]
+
+
 def test_conditions_that_save_no_rule_are_not_asked_about_other_labels():
     config = PLDConfig(**SMALL, verify={"how": "each", "max_drafts": 0})
     _, _, teacher = run(config)
