@@ -32,7 +32,13 @@ from pld_dspy.runs.rule_lines import (
     sections,
     support,
 )
-from pld_dspy.runs.waterfall import decision_line, knowledge_line, reference_line, step_rows
+from pld_dspy.runs.waterfall import (
+    STEP_HEADS,
+    decision_line,
+    knowledge_line,
+    reference_line,
+    step_rows,
+)
 from pld_dspy.scoring.metrics import Metric
 from pld_dspy.scoring.statistics import interval
 
@@ -80,7 +86,7 @@ def _show_lines(report: Report, console: Console) -> None:
 
 
 def _steps(report: Report) -> Table:
-    heads = ("step", report.metric, "change", "separability", "tokens")
+    heads = ("step", report.metric, *STEP_HEADS)
     table = Table(*heads, title="What brought what", title_justify="left")
     for cells in step_rows(report.steps):
         table.add_row(*map(escape, cells))

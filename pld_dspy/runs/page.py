@@ -8,6 +8,7 @@ from pld_dspy.runs.artifacts import write_text
 from pld_dspy.runs.report import Report
 from pld_dspy.runs.rule_lines import demos_line, gains, rule_text, sections, support
 from pld_dspy.runs.waterfall import (
+    STEP_HEADS,
     decision_line,
     knowledge_line,
     reference_line,
@@ -220,8 +221,8 @@ def _page(report: Report, rules: Rules, folder: Path) -> Iterator[str]:
 def _steps(report: Report) -> Iterator[str]:
     if len(report.steps) > 1:
         yield "## What brought what\n"
-        yield f"| step | {_metric(report)}, 95% interval | change | separability | tokens |"
-        yield "| --- | --- | --- | --- | --- |"
+        yield f"| step | {_metric(report)}, 95% interval | {' | '.join(STEP_HEADS)} |"
+        yield f"| --- | --- |{' --- |' * len(STEP_HEADS)}"
         for cells in step_rows(report.steps):
             yield f"| {' | '.join(_cell(cell) for cell in cells)} |"
         yield ""

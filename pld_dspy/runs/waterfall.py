@@ -186,14 +186,19 @@ def rules_step(steps: Sequence[Step]) -> Step | None:
     return next((s for s in steps if s.name == "rules" and s.change is not None), None)
 
 
+STEP_HEADS = ("change", "labels as read", "separability", "tokens")
+"""Heads of `step_rows` after the step and its score."""
+
+
 def step_rows(steps: Sequence[Step]) -> Sequence[tuple[str, ...]]:
-    """Return the rows of the table of steps: step, score, change, separability, tokens per call."""
+    """Return the rows of the table of steps, in the order of `STEP_HEADS` after the score."""
     rows = []
     for step in steps:
         change = "" if step.change_ci95 is None else signed(step.change or 0.0, step.change_ci95)
         parted = "" if step.separability is None else f"{step.separability:.3f}"
         score = with_interval(step.score, step.ci95)
-        rows.append((step.name, score, change, parted, f"{step.prompt_tokens:.0f}"))
+        as_read = "" if step.as_read is None else f"{step.as_read:.3f}"
+        rows.append((step.name, score, change, as_read, parted, f"{step.prompt_tokens:.0f}"))
     return rows
 
 

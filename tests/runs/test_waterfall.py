@@ -10,7 +10,13 @@ from pld_dspy.runs.page import verdict, write_markdown
 from pld_dspy.runs.plots.search import gains_figure
 from pld_dspy.runs.report import Report
 from pld_dspy.runs.run import run_distill
-from pld_dspy.runs.waterfall import decision_line, knowledge_line, reference_line, step_rows
+from pld_dspy.runs.waterfall import (
+    STEP_HEADS,
+    decision_line,
+    knowledge_line,
+    reference_line,
+    step_rows,
+)
 from small_runs import TASK, Models, write_config
 
 BIAS = {"grey": 6.0, "red": -2.0}
@@ -90,7 +96,9 @@ def test_the_page_and_the_report_hold_the_steps_and_the_decision(biased_run):
     assert line.endswith(f"Read from the text, they score {report.steps[-1].as_read:.3f}.")
     assert report.steps[-1].as_read < report.compiled
     assert report.steps[0].as_read is None
-    assert len(step_rows(report.steps)) == len(report.steps)
+    rows = step_rows(report.steps)
+    assert len(rows) == len(report.steps)
+    assert {len(row) for row in rows} == {2 + len(STEP_HEADS)}
     assert "in all" in verdict(report).lower() or len(report.steps) < 3
     stored = json.loads((run_dir / "report.json").read_text(encoding="utf-8"))
     assert stored["decision"]["kind"] == report.decision["kind"]

@@ -85,7 +85,11 @@ def _cover(drafts: Sequence[tuple[Rule, Truth]], left: dict[str, float]) -> list
     chosen: list[Rule] = []
     while len(chosen) < PER_LABEL:
         added = {rule.text: _added(truth, left) for rule, truth in drafts}
-        rule, truth = max(drafts, key=lambda d: (added[d[0].text], -len(d[0].text), d[0].text))
+        # Of equals, the one that more traces suggest is the more general one.
+        rule, truth = max(
+            drafts,
+            key=lambda d: (added[d[0].text], len(d[0].trace_ids), -len(d[0].text), d[0].text),
+        )
         if added[rule.text] < LEAST:
             break
         chosen.append(rule)

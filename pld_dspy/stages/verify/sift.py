@@ -94,7 +94,8 @@ def falsity(rule: Rule, config: VerifyConfig) -> str | None:
         return None
     if len(truth.borne_by) < 2:
         return "rules that no two training examples bear"
-    if truth.groups == 1 and (truth.groups_labelled or 0) > 1:
+    # Of two groups, one is half of what is known of the label.
+    if truth.groups == 1 and (truth.groups_labelled or 0) > 2:
         return "rules that training examples of one group alone bear"
     if truth.precision.estimate < config.min_precision:
         return "rules that are false for too many training examples"
@@ -169,9 +170,10 @@ def _keep_last(
         if truth is None:
             continue
         del reasons[best.text]
+        groups = f" of {truth.groups} group" if truth.groups == 1 else ""
         warnings.append(
             f"no rule for {label!r} is true of the training examples; the best one is kept, right "
-            f"for {len(truth.borne_by)} of {truth.holds} examples: {best.text}"
+            f"for {len(truth.borne_by)} of {truth.holds} examples{groups}: {best.text}"
         )
     return warnings
 

@@ -70,7 +70,7 @@ def test_false_rules_leave_every_pool_and_are_counted(caplog):
 
 def test_a_rule_that_one_group_alone_bears_is_no_rule():
     narrow, broad, only = rule("mother", "red"), rule("family", "red"), rule("leafy", "green")
-    groups = {key: "aunts" if key in {"r3", "r4"} else key[0] for key in GOLD}
+    groups = {key: key[0] for key in GOLD} | {"r3": "aunts", "r4": "pupils"}
 
     def found(label, *ids):
         return truth_of(label, {key: key in ids for key in GOLD}, GOLD, groups)
@@ -85,7 +85,7 @@ def test_a_rule_that_one_group_alone_bears_is_no_rule():
 
     assert texts(kept.pools[0]) == [broad.text, only.text]
     assert kept.dropped == {"rules that training examples of one group alone bear": 1}
-    assert truths[broad.text].worth == (1 / 3 + 1 / 2) / 2
+    assert truths[broad.text].worth == (1 / 3 + 0 + 1) / 3
 
 
 def test_a_label_keeps_the_best_of_its_false_rules_and_a_warning_says_so():
