@@ -10,11 +10,12 @@ from dspy.utils.exceptions import AdapterParseError
 
 from pld_dspy.models.adapter import DirectAdapter
 from pld_dspy.models.forms import allowed_labels, check_form, words_of
-from pld_dspy.models.logit_bias import Tokenizer, logit_bias, tokenizer_of
+from pld_dspy.models.local.server import tokenizer_of
 from pld_dspy.models.logprobs import TOP, label_distribution, read_tokens
 from pld_dspy.models.reading.values import label_text, label_values
 from pld_dspy.models.topics import from_state, instructions, to_state, topic_of, with_rule_ids
 from pld_dspy.records import Decision, Form, LabelsAs, TopicPrompts, Wording
+from pld_dspy.records.decision import Tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -166,7 +167,7 @@ class DirectStudent(dspy.Module):
         if words is None or self.decision is None or self.decision.kind == "greedy":
             return {}
         known = tokens or tokenizer_of(self.predict.lm or dspy.settings.lm)
-        return logit_bias(self.decision, words.by_label, known, topic=topic)
+        return self.decision.logit_bias(words.by_label, known, topic=topic)
 
     def forward(self, **inputs: Any) -> dspy.Prediction:
         """Return a prediction with the label.

@@ -1,11 +1,12 @@
 """How a label is chosen from the label probabilities of an answer."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any, Literal, Self, get_args
 
-from pld_dspy.errors import DataError
+from pld_dspy.errors import ConfigError, DataError
 
 Decide = Literal["greedy", "probable", "calibrated"]
 """How a label is chosen: the label that the answer names (`greedy`), the label with the largest
@@ -18,6 +19,15 @@ Kind = Literal[
 
 FLOOR = 1e-6
 """Smallest probability that a label is given, so that its logarithm exists."""
+
+MOST = 100.0
+"""Largest token bias that endpoints take."""
+
+LIFT = 30.0
+"""Bias of the first tokens of all labels, in nats, so that no other token comes first."""
+
+Tokenizer = Callable[[str], Sequence[int]]
+"""Returns the token ids of a text, without a token for its beginning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +70,42 @@ class Decision:
         adjusted = self.adjusted(probabilities, topic)
         return max(adjusted, key=lambda label: adjusted[label])
 
+    def logit_bias(
+        self, words: Mapping[str, str], tokens: Tokenizer, *, topic: str | None = None
+    ) -> dict[int, float]:
+        """Return the bias by token id under which an endpoint itself answers as this decides.
+
+        Each first token of a label gets the label's offset in units of its log-probability,
+        temperature times offset, and `LIFT`. At temperature 0 the answer then begins with the label
+        that is chosen here; where several spellings share its probability, close cases may differ.
+        Empty for a decision that corrects nothing.
+
+        Args:
+            words: The word that the student sees for each label.
+            tokens: Of the model that is asked.
+            topic: For offsets by topic: each topic has a bias of its own.
+
+        Raises:
+            ConfigError: Two labels begin with the same token, or a bias is above `MOST`.
+        """
+        if self.kind == "greedy":
+            return {}
+        first = {label: _first_tokens(word, tokens) for label, word in words.items()}
+        for one, two in combinations(first, 2):
+            if shared := first[one] & first[two]:
+                msg = f"the labels {one!r} and {two!r} begin with the same token ({min(shared)}), and a bias cannot tell them apart; show the labels as letters (labels_as)"
+                raise ConfigError(msg)
+        extra = self.topic_offsets.get(topic, {}) if topic is not None else {}
+        bias: dict[int, float] = {}
+        for label, ids in first.items():
+            offset = self.offsets.get(label, 0.0) + extra.get(label, 0.0)
+            value = LIFT + self.temperature * offset
+            if abs(value) > MOST:
+                msg = f"the bias of {label!r} is {value:.0f}, and endpoints take at most {MOST:.0f}; choose labels from log-probabilities instead"
+                raise ConfigError(msg)
+            bias |= dict.fromkeys(sorted(ids), round(value, 4))
+        return bias
+
     def to_dict(self) -> dict[str, Any]:
         """Return the decision as JSON-compatible values."""
         return {
@@ -87,3 +133,8 @@ class Decision:
             msg = f"the stored decision is {made}; save the program again"
             raise DataError(msg)
         return made
+
+
+def _first_tokens(word: str, tokens: Tokenizer) -> frozenset[int]:
+    spellings = {space + form for form in (word, word.capitalize()) for space in ("", " ")}
+    return frozenset(ids[0] for text in spellings if (ids := tokens(text)))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -142,6 +142,16 @@ class Truth:
         by_group = self.coverage_of_groups
         coverage = self.coverage.estimate if by_group is None else by_group
         return coverage * self.precision.estimate
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values, JSON-compatible: intervals as `[estimate, low, high]`, without None."""
+        ends = {"coverage": self.coverage, "precision": self.precision}
+        names = ("holds", "labelled", "judged", "groups", "groups_labelled", "coverage_of_groups")
+        counts = {name: value for name in names if (value := getattr(self, name)) is not None}
+        return {
+            **{"answer": self.answer, "borne_by": list(self.borne_by), **counts},
+            **{name: [found.estimate, found.low, found.high] for name, found in ends.items()},
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from pld_dspy.ledger.figure_style import picture_file
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.models.embedder import embed, make_embedder
 from pld_dspy.models.forms import allowed_labels, shown_text
-from pld_dspy.records import Evaluation, Interval, PLDResult, PredictorResult, Rule, Trace, Truth
+from pld_dspy.records import Evaluation, Interval, PLDResult, PredictorResult, Rule, Trace
 from pld_dspy.runs.plots.scores import (
     BeforeAfter,
     before_after_figure,
@@ -264,17 +264,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
         "scope": rule.scope,
         "parents": list(rule.parents),
         "trace_ids": list(rule.trace_ids),
-        **({} if rule.truth is None else {"truth": _truth(rule.truth)}),
-    }
-
-
-def _truth(truth: Truth) -> dict[str, Any]:
-    ends = {"coverage": truth.coverage, "precision": truth.precision}
-    names = ("holds", "labelled", "judged", "groups", "groups_labelled", "coverage_of_groups")
-    counts = {n: value for n in names if (value := getattr(truth, n)) is not None}
-    return {
-        **{"answer": truth.answer, "borne_by": list(truth.borne_by), **counts},
-        **{name: [found.estimate, found.low, found.high] for name, found in ends.items()},
+        **({} if rule.truth is None else {"truth": rule.truth.to_dict()}),
     }
 
 

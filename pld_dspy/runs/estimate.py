@@ -180,6 +180,7 @@ def _student_stages(config: RunConfig, loaded: Loaded, *, by_topic: bool) -> lis
     ruled = bare + _LIST_RULES * _RULE_TOKENS
     # As given, and the lists of general rules, merged rules, both, and medoids.
     lists = 5 if pld.rules.per_label and pld.rules.method == "merge" else 3
+    lists += pld.verify.enabled and pld.verify.max_drafts > 0 and not by_topic
     lists += (
         _contrasts(config, loaded) + (4 if by_topic else 0) + (config.rules.initial is not None)
     )

@@ -11,6 +11,7 @@ import dspy
 from pld_dspy.data.examples import example_id
 from pld_dspy.data.files import parse_jsonl, read_text
 from pld_dspy.errors import DataError, NoTracesError
+from pld_dspy.ledger.store import Record
 from pld_dspy.models.lm import model_name
 from pld_dspy.models.reading.values import label_text
 from pld_dspy.models.teacher import Explain, Reply, Request, Teacher
@@ -121,20 +122,23 @@ def extract_traces(
         if problem is not None or reply.output is None:
             dropped[str(problem)] += 1
             continue
-        traces.append(
-            make_trace(
-                example_id(example),
-                gold,
-                reply.output["rationale"],
-                tidy_rule(reply.output["rule"]),
-                kinds=reply.output.get("kinds", ""),
-                draw=draw,
-                source=model_name(teacher.lm),
-            )
-        )
+        source = model_name(teacher.lm)
+        traces.append(_trace(example_id(example), gold, reply.output, draw, source))
     if not traces:
         raise NoTracesError(_none_usable(model_name(teacher.lm), len(jobs), dropped))
     return Traces(tuple(traces), dropped)
+
+
+def _trace(example: str, gold: str, output: Record, draw: int, source: str) -> Trace:
+    return make_trace(
+        example,
+        gold,
+        output["rationale"],
+        tidy_rule(output["rule"]),
+        kinds=output.get("kinds", ""),
+        draw=draw,
+        source=source,
+    )
 
 
 def _none_usable(teacher: str, requests: int, dropped: Counter[str]) -> str:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from fakes import fake_lm
 from pld_dspy import DirectStudent
 from pld_dspy.errors import ConfigError
-from pld_dspy.models.logit_bias import LIFT, logit_bias
 from pld_dspy.records import Decision
+from pld_dspy.records.decision import LIFT
 
 LABELS = ("red", "green", "blue")
 WORDS = {label: label for label in LABELS}
@@ -34,7 +34,7 @@ def letters(text):
 )
 def test_the_most_probable_token_is_the_label_that_the_decision_chooses(offsets, temperature, mass):
     decision = Decision(kind="offsets", offsets=offsets, temperature=temperature)
-    bias = logit_bias(decision, WORDS, letters)
+    bias = decision.logit_bias(WORDS, letters)
     total = sum(mass.values())
     shares = {label: part / total for label, part in mass.items()}
     scores = {label: math.log(shares[label]) + bias[letters(label)[0]] for label in LABELS}
@@ -45,7 +45,7 @@ def test_the_most_probable_token_is_the_label_that_the_decision_chooses(offsets,
 
 def test_every_spelling_of_a_label_has_its_bias_and_others_have_none():
     decision = Decision(kind="offsets", offsets={"red": 1.0}, temperature=0.5)
-    bias = logit_bias(decision, WORDS, letters)
+    bias = decision.logit_bias(WORDS, letters)
     reds = {letters(text)[0] for text in ("red", " red", "Red", " Red")}
 
     assert {token for token, value in bias.items() if value == LIFT + 0.5} == reds
@@ -58,22 +58,22 @@ def test_each_topic_has_its_own_bias():
     )
     red = letters("red")[0]
 
-    assert logit_bias(decision, WORDS, letters, topic="tax")[red] == LIFT + 2
-    assert logit_bias(decision, WORDS, letters, topic="new")[red] == LIFT
+    assert decision.logit_bias(WORDS, letters, topic="tax")[red] == LIFT + 2
+    assert decision.logit_bias(WORDS, letters, topic="new")[red] == LIFT
 
 
 def test_labels_that_begin_alike_are_refused():
     decision = Decision(kind="offsets", offsets={"red": 1.0})
 
     with pytest.raises(ConfigError, match="'red' and 'rose' begin with the same token"):
-        logit_bias(decision, {"red": "red", "rose": "rose"}, letters)
+        decision.logit_bias({"red": "red", "rose": "rose"}, letters)
 
 
 def test_a_bias_beyond_what_endpoints_take_is_refused():
     decision = Decision(kind="offsets", offsets={"red": 90.0})
 
     with pytest.raises(ConfigError, match=r"the bias of 'red' is 120, .* at most 100"):
-        logit_bias(decision, WORDS, letters)
+        decision.logit_bias(WORDS, letters)
 
 
 def test_a_student_gives_the_bias_of_the_words_that_it_is_shown():

@@ -16,7 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from pld_dspy.errors import ModelError
+from pld_dspy.errors import ConfigError, ModelError
+from pld_dspy.records.decision import Tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -219,3 +220,17 @@ def tokenize(api_base: str, text: str) -> list[int]:
         msg = f"the local server at {api_base} does not count tokens: {error.reason}"
         raise ModelError(msg) from error
     return tokens
+
+
+def tokenizer_of(lm: Any) -> Tokenizer:
+    """Return the tokenizer of a model that this process serves.
+
+    Raises:
+        ConfigError: It is served elsewhere, and its tokens are not known here.
+    """
+    address = getattr(lm, "kwargs", {}).get("api_base")
+    if not is_local(address):
+        model = str(getattr(lm, "model", None))
+        msg = f"the tokens of {model} are not known here; give `tokens`, which returns the token ids of a text, such as tiktoken.encoding_for_model('gpt-4o').encode"
+        raise ConfigError(msg)
+    return lambda text: tokenize(str(address), text)

@@ -57,7 +57,8 @@ def verify_pools(
         return Sifted(tuple(pools), frozenset(), (), Counter())
     rules = unique_texts(pools)
     known = {rule.text for rule in rules}
-    suggested = () if problem.topics else drafts(traces, config.max_drafts)
+    # Without clusters there are no rules, and the student stays as given.
+    suggested = drafts(traces, config.max_drafts) if rules and not problem.topics else ()
     others = [rule for rule in suggested if rule.text not in known]
     read = {rule.text: said for rule in (*rules, *others) if (said := stated(rule, target.labels))}
     conditions = (
@@ -74,16 +75,7 @@ def verify_pools(
         {c: {s.answer for s in read.values() if s.condition == c} for c in conditions},
         how=way(config, teacher.lm),
     )
-    truths: dict[str, Truth] = {}
-    for text, said in read.items():
-        holds = {
-            key: judgements.holds[said.condition, key]
-            for key in gold
-            if (said.condition, key) in judgements.holds
-        }
-        truth = truth_of(said.answer, holds, gold, groups)
-        if truth is not None:
-            truths[text] = truth
+    truths = _truths(read, judgements, gold, groups)
     unjudged = sum(rule.text not in truths for rule in rules)
     if unjudged:
         logger.info("%d of %d rules were not judged, and stay", unjudged, len(rules))
@@ -126,6 +118,26 @@ def _judged(
     others = {key: tuple(c for c in answers if met[c] > 1 and c not in own[key]) for key in texts}
     second = judge(teacher, [(*example, others[example[0]]) for example in examples], how=how)
     return Judgements({**first.holds, **second.holds}, first.dropped + second.dropped)
+
+
+def _truths(
+    read: Mapping[str, Stated],
+    judgements: Judgements,
+    gold: Mapping[str, str],
+    groups: Mapping[str, str] | None,
+) -> dict[str, Truth]:
+    """Return what the judgements say about each rule, by its text; nothing about those not judged."""
+    truths: dict[str, Truth] = {}
+    for text, said in read.items():
+        holds = {
+            key: judgements.holds[said.condition, key]
+            for key in gold
+            if (said.condition, key) in judgements.holds
+        }
+        truth = truth_of(said.answer, holds, gold, groups)
+        if truth is not None:
+            truths[text] = truth
+    return truths
 
 
 def _with_covering(
