@@ -337,6 +337,11 @@ def test_the_demo_has_the_figures_of_its_report(page):
     assert cell(words["score"], words["ci95"]) in text
     assert f"score {report['steps'][-1]['as_read']:.3f}" in text
     assert f"same {words['labelled']} labelled examples" in text
+    other = json.loads((ROOT / "experiments/results/demo_queues_seed1.json").read_text("utf-8"))
+    words = next(r for r in other["references"] if r["name"] == "bag of words")
+    assert cell(other["baseline"], other["baseline_ci95"]) in text
+    assert cell(other["compiled"], other["compiled_ci95"]) in text
+    assert cell(words["score"], words["ci95"]) in text
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/results.md", "docs/limits.md"])
