@@ -11,6 +11,7 @@ import os
 import threading
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +22,7 @@ from pld_dspy.records.decision import Tokenizer
 
 logger = logging.getLogger(__name__)
 
-_TOKENIZE_TIMEOUT_S = 60.0
+_TIMEOUT_S = 60.0
 _PROMPT_CACHE_MIB = 512  # the engine's default of 8 GiB is more than small machines have
 
 
@@ -168,7 +169,27 @@ def _load(path: Path, settings: ServerSettings) -> _Running:
             "verbose=True shows its log"
         )
         raise ModelError(msg) from error
+    _wait_for_loop(native.listening_address)
     return _Running(native=native, address=native.listening_address)
+
+
+def _wait_for_loop(address: str) -> None:
+    """Return when the engine's loop answers.
+
+    The engine waits for its loop when it shuts down, for ever if that was told to end before it had
+    begun. A server that does not answer shows at the first call.
+    """
+    with suppress(OSError):
+        _post(f"{address}/completion", {"prompt": "a", "n_predict": 1, "cache_prompt": False})
+
+
+def _post(url: str, body: dict[str, Any]) -> Any:
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+    # A proxy set in the environment must not get loopback calls.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=_TIMEOUT_S) as reply:
+        return json.load(reply)
 
 
 def check_gguf(path: Path) -> None:
@@ -208,14 +229,8 @@ def tokenize(api_base: str, text: str) -> list[int]:
         ModelError: The server does not answer.
     """
     url = api_base.removesuffix("/").removesuffix("/v1") + "/tokenize"
-    request = urllib.request.Request(
-        url, json.dumps({"content": text}).encode(), {"Content-Type": "application/json"}
-    )
-    # A proxy set in the environment must not get loopback calls.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=_TOKENIZE_TIMEOUT_S) as reply:
-            tokens: list[int] = json.load(reply)["tokens"]
+        tokens: list[int] = _post(url, {"content": text})["tokens"]
     except urllib.error.URLError as error:
         msg = f"the local server at {api_base} does not count tokens: {error.reason}"
         raise ModelError(msg) from error

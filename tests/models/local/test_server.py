@@ -70,6 +70,42 @@ def test_settings_below_one_are_refused(name):
         ServerSettings(**{name: 0})
 
 
+def test_a_server_is_ready_when_its_engine_has_answered_once(engine, weights):
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            asked.append(
+                (self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            )
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *args):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        thread = threading.Thread(target=http.serve_forever)
+        thread.start()
+        plain = engine.Server.__init__
+
+        def started(self, params):
+            plain(self, params)
+            self.listening_address = f"http://127.0.0.1:{http.server_port}"
+
+        engine.Server.__init__ = started
+        try:
+            with LocalServer(weights):
+                pass
+        finally:
+            http.shutdown()
+            thread.join()
+
+    [(path, body)] = asked
+    assert (path, body["n_predict"]) == ("/completion", 1)
+
+
 def test_settings_reach_the_engine(engine, weights):
     settings = ServerSettings(parallel=3, context_tokens=100, threads=5)
     with LocalServer(weights, settings) as server:
