@@ -344,6 +344,33 @@ def test_the_demo_has_the_figures_of_its_report(page):
     assert cell(words["score"], words["ci95"]) in text
 
 
+def test_the_rows_of_a_critic_are_those_of_the_grid():
+    lines = {
+        (w["task"], w["student"][-4:].upper(), w["optimizer"]): w
+        for w in results("knowledge.jsonl")
+        if (w["split_by"], w["seed"]) == ("group", 0)
+    }
+    text = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+    section = text.partition("## Rows that a critic asks for")[2].partition("\n## ")[0]
+    rows = [row for row in section.splitlines() if row.startswith("| stereoset")]
+
+    assert len(rows) == 4
+    for row in rows:
+        name, *cells = (cell.strip() for cell in row.strip("|").split("|"))
+        task, student = name.split(", ")
+        kinds = ("zero-shot", "hand-guidelines", "bag-of-words", "majority")
+        given, hand, words, most = (lines[task, student, kind] for kind in kinds)
+        wanted = [
+            given["score"],
+            given["decided_score"],
+            hand["score"],
+            hand["decided_score"],
+            words["score"],
+            most["score"],
+        ]
+        assert cells == [f"{score:.3f}" for score in wanted]
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/results.md", "docs/limits.md"])
 def test_the_other_wording_has_the_figures_of_its_file(page):
     [line] = [
