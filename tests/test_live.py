@@ -3,9 +3,10 @@
 import time
 
 import dspy
+import httpx
 import pytest
 
-from pld_dspy import PLD, DirectStudent, PLDConfig, load_task, macro_f1, make_lm
+from pld_dspy import PLD, DirectAdapter, DirectStudent, PLDConfig, load_task, macro_f1, make_lm
 from pld_dspy.config.optimizer import RefineConfig, RuleConfig, SearchConfig
 from pld_dspy.data.examples import example_id
 from pld_dspy.records import Decision
@@ -100,8 +101,17 @@ def test_a_deployment_that_reads_the_text_decides_the_same_by_logit_bias():
         bias = decided.logit_bias()
         plain = [student(**item.inputs()).bias_domain for item in items[:8]]
         chosen = [decided(**item.inputs()).bias_domain for item in items]
-    with dspy.context(lm=lm.copy(logit_bias={str(token): b for token, b in bias.items()})):
-        read = [student(**item.inputs()).bias_domain for item in items]
+    adapter = DirectAdapter("sentence")
+    url = f"{lm.kwargs['api_base'].rstrip('/')}/chat/completions"
+    body = {"temperature": 0.0, "max_tokens": 1}
+    body["logit_bias"] = {str(token): value for token, value in bias.items()}
+    read = []
+    with httpx.Client(trust_env=False, timeout=60) as client:
+        for item in items:
+            shown = adapter.format(task.signature, demos=[], inputs=dict(item.inputs()))
+            reply = client.post(url, json={**body, "messages": shown}).json()
+            begins = reply["choices"][0]["message"]["content"].strip().lower()
+            read.append(next(label for label in task.labels if label.startswith(begins)))
 
     assert chosen[:8] != plain  # the decision does change answers
     # Spellings of a label share its probability, so close cases may differ.

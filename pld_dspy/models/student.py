@@ -152,8 +152,9 @@ class DirectStudent(dspy.Module):
     ) -> dict[int, float]:
         """Return the decision as `logit_bias` by token id, for a deployment that reads the text only.
 
-        Ask the endpoint with this bias, temperature 0 and the same prompt, and its answer begins with
-        the label that this program chooses. Empty without a decision that corrects something.
+        Ask the endpoint with this bias, the same prompt, temperature 0 and `max_tokens=1`: the token
+        begins the label that this program chooses. The bias would spoil later tokens. Empty without a
+        decision that corrects something.
 
         Args:
             tokens: Returns the token ids of a text; None knows those of a model that this process serves.

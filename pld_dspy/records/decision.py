@@ -76,8 +76,9 @@ class Decision:
         """Return the bias by token id under which an endpoint itself answers as this decides.
 
         Each first token of a label gets the label's offset in units of its log-probability,
-        temperature times offset, and `LIFT`. At temperature 0 the answer then begins with the label
-        that is chosen here; where several spellings share its probability, close cases may differ.
+        temperature times offset, and `LIFT`. At temperature 0 the first token of the answer then
+        begins the label that is chosen here; where several spellings share its probability, close
+        cases may differ. Ask for one token only: the bias holds for later ones too, and spoils them.
         Empty for a decision that corrects nothing.
 
         Args:
