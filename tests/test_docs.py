@@ -377,7 +377,7 @@ def test_the_rows_of_a_critic_are_those_of_the_grid():
     plain = " ".join(section.split())
     given, layer = (pairs["zero-shot"][key] for key in ("score", "decided_score"))
     assert f"has {given:.3f} as given and {layer:.3f} with the layer" in plain
-    assert f"training pairs, has {pairs['topic-majority']['score']:.3f}" in plain
+    assert f"labelled pairs, has {pairs['topic-majority']['score']:.3f}" in plain
     assert f"a bag of words {pairs['bag-of-words']['score']:.3f}" in plain
 
 
