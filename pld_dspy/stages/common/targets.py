@@ -3,7 +3,6 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from itertools import zip_longest
 
 import dspy
 
@@ -16,6 +15,7 @@ from pld_dspy.models.reading.values import allows_none, label_text
 from pld_dspy.records import Split
 from pld_dspy.stages.common.problem import Target
 from pld_dspy.stages.common.prompt import output_labels
+from pld_dspy.stages.common.turns import in_turns
 
 logger = logging.getLogger(__name__)
 
@@ -161,13 +161,8 @@ def in_turn(
         group = example.get("pld_group")
         of_label = queues.setdefault(label_text(example[label_key]), {})
         of_label.setdefault(place if group is None else str(group), []).append(place)
-    turns = _turns([_turns(list(queues[label].values())) for label in sorted(queues)])
+    turns = in_turns(in_turns(queues[label].values()) for label in sorted(queues))
     return [examples[place] for place in sorted(turns[:count])]
-
-
-def _turns(queues: Sequence[Sequence[int]]) -> list[int]:
-    """Return the first of each queue, then the second of each, and so on."""
-    return [place for turn in zip_longest(*queues) for place in turn if place is not None]
 
 
 def _labelled(examples: Sequence[dspy.Example]) -> set[str]:

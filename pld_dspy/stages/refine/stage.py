@@ -15,6 +15,7 @@ from pld_dspy.models.teacher import Request, Resolve
 from pld_dspy.records import Answer, Candidate, Evaluation, Rule, Trace
 from pld_dspy.stages.common.problem import Problem
 from pld_dspy.stages.common.prompt import render_example
+from pld_dspy.stages.common.turns import in_turns
 from pld_dspy.stages.refine.edits import ParsedEdits, apply_edit, parse_edits
 from pld_dspy.stages.refine.protocol import RefineContext, Refinement, Refiner
 
@@ -223,10 +224,7 @@ def _in_turn(
     for answer in answers:
         kinds.setdefault(kind(answer), []).append(answer)
     queues = sorted(kinds.values(), key=lambda queue: -len(queue))
-    picked: list[Answer] = []
-    while len(picked) < count and any(queues):
-        picked.extend(queue.pop(0) for queue in queues if queue)
-    return picked[:count]
+    return in_turns(queues)[:count]
 
 
 def _sample(examples: Sequence[dspy.Example], count: int, *, seed: int) -> list[dspy.Example]:

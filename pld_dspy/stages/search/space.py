@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, zip_longest
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -11,6 +10,7 @@ import optuna
 
 from pld_dspy.records import Answer, Rule
 from pld_dspy.stages.common.prompt import HEADER
+from pld_dspy.stages.common.turns import in_turns
 
 Order = Literal[
     "support",
@@ -259,8 +259,7 @@ def ordered(
     if order == "label":
         names = sorted({rule.main_label for rule in by_support})
         columns = [[rule for rule in by_support if rule.main_label == name] for name in names]
-        turns = zip_longest(*columns)
-        return tuple(rule for rule in chain.from_iterable(turns) if rule is not None)
+        return tuple(in_turns(columns))
     return tuple(by_support)
 
 

@@ -2,10 +2,10 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
 
 from pld_dspy.records import Rule, Trace, Truth
 from pld_dspy.stages.common.rule_text import make_rule
+from pld_dspy.stages.common.turns import in_turns
 
 LEAST = 0.1
 """Minimum share of a label's examples that a rule adds to those before it."""
@@ -20,14 +20,11 @@ def drafts(traces: Sequence[Trace], count: int) -> tuple[Rule, ...]:
     first, and kinds that many traces of the label name and few of others.
     """
     labels = sorted({trace.label for trace in traces})
-    queues = [_in_turn([_of_kinds(traces, label), _micro_rules(traces, label)]) for label in labels]
-    found = {rule.text: rule for rule in reversed(_in_turn(queues))}
-    return tuple(reversed(found.values()))[:count]
-
-
-def _in_turn(queues: Sequence[Sequence[Rule]]) -> list[Rule]:
-    """Return the first of each queue, then the second of each, and so on."""
-    return [rule for turn in zip_longest(*queues) for rule in turn if rule is not None]
+    queues = [in_turns([_of_kinds(traces, label), _micro_rules(traces, label)]) for label in labels]
+    found: dict[str, Rule] = {}
+    for rule in in_turns(queues):
+        found.setdefault(rule.text, rule)
+    return tuple(found.values())[:count]
 
 
 def _micro_rules(traces: Sequence[Trace], label: str) -> list[Rule]:

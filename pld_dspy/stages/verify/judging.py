@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Literal, NamedTuple
 
 from pld_dspy.models.teacher import Check, Judge, Reply, Request, Teacher
@@ -40,6 +40,43 @@ def judge(
     """
     asked = [example for example in examples if example[2]]
     return _listed(teacher, asked) if how == "list" else _each(teacher, asked)
+
+
+def judge_own_first(
+    teacher: Teacher,
+    texts: Mapping[str, str],
+    gold: Mapping[str, str],
+    answers: Mapping[str, Set[str]],
+    *,
+    how: Literal["list", "each"],
+) -> Judgements:
+    """Return the judgements; asked one by one, those that can save a rule first.
+
+    A condition that fewer than two examples of its label meet is that of no rule, whatever the other
+    examples say, and is not asked about them, unless it is the best of its label.
+
+    Args:
+        teacher: Judges.
+        texts: Inputs of each example, by id.
+        gold: Label of each example, by id.
+        answers: Labels that the rules of each condition answer.
+        how: See `VerifyConfig.how`.
+
+    Raises:
+        ModelError: The teacher cannot be reached.
+    """
+    examples = list(texts.items())
+    if how == "list":
+        return judge(teacher, [(*example, tuple(answers)) for example in examples], how=how)
+    own = {key: tuple(c for c, of in answers.items() if gold[key] in of) for key in texts}
+    first = judge(teacher, [(*example, own[example[0]]) for example in examples], how=how)
+    met = Counter(condition for (condition, _), holds in first.holds.items() if holds)
+    labels = {label for of in answers.values() for label in of}
+    best = {max((c for c in answers if y in answers[c]), key=lambda c: met[c]) for y in labels}
+    left = [condition for condition in answers if met[condition] > 1 or condition in best]
+    others = {key: tuple(c for c in left if c not in own[key]) for key in texts}
+    second = judge(teacher, [(*example, others[example[0]]) for example in examples], how=how)
+    return Judgements({**first.holds, **second.holds}, first.dropped + second.dropped)
 
 
 def _listed(teacher: Teacher, examples: Sequence[Asked]) -> Judgements:

@@ -42,8 +42,9 @@ def sift(
     """Return the rules that are true, each with its `truth`.
 
     A label that is not `answered` keeps the best of its rules (coverage times precision) even if all
-    are false, with a warning. Of several drafts for one cluster and answer, and of two rules that are alike, a pool that
-    is a candidate keeps the better one, then the shorter; the others go to `OTHERS`.
+    are false, with a warning. Of several drafts for one cluster and answer, and of two rules that are
+    alike, a pool that is a candidate keeps the better one, then the shorter; the others go to
+    `OTHERS`.
 
     Args:
         pools: The rules.

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -20,7 +20,7 @@ from pld_dspy.stages.common.prompt import render_example
 from pld_dspy.stages.common.targets import in_turn
 from pld_dspy.stages.verify.conditions import Stated, stated
 from pld_dspy.stages.verify.covering import covering, drafts
-from pld_dspy.stages.verify.judging import Judgements, judge
+from pld_dspy.stages.verify.judging import Judgements, judge_own_first
 from pld_dspy.stages.verify.sift import OTHERS, Sifted, falsity, is_judged, pairs_alike, sift
 from pld_dspy.stages.verify.truth import truth_of
 
@@ -68,7 +68,7 @@ def verify_pools(
     examples = in_turn(problem.train, target.label_key, config.max_examples)
     gold = {example_id(e): label_text(e[target.label_key]) for e in examples}
     groups = groups_of(examples)
-    judgements = _judged(
+    judgements = judge_own_first(
         teacher,
         {example_id(e): render_example(target.signature, e) for e in examples},
         gold,
@@ -87,37 +87,6 @@ def verify_pools(
         logger.warning("rules: %s", warning)
     found = _with_covering(sifted, true, config, gold, groups)
     return found._replace(dropped=found.dropped + judgements.dropped)
-
-
-def _judged(
-    teacher: Teacher,
-    texts: Mapping[str, str],
-    gold: Mapping[str, str],
-    answers: Mapping[str, Set[str]],
-    *,
-    how: Literal["list", "each"],
-) -> Judgements:
-    """Return the judgements; asked one by one, those that can save a rule first.
-
-    A condition that fewer than two examples of its label meet is that of no rule, whatever the other
-    examples say, and is not asked about them, unless it is the best of its label.
-
-    Args:
-        teacher: Judges.
-        texts: Inputs of each example, by id.
-        gold: Label of each example, by id.
-        answers: Labels that the rules of each condition answer.
-        how: See `VerifyConfig.how`.
-    """
-    examples = list(texts.items())
-    if how == "list":
-        return judge(teacher, [(*example, tuple(answers)) for example in examples], how=how)
-    own = {key: tuple(c for c, of in answers.items() if gold[key] in of) for key in texts}
-    first = judge(teacher, [(*example, own[example[0]]) for example in examples], how=how)
-    met = Counter(condition for (condition, _), holds in first.holds.items() if holds)
-    others = {key: tuple(c for c in answers if met[c] > 1 and c not in own[key]) for key in texts}
-    second = judge(teacher, [(*example, others[example[0]]) for example in examples], how=how)
-    return Judgements({**first.holds, **second.holds}, first.dropped + second.dropped)
 
 
 def _truths(

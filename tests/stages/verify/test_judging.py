@@ -9,7 +9,7 @@ from judges import judge_truly
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.models.teacher import Teacher
 from pld_dspy.records import silent
-from pld_dspy.stages.verify.judging import judge, read_numbers
+from pld_dspy.stages.verify.judging import judge, judge_own_first, read_numbers
 
 EXAMPLES = [("e1", "Text: an alpha"), ("e2", "Text: a beta and an alpha"), ("e3", "Text: none")]
 CONDITIONS = ["the text mentions 'alpha'", "the text mentions 'beta'"]
@@ -115,3 +115,36 @@ def test_nothing_to_judge_asks_nothing():
     assert judge(teacher(engine), [], how="list").holds == {}
     assert judge(teacher(engine), of(EXAMPLES, ()), how="each").holds == {}
     assert engine.calls == 0
+
+
+def test_conditions_that_save_no_rule_are_not_asked_about_other_labels():
+    texts = {
+        "r1": "Text: an alpha",
+        "r2": "Text: one alpha",
+        "g1": "Text: a beta",
+        "g2": "Text: none",
+    }
+    gold = {"r1": "red", "r2": "red", "g1": "green", "g2": "green"}
+    warm, cold, leafy = (f"the text mentions '{word}'" for word in ("alpha", "cold", "beta"))
+    answers = {warm: {"red"}, cold: {"red"}, leafy: {"green"}}
+    engine = FakeEngine(judge_truly)
+    judged = judge_own_first(teacher(engine), texts, gold, answers, how="each")
+
+    # No red example is cold. Only one green one is leafy, but that is all there is for green.
+    assert {key for condition, key in judged.holds if condition == cold} == {"r1", "r2"}
+    for condition in (warm, leafy):
+        assert {key for asked, key in judged.holds if asked == condition} == set(texts)
+    assert engine.calls == 2 + 4 + 4
+    assert [key for (_, key), holds in judged.holds.items() if holds] == ["r1", "r2", "g1"]
+
+
+def test_a_teacher_that_judges_lists_sees_all_conditions_with_each_example():
+    texts = dict(EXAMPLES)
+    answers = {condition: {"red"} for condition in CONDITIONS}
+    engine = FakeEngine(judge_truly)
+    judged = judge_own_first(
+        teacher(engine), texts, dict.fromkeys(texts, "green"), answers, how="list"
+    )
+
+    assert judged.holds == TRUE
+    assert engine.calls == len(texts)
