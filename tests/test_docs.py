@@ -379,6 +379,9 @@ def test_the_rows_of_a_critic_are_those_of_the_grid():
     assert f"has {given:.3f} as given and {layer:.3f} with the layer" in plain
     assert f"labelled pairs, has {pairs['topic-majority']['score']:.3f}" in plain
     assert f"a bag of words {pairs['bag-of-words']['score']:.3f}" in plain
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"without a rule, has {layer:.3f} on {pairs['zero-shot']['test_n']} pairs" in readme
+    assert f"of each hypothesis, {pairs['topic-majority']['score']:.3f}" in readme
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/results.md", "docs/limits.md"])

@@ -37,6 +37,7 @@ from pld_dspy.runs.waterfall import (
     decision_line,
     knowledge_line,
     reference_line,
+    right_line,
     step_rows,
 )
 from pld_dspy.scoring.metrics import Metric
@@ -67,6 +68,7 @@ def _show_lines(report: Report, console: Console) -> None:
     notes = (
         knowledge_line(report.steps),
         decision_line(report.decision, report.steps),
+        right_line(report.steps),
         reference_line(report.references),
         None if search is None else f"Search: {search}",
         topics_line(report),

@@ -12,6 +12,7 @@ from pld_dspy.runs.waterfall import (
     decision_line,
     knowledge_line,
     reference_line,
+    right_line,
     signed,
     step_rows,
     with_interval,
@@ -229,6 +230,7 @@ def _steps(report: Report) -> Iterator[str]:
     for line in (
         knowledge_line(report.steps),
         decision_line(report.decision, report.steps),
+        right_line(report.steps),
         reference_line(report.references),
     ):
         if line is not None:

@@ -7,7 +7,7 @@ import dspy
 from pydantic import BaseModel, ConfigDict
 
 from pld_dspy.models.reading.values import label_text
-from pld_dspy.records import Decision, Evaluation, PLDResult
+from pld_dspy.records import Answer, Decision, Evaluation, PLDResult
 from pld_dspy.scoring.calibration import decided
 from pld_dspy.scoring.evaluator import Evaluator, decision_of, with_decision
 from pld_dspy.scoring.metrics import CorpusMetric, Metric
@@ -15,6 +15,8 @@ from pld_dspy.scoring.references import reference_answers
 from pld_dspy.scoring.separability import separability, separability_change
 from pld_dspy.scoring.statistics import bootstrap_interval, interval
 from pld_dspy.stages.common.prompt import with_prompt
+
+_LABELS_NAMED = 12
 
 StepName = Literal["as given", "wording", "decision", "worked examples", "rules"]
 
@@ -33,6 +35,8 @@ class Step(BaseModel):
     """95% interval of the change, paired over the examples."""
     as_read: float | None = None
     """Score of the same answers with the labels that their texts name; None without a decision."""
+    right: dict[str, tuple[int, int]] = {}
+    """By gold label, the number of right answers and of all; empty for an open label set."""
     prompt_tokens: float
     """Mean input tokens of a call; 0.0 where the endpoint reports none."""
     separability: float | None
@@ -154,6 +158,7 @@ def _step(name: StepName, now: Evaluation, before: Evaluation | None, evaluator:
         name=name,
         score=now.score,
         ci95=(found.low, found.high),
+        right=_right(now.answers, labels),
         prompt_tokens=now.prompt_tokens,
         separability=separability(now.answers, labels),
     )
@@ -169,6 +174,11 @@ def _step(name: StepName, now: Evaluation, before: Evaluation | None, evaluator:
             "separability_ci95": None if parted is None else (parted.low, parted.high),
         }
     )
+
+
+def _right(answers: Sequence[Answer], labels: Sequence[str]) -> dict[str, tuple[int, int]]:
+    said = {label: [a.answer == label for a in answers if a.gold == label] for label in labels}
+    return {label: (sum(own), len(own)) for label, own in said.items()}
 
 
 def step_measures(steps: Sequence[Step]) -> dict[str, float]:
@@ -231,6 +241,15 @@ def decision_line(decision: Mapping[str, Any] | None, steps: Sequence[Step] = ()
     temperature = decision["temperature"]
     scaled = "" if temperature == 1 else f", temperature {temperature:.2f}"
     return f"Labels: the most probable one after {kind} (log-odds {shifts}{scaled}).{without}"
+
+
+def right_line(steps: Sequence[Step]) -> str | None:
+    """Return the right answers of the last step by label; None for none or over a dozen labels."""
+    right = steps[-1].right if steps else {}
+    if not 0 < len(right) <= _LABELS_NAMED:
+        return None
+    counts = ", ".join(f"{label} {own} of {every}" for label, (own, every) in right.items())
+    return f"Right in the end: {counts}."
 
 
 def reference_line(references: Sequence[Reference]) -> str | None:

@@ -15,6 +15,7 @@ from pld_dspy.runs.waterfall import (
     decision_line,
     knowledge_line,
     reference_line,
+    right_line,
     step_rows,
 )
 from small_runs import TASK, Models, write_config
@@ -64,6 +65,18 @@ def test_the_steps_go_from_the_student_as_given_to_the_rules(biased_run):
         assert after.change_ci95[0] <= after.change <= after.change_ci95[1]
 
 
+def test_each_step_counts_the_right_answers_by_label(biased_run):
+    report, _, _ = biased_run
+    for step in report.steps:
+        right, all_of = map(sum, zip(*step.right.values(), strict=True))
+        assert all_of == report.test_n
+        assert set(step.right) == set(TASK.labels)
+    own, every = report.steps[-1].right["red"]
+    assert f"red {own} of {every}" in right_line(report.steps)
+    assert right_line(()) is None
+    assert right / all_of == pytest.approx(report.compiled_accuracy)
+
+
 def test_rules_that_the_student_did_not_know_add_separability(biased_run):
     report, _, _ = biased_run
     assert report.steps[0].separability == pytest.approx(0.5, abs=0.3)
@@ -92,6 +105,7 @@ def test_the_page_and_the_report_hold_the_steps_and_the_decision(biased_run):
     assert "## What brought what" in page
     line = decision_line(report.decision, report.steps)
     assert line in page
+    assert right_line(report.steps) in page
     assert "log-odds" in line
     assert line.endswith(f"Read from the text, they score {report.steps[-1].as_read:.3f}.")
     assert report.steps[-1].as_read < report.compiled
