@@ -326,22 +326,62 @@ def test_the_results_table_has_the_figures_of_the_result_files(page):
         assert cells[-1] == cell(bag["score"], bag["ci95"])
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
-def test_the_demo_has_the_figures_of_its_report(page):
-    report = json.loads((ROOT / "experiments/results/demo_queues.json").read_text("utf-8"))
-    text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
-    words = next(r for r in report["references"] if r["name"] == "bag of words")
+DEMOS = ("demo_queues.json", "demo_queues_full.json", "demo_queues_full_seed1.json")
 
-    assert cell(report["baseline"], report["baseline_ci95"]) in text
-    assert cell(report["compiled"], report["compiled_ci95"]) in text
-    assert cell(words["score"], words["ci95"]) in text
-    assert f"score {report['steps'][-1]['as_read']:.3f}" in text
-    assert f"same {words['labelled']} labelled examples" in text
-    other = json.loads((ROOT / "experiments/results/demo_queues_seed1.json").read_text("utf-8"))
-    words = next(r for r in other["references"] if r["name"] == "bag of words")
-    assert cell(other["baseline"], other["baseline_ci95"]) in text
-    assert cell(other["compiled"], other["compiled_ci95"]) in text
-    assert cell(words["score"], words["ci95"]) in text
+
+def demo(name):
+    return json.loads((ROOT / "experiments/results" / name).read_text(encoding="utf-8"))
+
+
+def bag_of_words(report):
+    return next(r for r in report["references"] if r["name"] == "bag of words")
+
+
+def test_the_readme_has_the_figures_of_the_demos():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = [row for row in text.splitlines() if row.startswith(("| the package", "| its own"))]
+
+    assert len(rows) == len(DEMOS)
+    for row, report in zip(rows, map(demo, DEMOS), strict=True):
+        words, last = bag_of_words(report), report["steps"][-1]
+        assert ("package index" in row) == ("PyPI" in report["task_notes"])
+        assert f", {report['seed']}" in row.split("|")[1]
+        assert [c.strip() for c in row.split("|")[2:-1]] == [
+            cell(report["baseline"], report["baseline_ci95"]),
+            cell(report["compiled"], report["compiled_ci95"]),
+            f"{last['as_read']:.3f}",
+            cell(words["score"], words["ci95"]),
+            f"{report['prompt_tokens']:.0f}",
+        ]
+    right, every = demo(DEMOS[1])["steps"][-1]["right"]["alpha"]
+    plain = " ".join(text.split())
+    assert f"of {every} sentences about grandfathers and gentlemen {right} go there" in plain
+    assert f"the same {words['labelled']} labelled examples" in plain
+    assert "right for 5 of 9 examples" in demo(DEMOS[0])["rule_warnings"][0]
+
+
+def test_the_results_have_the_figures_of_the_demos():
+    text = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+    section = text.partition("## The demo")[2]
+    rows = [row.strip("|").split("|") for row in section.splitlines() if row.startswith("|")]
+    columns = list(zip(*(row[1:] for row in rows if len(row) == 4), strict=True))
+
+    for column, name in zip(columns, DEMOS, strict=True):
+        report = demo(name)
+        first, last, words = report["steps"][0], report["steps"][-1], bag_of_words(report)
+        shown = [c.strip() for c in column]
+        assert shown[0] == f"`{name}`"
+        assert shown[3:] == [
+            cell(report["baseline"], report["baseline_ci95"]),
+            cell(report["compiled"], report["compiled_ci95"]),
+            f"{last['as_read']:.3f}",
+            cell(words["score"], words["ci95"]),
+            f"{first['separability']:.3f}, {last['separability']:.3f}",
+            ", ".join(str(right) for right, _ in last["right"].values()),
+            f"{report['rules']}, {report['prompt_tokens']:.0f}",
+            f"{report['search_score']:.3f}, {report['select_score']:.3f}",
+            f"{report['teacher_calls']}, {report['student_calls']}",
+        ]
 
 
 def test_the_rows_of_a_critic_are_those_of_the_grid():
