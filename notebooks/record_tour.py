@@ -19,7 +19,7 @@ HERE = Path(__file__).resolve().parent
 NOTEBOOK = HERE / "01_first_tour.ipynb"
 RECORD = HERE / "data" / "tour_run"
 SCRATCH = HERE.parent / ".cache" / "tour"
-STAGES = ("traces", "rules", "refine", "answers")
+STAGES = ("traces", "rules", "words", "refine", "answers")
 """Stages that hold a model's answers; clocks and the tracked run are of no use to a replay."""
 
 

@@ -31,6 +31,7 @@ from pld_dspy.runs.rule_lines import (
     rule_text,
     sections,
     support,
+    words_line,
 )
 from pld_dspy.runs.waterfall import (
     STEP_HEADS,
@@ -142,10 +143,11 @@ def show_rules(rules: Rules, console: Console) -> None:
     the search measured one, unless the gain in the final list was measured by leaving each rule out.
     """
     for predictor, chosen in rules.items():
-        if (demos := demos_line(chosen)) is not None:
-            console.print(demos, highlight=False, soft_wrap=True)
+        lines = [line for line in (words_line(chosen), demos_line(chosen)) if line is not None]
+        for line in lines:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
         if not chosen["rules"]:
-            if demos is None:
+            if not lines:
                 console.print("No rules: the student stays as given.")
             continue
         title = "Rules" if len(rules) == 1 else f"Rules of {escape(predictor)}"

@@ -134,6 +134,28 @@ class TopicsConfig(Settings):
     """Maximum rules of one topic, besides the general ones."""
 
 
+class WordsConfig(Settings):
+    """Words that the student sees in place of labels whose names say little.
+
+    >>> WordsConfig(drafts=2).per_label
+    5
+    """
+
+    drafts: int = Field(default=4, ge=0, le=20)
+    """Times that the teacher names the labels, each time from other examples; 0 shows labels by their
+    names. Other words are tried for a `DirectStudent` that shows 2 to 8 labels by their names, where
+    the endpoint gives log-probabilities."""
+    per_label: int = Field(default=5, ge=1, le=10)
+    """Maximum words of a label that are compared besides its name."""
+    max_length: int = Field(default=2, ge=1, le=4)
+    """Maximum length, in words as they are written."""
+    sets: int = Field(default=2, ge=1)
+    """Sets of words that are scored on validation."""
+    max_p_worse: float = Field(default=0.05, gt=0, le=0.5)
+    """Words are used only if their paired probability of being worse than the names, on validation, is
+    at most this."""
+
+
 class DemoConfig(Settings):
     """Worked examples (demos) in the student's prompt.
 
@@ -240,6 +262,7 @@ class PLDConfig(Settings):
     rules: RuleConfig = RuleConfig()
     verify: VerifyConfig = VerifyConfig()
     topics: TopicsConfig = TopicsConfig()
+    words: WordsConfig = WordsConfig()
     demos: DemoConfig = DemoConfig()
     refine: RefineConfig = RefineConfig()
     search: SearchConfig = SearchConfig()

@@ -155,9 +155,22 @@ class AnswerLikeExamples(dspy.Signature):
     answer: str = dspy.OutputField(desc="one of the possible answers")
 
 
+class NameGroups(dspy.Signature):
+    """You see texts in groups.
+
+    Give each group a title, in one or two words that fit all texts of the group and none of the other groups: a kind of thing, not an instance of it. For instance, texts about a roll, a soup and an apple have the title "food".
+
+    Write one line for each group, in the form "number: title".
+    """
+
+    # Neither the task nor the labels are shown, so that the title is of the texts alone.
+    groups: str = dspy.InputField()
+    names: str = dspy.OutputField(desc="one line for each group, number: title")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prompts:
-    """The six prompts of the teacher, each a `dspy.Signature` or its instructions as text.
+    """The seven prompts of the teacher, each a `dspy.Signature` or its instructions as text.
 
     A custom signature must have the output fields of the default, and only input fields that the
     default has. The prompt text is part of the cache key, so a changed prompt is sent again.
@@ -178,6 +191,8 @@ class Prompts:
     """Which conditions of rules hold for an example, all in one request."""
     check: type[dspy.Signature] | str = CheckCondition
     """Whether one condition of a rule holds for an example, in a request of its own."""
+    name: type[dspy.Signature] | str = NameGroups
+    """A word for each label, from examples of all labels in unnamed groups."""
 
     def __post_init__(self) -> None:
         """Convert texts to signatures and check the fields.

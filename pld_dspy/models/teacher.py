@@ -30,6 +30,7 @@ from pld_dspy.models.prompts import (
     ExplainExample,
     JudgeConditions,
     MergeRules,
+    NameGroups,
     Prompts,
     ResolveConflicts,
 )
@@ -251,6 +252,12 @@ class Check(_Teacher):
     """Says whether one condition holds for an example, "yes" or "no"."""
 
     signature = CheckCondition
+
+
+class NameLabels(_Teacher):
+    """Names groups of examples, one group for each label."""
+
+    signature = NameGroups
 
 
 class Classify(_Teacher):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pld_dspy.records.decision import Decision
-from pld_dspy.records.rules import Candidate, Clustering, Edit, Rule, Trace
+from pld_dspy.records.rules import Candidate, Clustering, Edit, LabelWord, Rule, Trace
 from pld_dspy.records.scores import Evaluation, Interval, Split, Usage
 
 
@@ -74,8 +74,10 @@ class PredictorResult:
     search: SearchRecord | None = None
     """None if there was nothing to search."""
     decisions: Mapping[str, Decision] = field(default_factory=dict)
-    """By candidate id, for the student as given, demos alone and the selected candidate: how labels are
+    """By candidate id, for the student as given, words and demos alone, and the selected candidate: how labels are
     chosen, fitted to validation and selection; a candidate whose answers are taken as read has none."""
+    words: tuple[LabelWord, ...] = ()
+    """Words for the labels that were compared, by label, the ones that tell it best first."""
     left_out: Mapping[str, Interval] = field(default_factory=dict)
     """By rule id: score of the selected list minus that of the list without the rule, in metric units,
     on validation and selection examples together; empty if it was not measured."""

@@ -1,7 +1,7 @@
 """Traces, clusters, rules, edits and candidates."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -38,7 +38,17 @@ class Embedder(Protocol):
         """
 
 
-Origin = Literal["as given", "demos", "synthesis", "medoid", "micro", "refine", "search", "initial"]
+Origin = Literal[
+    "as given",
+    "label words",
+    "demos",
+    "synthesis",
+    "medoid",
+    "micro",
+    "refine",
+    "search",
+    "initial",
+]
 """The stage that made a rule or a candidate; `initial` are rules that were given."""
 
 
@@ -207,6 +217,22 @@ class Edit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LabelWord:
+    """A word that the student could see for a label, and how well it tells the label from the others."""
+
+    label: str
+    word: str
+    """The label itself where its own name was compared."""
+    trace_ids: tuple[str, ...] = ()
+    """Traces of the label that name it as a kind of thing."""
+    named: int = 0
+    """Number of the teacher's answers that give it as the name of the label's examples."""
+    separates: float | None = None
+    """Area under the ROC curve of the word's probability, the label against the rest, in [0, 1]; mean of
+    validation and training examples. None if it was not measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TopicPrompts:
     """Instructions by topic, which is the value of one input field."""
 
@@ -227,7 +253,7 @@ class Candidate:
     """An ordered rule list and its prompt."""
 
     id: str
-    """`c` and eight hex digits, from the prompt and the worked examples."""
+    """`c` and eight hex digits, from the prompt, the worked examples and the words for the labels."""
     rules: tuple[Rule, ...]
     prompt: str
     """The full instructions of the predictor, verbatim; with `topics`, all rules as one document."""
@@ -237,8 +263,10 @@ class Candidate:
     """Ids of the training examples that the prompt shows as demos."""
     topics: TopicPrompts | None = None
     """What the student is shown instead of `prompt`, by topic; None shows `prompt` with each input."""
+    words: Mapping[str, str] = field(default_factory=dict)
+    """Word that the student sees for each label; empty shows labels as the student as given does."""
 
     @property
     def changes(self) -> bool:
         """Whether it differs from the student as given."""
-        return bool(self.rules or self.demos)
+        return bool(self.rules or self.demos or self.words)

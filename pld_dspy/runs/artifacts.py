@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +89,7 @@ def write_program(
     evidence = {
         part.predictor: {
             **_with_shown(rules_with_evidence(part, sources), predictors[part.predictor]),
+            "words": _words(part),
             "demos": _demos(part.chosen.demos, predictors[part.predictor], sources),
         }
         for part in result.predictors
@@ -233,6 +234,12 @@ def _cluster_picture(part: PredictorResult, pictures: Pictures) -> "dict[str, Fi
         logger.warning("no picture of the clusters: %s", error)
         return {}
     return {"clusters": cluster_map(vectors, part.clustering, part.traces)}
+
+
+def _words(part: PredictorResult) -> list[dict[str, Any]]:
+    """Return the words that the student sees for the labels, with what speaks for each."""
+    chosen = part.chosen.words
+    return [asdict(word) for word in part.words if chosen.get(word.label) == word.word]
 
 
 def _demos(

@@ -20,12 +20,15 @@ from pld_dspy.models.prompts import (
     ExplainExample,
     JudgeConditions,
     MergeRules,
+    NameGroups,
     ResolveConflicts,
 )
 from pld_dspy.records import Role
 from pld_dspy.runs.setup import Loaded, check_rules, load
 from pld_dspy.runs.wording import most_forms
 from pld_dspy.stages.common.prompt import render_example
+from pld_dspy.stages.label_words import MOST_LABELS as MOST_WORDED
+from pld_dspy.stages.label_words import TEXTS
 from pld_dspy.stages.merge.side_by_side import MOST_LABELS, notes_a_label
 
 GIVEN, ASKED, COMPILED = "student as given", "student as asked best", "compiled program"
@@ -158,11 +161,18 @@ def _teacher_stages(config: RunConfig, loaded: Loaded, topics: int) -> list[Plan
     labels = len(task.labels)
     notes_shown = labels * notes_a_label(max(1, labels)) * _RULE_TOKENS
     side = _tokens(ContrastLabels.instructions) + about_task + notes_shown
+    drafts_of_words = pld.words.drafts if _tries_words(config, loaded) else 0
+    named = _tokens(NameGroups.instructions) + labels * TEXTS * example
     contrasts = [_teacher("all labels", "rules", sides, False, side, labels * _RULE_TOKENS)]
     return [
         _teacher("traces", "traces", extracted, True, explain, answer),
         _teacher("rules", "rules", merges, False, merge, 2 * _RULE_TOKENS),
         *(contrasts if sides else ()),
+        *(
+            [_teacher("names for labels", "words", drafts_of_words, False, named, labels * 4)]
+            if drafts_of_words
+            else ()
+        ),
         *([_teacher("judgements", "judgements", judged, False, judge, 8)] if judged else ()),
         _teacher("refine", "refine", rounds, False, resolve, answer + 2 * _RULE_TOKENS),
     ]
@@ -170,6 +180,25 @@ def _teacher_stages(config: RunConfig, loaded: Loaded, topics: int) -> list[Plan
 
 def _contrasts(config: RunConfig, loaded: Loaded) -> int:
     return config.pld.rules.contrast if 2 <= len(loaded.task.labels) <= MOST_LABELS else 0
+
+
+def _tries_words(config: RunConfig, loaded: Loaded) -> bool:
+    """Return whether words may be tried in place of the labels, as far as the settings tell."""
+    asked_by_name = loaded.form.labels_as == "names" and config.pld.words.drafts > 0
+    return asked_by_name and 2 <= len(loaded.task.labels) <= MOST_WORDED
+
+
+def _words(config: RunConfig, loaded: Loaded, bare: int) -> list[PlannedStage]:
+    """Return the student's calls for words for the labels; none if none are tried."""
+    if not _tries_words(config, loaded):
+        return []
+    splits = loaded.splits
+    measured = min(len(splits.train), len(splits.val)) + len(splits.val)
+    scored = config.pld.words.sets * len(splits.val)
+    return [
+        _student("label words", "words", measured, bare),
+        _student("label words, scored", "val", scored, bare),
+    ]
 
 
 def _student_stages(config: RunConfig, loaded: Loaded, *, by_topic: bool) -> list[PlannedStage]:
@@ -204,6 +233,7 @@ def _student_stages(config: RunConfig, loaded: Loaded, *, by_topic: bool) -> lis
         replace(given, exact=True, item=GIVEN),
         *(compared if forms else ()),
         *(shown if draws else ()),
+        *(_words(config, loaded, bare)),
         _student("first lists", "val", lists * val, ruled),
         _student("refinement", "val", edits, ruled),
         _student("search", "search", pld.search.trials * val, ruled),

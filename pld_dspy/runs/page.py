@@ -6,7 +6,7 @@ from typing import Any
 
 from pld_dspy.runs.artifacts import write_text
 from pld_dspy.runs.report import Report
-from pld_dspy.runs.rule_lines import demos_line, gains, rule_text, sections, support
+from pld_dspy.runs.rule_lines import demos_line, gains, rule_text, sections, support, words_line
 from pld_dspy.runs.waterfall import (
     STEP_HEADS,
     decision_line,
@@ -63,9 +63,10 @@ def _said(what: str, change: str, ends: tuple[float, float], on: str) -> str:
 
 
 def changed(report: Report) -> str:
-    """Return what differs from the student as given: its wording, rules, worked examples."""
+    """Return what differs from the student as given: its wording, words, rules, worked examples."""
     parts = {
         "wording": report.asked_best is not None,
+        "words for the labels": report.words,
         "rules": report.rules,
         "worked examples": report.demos,
     }
@@ -201,10 +202,10 @@ def _page(report: Report, rules: Rules, folder: Path) -> Iterator[str]:
         yield "## Rules" if len(rules) == 1 else f"## Rules of {predictor}"
         yield ""
         yield from _rule_lines(chosen)
-        if (demos := demos_line(chosen)) is not None:
-            yield f"\n{demos}"
-        elif not chosen["rules"]:
-            yield "None: the student stays as given."
+        lines = [line for line in (words_line(chosen), demos_line(chosen)) if line is not None]
+        yield from (f"\n{line}" for line in lines)
+        if not chosen["rules"]:
+            yield "\nNo rules in addition." if lines else "None: the student stays as given."
     yield ""
     for name, what in pictures_in(folder).items():
         yield f"![{what}]({name})\n"

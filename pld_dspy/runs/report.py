@@ -65,6 +65,8 @@ class Report(BaseModel):
     """Number of rules in the final prompt."""
     demos: int = 0
     """Number of worked examples in the final prompt."""
+    words: dict[str, str] = {}
+    """Word that the student sees for each label, where the labels' names say less."""
     topics: int | None = None
     """Number of topics with rules of their own in the final prompts; None if rules are not by topic."""
     unseen_topics: int | None = None
@@ -129,7 +131,7 @@ class Report(BaseModel):
     @property
     def kept_as_given(self) -> bool:
         """Whether no list was better than the student as given."""
-        return self.rules == 0 and self.demos == 0
+        return not (self.rules or self.demos or self.words)
 
     @property
     def rules_step(self) -> Step | None:
@@ -264,6 +266,7 @@ def _choice(result: PLDResult, test: Sequence[dspy.Example]) -> dict[str, Any]:
         **_topic_numbers(result, test),
         "rules": len(result.rules),
         "demos": sum(len(part.chosen.demos) for part in result.predictors),
+        "words": {label: w for part in result.predictors for label, w in part.chosen.words.items()},
         "decision": None if first.decision is None else first.decision.to_dict(),
         "chosen_origin": first.chosen.origin,
         "reason": first.reason,

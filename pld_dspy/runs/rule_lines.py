@@ -25,6 +25,26 @@ def demos_line(chosen: Mapping[str, Any]) -> str | None:
     return f"{len(demos)} worked examples before the question: {labels} (rules.json has their ids)"
 
 
+def words_line(chosen: Mapping[str, Any]) -> str | None:
+    """Return which words the student sees for the labels, and why; None if it sees the labels."""
+    words = chosen.get("words") or []
+    if not words:
+        return None
+    told = "; ".join(f"{word['word']} for {word['label']}{_behind(word)}" for word in words)
+    return f"The student sees words for the labels: {told}."
+
+
+def _behind(word: Mapping[str, Any]) -> str:
+    """Return where a word was proposed, and how well it tells its label from the others."""
+    if word["word"] == word["label"]:
+        return " (its name)"
+    by = {"trace": len(word["trace_ids"]), "draft": word["named"]}
+    counts = (f"{count} {who}{'s' * (count > 1)}" for who, count in by.items() if count)
+    named = " and ".join(counts)
+    area = "" if word["separates"] is None else f", separates it by {word['separates']:.2f}"
+    return f" (named in {named}{area})"
+
+
 def support(rule: Mapping[str, Any]) -> str:
     """Return how many training examples bear an entry of `rules.json`, or support it if not judged."""
     truth = rule.get("truth")

@@ -9,7 +9,7 @@ from pld_dspy.ledger.store import StageStore
 from pld_dspy.records import Progress, silent
 from pld_dspy.runs.setup import Loaded, load, make_evaluator, make_student
 from pld_dspy.stages.common.problem import Problem
-from pld_dspy.stages.common.prompt import with_demos, with_prompt
+from pld_dspy.stages.common.prompt import with_demos, with_prompt, with_words
 from pld_dspy.stages.demos import shown
 from pld_dspy.stages.search.loop import search
 from pld_dspy.stages.search.shared.spec import SearchSpec
@@ -62,7 +62,7 @@ def join_search(
         progress,
         probabilities=config.pld.search.probabilities,
     )
-    problem = _problem(config, loaded, spec.predictor, spec.demos)
+    problem = _problem(config, loaded, spec)
     contest = make_contest(
         spec.space,
         problem,
@@ -87,8 +87,9 @@ def _config(spec: SearchSpec, api_base: str | None) -> RunConfig:
     return config.model_copy(update={"student": student})
 
 
-def _problem(config: RunConfig, loaded: Loaded, path: str, demos: tuple[str, ...]) -> Problem:
-    program, splits = loaded.baseline, loaded.splits
+def _problem(config: RunConfig, loaded: Loaded, spec: SearchSpec) -> Problem:
+    path, demos = spec.predictor, spec.demos
+    program, splits = with_words(loaded.baseline, path, spec.words), loaded.splits
     signature = dict(program.named_predictors())[path].signature
     try:
         examples = shown(demos, splits.train, signature, loaded.task.label_key)
@@ -107,4 +108,5 @@ def _problem(config: RunConfig, loaded: Loaded, path: str, demos: tuple[str, ...
         select=splits.select,
         seed=config.seed,
         demos=demos,
+        words=spec.words,
     )

@@ -7,18 +7,18 @@ import dspy
 from pydantic import BaseModel, ConfigDict
 
 from pld_dspy.models.reading.values import label_text
-from pld_dspy.records import Answer, Decision, Evaluation, PLDResult
+from pld_dspy.records import Answer, Decision, Evaluation, PLDResult, PredictorResult
 from pld_dspy.scoring.calibration import decided
 from pld_dspy.scoring.evaluator import Evaluator, decision_of, with_decision
 from pld_dspy.scoring.metrics import CorpusMetric, Metric
 from pld_dspy.scoring.references import reference_answers
 from pld_dspy.scoring.separability import separability, separability_change
 from pld_dspy.scoring.statistics import bootstrap_interval, interval
-from pld_dspy.stages.common.prompt import with_prompt
+from pld_dspy.stages.common.prompt import with_prompt, with_words
 
 _LABELS_NAMED = 12
 
-StepName = Literal["as given", "wording", "decision", "worked examples", "rules"]
+StepName = Literal["as given", "wording", "decision", "label words", "worked examples", "rules"]
 
 
 class Step(BaseModel):
@@ -108,20 +108,35 @@ def stages_of(
         stages.append(Stage("wording", baseline))
     part = result.predictors[0]
     if len(result.predictors) == 1:
-        ids = {c.demos: c.id for c in part.candidates if not c.rules}
-        bare = _decided(baseline, part.decisions.get(ids.get((), "")))
+        chosen = part.chosen
+        bare = _decided(baseline, _decision_of(part))
         if bare is not None:
             stages.append(Stage("decision", bare))
-        if part.chosen.demos and part.chosen.rules:
+        if chosen.words and (chosen.demos or chosen.rules):
+            worded = with_words(baseline, part.predictor, chosen.words)
+            decision = _decision_of(part, words=chosen.words)
+            stages.append(Stage("label words", _decided(worded, decision) or worded))
+        if chosen.demos and chosen.rules:
             instructions = dict(baseline.named_predictors())[part.predictor].signature.instructions
             demos = with_prompt(with_decision(compiled, None), part.predictor, instructions)
-            decision = part.decisions.get(ids.get(part.chosen.demos, ""))
+            decision = _decision_of(part, words=chosen.words, demos=chosen.demos)
             stages.append(Stage("worked examples", _decided(demos, decision) or demos))
     if result.rules:
         stages.append(Stage("rules", compiled))
     elif any(p.chosen.demos for p in result.predictors):
         stages.append(Stage("worked examples", compiled))
+    elif any(p.chosen.words for p in result.predictors):
+        stages.append(Stage("label words", compiled))
     return stages
+
+
+def _decision_of(
+    part: PredictorResult, *, words: Mapping[str, str] | None = None, demos: tuple[str, ...] = ()
+) -> Decision | None:
+    """Return the decision of the candidate with these words and demos and no rules."""
+    found = (c for c in part.candidates if not c.rules and c.demos == demos)
+    key = next((c.id for c in found if c.words == (words or {})), "")
+    return part.decisions.get(key)
 
 
 def _decided(program: dspy.Module, decision: Decision | None) -> dspy.Module | None:

@@ -6,22 +6,23 @@ import dspy
 
 from pld_dspy.records import Candidate
 from pld_dspy.stages.common.problem import Target
-from pld_dspy.stages.common.prompt import with_demos, with_prompt
+from pld_dspy.stages.common.prompt import with_demos, with_prompt, with_words
 from pld_dspy.stages.demos import shown
 
 
 def build_program(
     program: dspy.Module, target: Target, candidate: Candidate, train: Sequence[dspy.Example]
 ) -> dspy.Module:
-    """Return a copy of the program with the candidate's instructions and demos.
+    """Return a copy of the program with the candidate's instructions, demos, and words for the labels.
 
     Args:
         program: The student as given.
         target: The predictor that gets them.
-        candidate: With prompts by topic, the program is a `DirectStudent`.
+        candidate: With prompts by topic or words for labels, the program is a `DirectStudent`.
         train: The training examples, for the demos.
     """
     topics = candidate.topics
+    program = with_words(program, target.path, candidate.words)
     changed = with_prompt(
         program, target.path, candidate.prompt if topics is None else topics.general
     )

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import dspy
@@ -15,7 +16,6 @@ from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.statistics import PairedResult
 from pld_dspy.stages.common.candidates import Leaderboard
 from pld_dspy.stages.common.problem import Problem, Target
-from pld_dspy.stages.common.prompt import make_candidate
 
 logger = logging.getLogger(__name__)
 
@@ -84,11 +84,12 @@ def choose_demos(
         config: Number of demos and of draws.
         max_prompt_tokens: Maximum mean input tokens per call; None means no limit.
     """
-    best = make_candidate(problem.task, (), origin="as given")
+    best = problem.candidate((), origin="as given")
     bare = board.run(best, "val")
     score = worth(bare)
     for ids, note in draw_demos(target, problem.train, config, seed=problem.seed):
-        candidate = make_candidate(problem.task, (), origin="demos", note=note, demos=ids)
+        shown = replace(problem, demos=ids)
+        candidate = shown.candidate((), origin="demos", note=note)
         evaluation = board.run(candidate, "val")
         if max_prompt_tokens is not None and evaluation.prompt_tokens > max_prompt_tokens:
             continue

@@ -38,6 +38,7 @@ from pld_dspy.stages.common.problem import Problem, Target
 from pld_dspy.stages.common.topics import Topics, priors_of
 from pld_dspy.stages.demos import choose_demos
 from pld_dspy.stages.explain import collect_traces
+from pld_dspy.stages.label_words import Chosen, choose_words
 from pld_dspy.stages.pools import Made, PoolMaker
 from pld_dspy.stages.refine.protocol import RefineContext, Refinement, Refiner, run_refiner
 from pld_dspy.stages.search.stage import search_lists
@@ -151,7 +152,10 @@ class Pipeline:
         sifted = verify_pools(pools, traces, self.judge, target, problem, verifies)
         self.dropped += dropped + sifted.dropped
         pools, problem = sifted.pools, replace(problem, alike=sifted.alike)
-        # Demos, if they help; from here on all rule lists are scored with them.
+        # Words for labels whose names say little, if they help.
+        worded = self.words(board, problem, target, traces)
+        problem = replace(problem, words=worded.words)
+        # Demos, if they help; from here on all rule lists are scored with both.
         problem = self.with_demos(board, problem, target)
         for pool in pools:
             if pool.is_candidate:
@@ -176,6 +180,7 @@ class Pipeline:
             reason=verdict.reason,
             search=record,
             decisions=board.decisions(verdict.chosen),
+            words=worded.compared,
             left_out=leave_out(verdict.chosen, board, problem, self.evaluator, verifies),
             warnings=sifted.warnings + gaps(verdict.chosen.rules, target, problem.train, verifies),
         )
@@ -206,6 +211,15 @@ class Pipeline:
             return made
         return made._replace(pools=(*made.pools, Pool("initial", self.initial, origin="initial")))
 
+    def words(
+        self, board: Leaderboard, problem: Problem, target: Target, traces: Sequence[Trace]
+    ) -> Chosen:
+        """Return the words for the labels that help on validation, if any do."""
+        if target != self.scored:
+            return Chosen({})
+        config = self.config.words
+        return choose_words(target, problem, board, self.evaluator, self.teacher, traces, config)
+
     def with_demos(self, board: Leaderboard, problem: Problem, target: Target) -> Problem:
         """Return the problem with the demos that help on validation, if any do."""
         demos = choose_demos(
@@ -233,7 +247,12 @@ class Pipeline:
             return search_topics(
                 board, problem, ranked, evaluator=self.evaluator, config=config, seed=self.seed
             )
-        shared = {"config": self.run_config, "predictor": target.path, "demos": problem.demos}
+        shared = {
+            "config": self.run_config,
+            "predictor": target.path,
+            "demos": problem.demos,
+            "words": dict(problem.words),
+        }
         return search_lists(
             board,
             problem,

@@ -145,7 +145,7 @@ class NeverWorse:
         worth = {k: (e.score + context.forecasts.get(k, e.score)) / 2 for k, e in val.items()}
         fitting = [c for c in others if c.changes and c.id in val and _fits(context, c)]
         ranked = _finalists(fitting, val, worth, self.finalists, self.prefer)
-        # The demos alone show whether rules in addition are worth their tokens.
+        # Words and demos alone show whether rules in addition are worth their tokens.
         ranked += [c for c in _bare(fitting, ranked) if c not in ranked]
         baseline = context.run(as_given)
         results = [context.run(candidate) for candidate in ranked]
@@ -246,9 +246,12 @@ def _signed(change: Interval) -> str:
 
 
 def _bare(fitting: Sequence[Candidate], ranked: Sequence[Candidate]) -> list[Candidate]:
-    """Return the candidate with the demos of the first finalist and no rules, if there is one."""
-    demos = ranked[0].demos if ranked else ()
-    return [c for c in fitting if demos and c.demos == demos and not c.rules]
+    """Return the candidates with the words and demos of the first finalist and no rules."""
+    first = next(iter(ranked), None)
+    if first is None:
+        return []
+    alone = [c for c in fitting if not c.rules and c.words == first.words]
+    return [c for c in alone if c.demos in ((), first.demos)]
 
 
 def _joined(first: Evaluation, second: Evaluation) -> Evaluation:

@@ -154,6 +154,7 @@ def log_candidate(
         evaluation.metric: evaluation.score,
         "rules": len(candidate.rules),
         "demos": len(candidate.demos),
+        "label_words": len(candidate.words),
         "examples": len(evaluation.answers),
         "unparsed_rate": evaluation.unparsed_rate,
         "failures": evaluation.failures,

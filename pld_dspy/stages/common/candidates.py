@@ -75,13 +75,15 @@ class Leaderboard:
         )
 
     def decisions(self, chosen: Candidate) -> dict[str, Decision]:
-        """Return by id how labels are chosen, for `chosen`, its demos alone and the student as given.
+        """Return by id how labels are chosen, for `chosen`, its words and demos alone, and as given.
 
         Fitted to the validation and selection answers of each; whose answers are taken as read is left
         out. Only what the candidate was scored on counts, so nothing is asked.
         """
         bare = [
-            c for c in self.candidates.values() if not c.rules and c.demos in ((), chosen.demos)
+            c
+            for c in self.candidates.values()
+            if not c.rules and c.demos in ((), chosen.demos) and c.words in ({}, chosen.words)
         ]
         found: dict[str, Decision] = {}
         for candidate in (*bare, chosen):

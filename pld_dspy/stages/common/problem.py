@@ -1,7 +1,7 @@
 """The predictor to optimize, with its task and examples."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import dspy
 
@@ -26,6 +26,8 @@ class Problem:
     seed: int
     demos: tuple[str, ...] = ()
     """Ids of the training examples that are shown as demos with every rule list."""
+    words: Mapping[str, str] = field(default_factory=dict)
+    """Word that the student sees for each label, with every rule list; empty changes nothing."""
     alike: frozenset[frozenset[str]] = frozenset()
     """Pairs of texts of rules that the search does not put in one list."""
     topics: Topics | None = None
@@ -40,12 +42,18 @@ class Problem:
         note: str = "",
         show: Show = "topic",
     ) -> Candidate:
-        """Return the candidate with these rules and the demos.
+        """Return the candidate with these rules, the demos, and the words for the labels.
 
         Rules for a topic are shown with questions of that topic, or all of them with each question.
         """
         made = make_candidate(
-            self.task, rules, origin=origin, header=header, note=note, demos=self.demos
+            self.task,
+            rules,
+            origin=origin,
+            header=header,
+            note=note,
+            demos=self.demos,
+            words=self.words,
         )
         if self.topics is None:
             return made

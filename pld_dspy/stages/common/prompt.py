@@ -2,7 +2,8 @@
 
 import hashlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import dspy
 
@@ -43,10 +44,12 @@ def make_candidate(
     header: str = HEADER,
     note: str = "",
     demos: Sequence[str] = (),
+    words: Mapping[str, str] | None = None,
 ) -> Candidate:
-    """Return the candidate with `rules` in this order; its id is a hash of the prompt and the demos."""
+    """Return the candidate with `rules` in this order; its id is a hash of what the student is shown."""
     prompt = render(task, rules, header=header)
-    digest = hashlib.sha256("\n\n".join([prompt, *demos]).encode()).hexdigest()[:8]
+    shown = [f"{label} as {word}" for label, word in (words or {}).items()]
+    digest = hashlib.sha256("\n\n".join([prompt, *demos, *shown]).encode()).hexdigest()[:8]
     return Candidate(
         id=f"c{digest}",
         rules=tuple(rules),
@@ -54,6 +57,7 @@ def make_candidate(
         origin=origin,
         note=note,
         demos=tuple(demos),
+        words=dict(words or {}),
     )
 
 
@@ -85,6 +89,16 @@ def with_demos(program: dspy.Module, predictor: str, demos: Sequence[dspy.Exampl
     copy = program.deepcopy()
     module = dict(copy.named_predictors())[predictor]
     module.demos = [*module.demos, *demos]
+    return copy
+
+
+def with_words(program: dspy.Module, predictor: str, words: Mapping[str, str]) -> dspy.Module:
+    """Return a copy of a `DirectStudent` that shows these words for the labels; as it is without words."""
+    if not words:
+        return program
+    copy = program.deepcopy()
+    module = dict(copy.named_predictors())[predictor]
+    module.form = replace(module.form, labels_as=dict(words))
     return copy
 
 

@@ -187,7 +187,9 @@ def by_topic(
     prompt = document(task, rules, topics.title, header=header)
     prompts = _prompts(task, rules, topics, header) if show == "topic" else None
     by = f"{show} {sorted(topics.counts)}" if prompts else show
-    digest = hashlib.sha256("\n\n".join([prompt, by, *candidate.demos]).encode()).hexdigest()[:8]
+    words = [f"{label} as {word}" for label, word in candidate.words.items()]
+    shown = "\n\n".join([prompt, by, *candidate.demos, *words])
+    digest = hashlib.sha256(shown.encode()).hexdigest()[:8]
     return replace(candidate, id=f"c{digest}", rules=rules, prompt=prompt, topics=prompts)
 
 

@@ -261,7 +261,7 @@ def _known(board: Leaderboard, problem: Problem, space: Space) -> list[Tried]:
     known = []
     for key, evaluation in board.scores["val"].items():
         candidate = board.candidates[key]
-        if candidate.demos != problem.demos:
+        if candidate.demos != problem.demos or candidate.words != problem.words:
             continue
         if all(rule.text in places for rule in candidate.rules):
             listing = RuleList(tuple(places[rule.text] for rule in candidate.rules), HEADER)

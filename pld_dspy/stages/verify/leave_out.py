@@ -39,6 +39,7 @@ def leave_out(
             origin="search",
             header=header,
             demos=chosen.demos,
+            words=chosen.words,
         )
         program = problem.build(without)
         val = evaluator.run(program, problem.val, candidate_id=without.id, split="val")

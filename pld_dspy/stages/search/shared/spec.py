@@ -40,6 +40,8 @@ class SearchSpec(BaseModel):
     """Path of the predictor."""
     demos: tuple[str, ...]
     """Ids of the demos of every list."""
+    words: dict[str, str] = {}
+    """Word that the student sees for each label; empty shows labels as the config says."""
     rules: tuple[Rule, ...]
     groups: dict[str, tuple[int, ...]]
     headers: tuple[str, ...]
@@ -55,7 +57,7 @@ class SearchSpec(BaseModel):
 
         Args:
             contest: Has the space, and the lists that were scored before.
-            asked: Values of `config`, `predictor` and `demos`.
+            asked: Values of `config`, `predictor`, `demos` and `words`.
         """
         space = contest.space
         known = tuple(

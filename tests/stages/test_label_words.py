@@ -1,0 +1,288 @@
+"""Words for labels whose names say nothing: proposed by the teacher, chosen by the student's answers."""
+
+import json
+import math
+import random
+import re
+from dataclasses import replace
+from itertools import permutations
+
+import dspy
+import pytest
+from dspy.lm15 import TokenLogprob, TopLogprob
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fakes import FakeEngine, fake_lm
+from goldens import golden
+from pld_dspy import PLD, PLDConfig, macro_f1
+from pld_dspy.config.optimizer import WordsConfig
+from pld_dspy.models.student import DirectStudent
+from pld_dspy.records import LabelWord, Trace
+from pld_dspy.stages.common.problem import Target
+from pld_dspy.stages.label_words import _assignments, _Proposals, _read
+from pld_dspy.testing import Prompt
+
+KINDS = {
+    "food": ("bread", "soup", "apple", "cake", "rice"),
+    "tool": ("hammer", "saw", "drill", "file", "axe"),
+    "animal": ("cat", "cow", "horse", "goose", "bee"),
+}
+QUEUES = dict(zip(("q1", "q2", "q3"), KINDS, strict=True))
+KIND_OF = {thing: kind for kind, things in KINDS.items() for thing in things}
+SIGNATURE = dspy.Signature("text -> label: Literal['q1', 'q2', 'q3']", "Name the queue.")
+
+
+def example(number):
+    label = list(QUEUES)[number % 3]
+    thing = random.Random(number).choice(KINDS[QUEUES[label]])
+    return dspy.Example(text=f"note {number} on a {thing}", label=label).with_inputs("text")
+
+
+TRAIN, VAL, SELECT, TEST = (
+    [example(n) for n in range(start, start + 30)] for start in (0, 30, 60, 90)
+)
+
+
+def things_in(text):
+    return [thing for thing in KIND_OF if re.search(rf"\b{thing}\b", text)]
+
+
+class Speaker(FakeEngine):
+    """Knows the kind of each thing by its word, and nothing of queues: it answers with the last."""
+
+    def __init__(self, *, tells=True):
+        super().__init__(lambda prompt: max(self.log_p(prompt), key=self.log_p(prompt).get))
+        self.tells = tells
+
+    @staticmethod
+    def log_p(prompt):
+        options = re.search(r"one of: (.*)\.$", prompt.user)[1].split(", ")
+        kind = KIND_OF[things_in(prompt.user.partition("\n")[0])[0]]
+        likely = kind if kind in options else options[-1]
+        return {word: math.log(0.9 if word == likely else 0.01) for word in options}
+
+    def complete(self, request):
+        response = super().complete(request)
+        if request.config.logprobs is None or not self.tells:
+            return response
+        said, known = response.message.parts[0].text, self.log_p(Prompt.of(request))
+        top = tuple(TopLogprob(word, logprob) for word, logprob in known.items())
+        return replace(response, logprobs=(TokenLogprob(said, known[said], top=top),))
+
+
+class Teacher(FakeEngine):
+    """Names groups by their kinds, or by `names`; explains, and judges that no condition holds."""
+
+    def __init__(self, names=None):
+        super().__init__(self.said)
+        self.names = names
+
+    def said(self, prompt):
+        user = prompt.user
+        if "Groups: Group 1:" in user:
+            groups = re.findall(r"Group (\d):\n((?:- .*\n?)+)", user)
+            kinds = {number: KIND_OF[things_in(texts)[0]] for number, texts in groups}
+            return "\n".join(f"{n}: The {(self.names or kinds)[n]}." for n in kinds)
+        if "\nRationale: <" in user:
+            thing = things_in(user)[0]
+            label = next(queue for queue, kind in QUEUES.items() if kind == KIND_OF[thing])
+            return f"Rationale: so.\nKinds: a {thing}\nRule: If the text names a {thing}, answer {label}."
+        if "\nRule: <" in user:
+            note = re.search(r"- (.*)", user)[1]
+            return f"Rule: {note}\nException: none"
+        return "none"
+
+
+def compiled(student=None, *, teacher=None, program=None, run_dir=None, **words):
+    config = PLDConfig(
+        words=words, refine={"rounds": 0}, search={"trials": 2}, verify={"enabled": False}
+    )
+    optimizer = PLD(
+        metric=macro_f1,
+        teacher_lm=fake_lm(teacher or Teacher(), name="fake/teacher"),
+        config=config,
+        run_dir=run_dir,
+    )
+    with dspy.context(lm=fake_lm(student or Speaker())):
+        return optimizer.compile(
+            program or DirectStudent(SIGNATURE), trainset=TRAIN, valset=VAL, selectset=SELECT
+        )
+
+
+def score(program, engine=None):
+    with dspy.context(lm=fake_lm(engine or Speaker())):
+        said = [program(**e.inputs()).label for e in TEST]
+    return macro_f1([e.label for e in TEST], said)
+
+
+def test_labels_that_say_nothing_are_shown_by_the_words_that_the_student_knows():
+    program = compiled()
+    part = program.pld_result.predictors[0]
+    assert program.form.labels_as == QUEUES
+    assert part.chosen.words == QUEUES
+    assert score(program) == 1.0
+    assert score(compiled(drafts=0)) < 0.6
+
+
+def test_what_speaks_for_a_word_is_in_the_result():
+    words = compiled().pld_result.predictors[0].words
+    best = {word.label: word for word in reversed(words)}
+    assert {label: word.word for label, word in best.items()} == QUEUES
+    assert all(word.named == 4 and word.separates == 1.0 for word in best.values())
+    assert any(word.trace_ids and not word.named for word in words)  # a kind, such as "bread"
+    own = [word for word in words if word.word == word.label]
+    assert len(own) == 3  # the names of the labels compete
+
+
+def test_words_that_do_not_help_are_not_used():
+    # Of these, the student knows none.
+    program = compiled(teacher=Teacher({"1": "sky", "2": "sea", "3": "sand"}), per_label=1)
+    assert program.form.labels_as == "names"
+    assert program.pld_result.predictors[0].words  # they were compared
+
+
+def test_a_word_of_one_label_may_help_where_the_others_keep_their_names():
+    program = compiled(teacher=Teacher({"1": "food", "2": "tool", "3": "tool"}), per_label=1)
+    shown = program.form.labels_as
+    assert shown["q1"] == "food"
+    assert len(set(shown.values())) == 3
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        DirectStudent(SIGNATURE, labels_as="letters"),
+        DirectStudent(SIGNATURE, labels_as={"q1": "one", "q2": "two", "q3": "three"}),
+        dspy.Predict(SIGNATURE),
+    ],
+)
+def test_a_student_that_shows_other_words_keeps_them(program):
+    class Knows(FakeEngine):
+        def __init__(self):
+            super().__init__(self.said)
+
+        def said(self, prompt):
+            if "## label" in prompt:
+                return {"label": "q1"}
+            return re.search(r"(?:one of|one letter): (\w+)", prompt.user)[1]
+
+    teacher = Teacher()
+    found = compiled(Knows(), teacher=teacher, program=program)
+    assert not any("Groups: " in prompt for prompt in teacher.prompts)
+    assert found.pld_result.predictors[0].words == ()
+
+
+def test_without_log_probabilities_no_words_are_looked_for():
+    teacher = Teacher()
+    program = compiled(Speaker(tells=False), teacher=teacher)
+    assert not any("Groups: " in prompt for prompt in teacher.prompts)
+    assert program.form.labels_as == "names"
+
+
+def test_unreadable_names_leave_the_kinds_of_the_traces():
+    class Silent(Teacher):
+        def said(self, prompt):
+            return "I rather not." if "Groups: " in prompt.user else super().said(prompt)
+
+    words = compiled(teacher=Silent()).pld_result.predictors[0].words
+    assert {word.named for word in words} == {0}
+    assert any(word.word in KIND_OF for word in words)
+
+
+def test_the_same_again_and_nothing_is_asked_twice(tmp_path):
+    first = compiled(run_dir=tmp_path)
+    student, teacher = Speaker(), Teacher()
+    second = compiled(student, teacher=teacher, run_dir=tmp_path)
+    assert (student.calls, teacher.calls) == (0, 0)
+    assert first.pld_result.predictors == second.pld_result.predictors
+
+
+def test_a_saved_program_shows_the_same_words(tmp_path):
+    program = compiled()
+    program.save(tmp_path / "program.json")
+    state = json.loads((tmp_path / "program.json").read_text())
+    assert state["predict"]["form"]["labels_as"] == QUEUES
+    loaded = DirectStudent(SIGNATURE)
+    loaded.load(tmp_path / "program.json")
+    assert score(loaded) == 1.0
+
+
+def test_the_teacher_sees_neither_the_task_nor_the_labels():
+    teacher = Teacher()
+    compiled(teacher=teacher)
+    shown = [prompt for prompt in teacher.prompts if "Groups: " in prompt.user]
+    assert len({prompt.user for prompt in shown}) == 4  # other examples each time
+    assert not any(
+        "queue" in prompt or any(label in prompt for label in QUEUES) for prompt in shown
+    )
+
+
+def test_the_request_for_names_is_the_pinned_text():
+    teacher = Teacher()
+    compiled(teacher=teacher, drafts=1)
+    prompt = next(prompt for prompt in teacher.prompts if "Groups: " in prompt.user)
+    shown = f"=== system\n{prompt.system}\n=== user\n{prompt.user}\n"
+    assert shown == golden("teacher_names.txt", shown)
+
+
+def test_names_are_read_line_by_line():
+    text = "Here they are:\n1: Group 1: Food\n- Group 2: hand tools\n**3**. Animals\n9: nothing\n1: Drink"
+    assert _read(text, ("a", "b", "c")) == {"a": "Food", "b": "hand tools", "c": "Animals"}
+
+
+def proposals(*kinds, labels=("race", "job"), **config):
+    target = Target(path="p", signature=SIGNATURE, label_key="label", labels=labels)
+    traces = [
+        Trace(id=f"t{n}", example_id="e", label=label, rationale="", rule="", kinds=tuple(own))
+        for n, (label, own) in enumerate(kinds)
+    ]
+    return _Proposals(target, WordsConfig(**config)).of(traces, [])
+
+
+def test_a_kind_becomes_a_word_without_its_article():
+    found = proposals(
+        ("race", ["a Country", "the country", "a place"]), ("job", ["a job well done"])
+    )
+    assert [(word.label, word.word) for word in found] == [
+        ("race", "race"),
+        ("race", "country"),
+        ("race", "place"),
+        ("job", "job"),
+    ]
+    assert found[1].trace_ids == ("t0",)
+
+
+def test_kinds_that_other_labels_share_come_last():
+    found = proposals(
+        ("race", ["a person", "a country"]),
+        ("job", ["a person", "a worker"]),
+        ("job", ["a person"]),
+    )
+    assert [word.word for word in found if word.label == "race"] == ["race", "country", "person"]
+
+
+areas = st.floats(0, 1)
+
+
+@given(st.lists(st.lists(areas, min_size=4, max_size=4), min_size=2, max_size=4), st.integers(1, 4))
+def test_each_set_has_one_word_a_label_and_the_first_is_the_best_of_all(table, count):
+    labels = tuple(f"l{n}" for n in range(len(table)))
+    compared = [
+        LabelWord(label=label, word=f"w{n}", separates=area)
+        for label, row in zip(labels, table, strict=True)
+        for n, area in enumerate(row)
+    ]
+    sets = _assignments(compared, labels, count)
+    worth = {(word.label, word.word): word.separates for word in compared}
+    sums = [sum(worth[pair] for pair in words.items()) for words in sets]
+    assert all(set(words) == set(labels) for words in sets)
+    assert all(len(set(words.values())) == len(labels) for words in sets)
+    assert len({tuple(words.items()) for words in sets}) == len(sets) <= count
+    if all(any(row) for row in table):
+        best = max(
+            sum(table[row][column] for row, column in enumerate(order))
+            for order in permutations(range(4), len(labels))
+        )
+        assert sums[0] == pytest.approx(best)
+        assert sums[1:] == sorted(sums[1:], reverse=True)
