@@ -228,17 +228,22 @@ def step_rows(steps: Sequence[Step]) -> Sequence[tuple[str, ...]]:
 
 
 def knowledge_line(steps: Sequence[Step]) -> str | None:
-    """Return whether the rules add knowledge or only move the bias; None where it is unknown."""
-    step = rules_step(steps)
+    """Return whether the rules, or else the words for the labels, add knowledge or only move the bias.
+
+    None where it is unknown.
+    """
+    words = next((s for s in steps if s.name == "label words" and s.change is not None), None)
+    step = rules_step(steps) or words
     if step is None or step.separability_change is None or step.separability_ci95 is None:
         return None
     change = signed(step.separability_change, step.separability_ci95)
+    what = "rules" if step.name == "rules" else "words for the labels"
     if step.separability_ci95[0] > 0:
-        return f"The rules add knowledge: they change the separability of the labels by {change}."
+        return f"The {what} add knowledge: they change the separability of the labels by {change}."
     if step.separability_ci95[1] < 0:
-        return f"The rules blur the labels: they change their separability by {change}."
+        return f"The {what} blur the labels: they change their separability by {change}."
     return (
-        f"The rules add nothing that the student did not know: the separability of the labels "
+        f"The {what} add nothing that the student did not know: the separability of the labels "
         f"changes by {change}; what they change is the bias."
     )
 
