@@ -37,7 +37,7 @@ def things_in(text):
 
 
 class Speaker(FakeEngine):
-    """Knows the kind of each thing by its word, and nothing of queues: it answers with the last."""
+    """Knows the kind of each thing by its word, and nothing of queues: there it guesses."""
 
     def __init__(self, *, tells=True):
         super().__init__(lambda prompt: max(self.log_p(prompt), key=self.log_p(prompt).get))
@@ -50,7 +50,8 @@ class Speaker(FakeEngine):
             return {"ok": 0.0}  # to the call that checks whether the model answers
         options = asked[1].split(", ")
         kind = KIND_OF[things_in(prompt.user.partition("\n")[0])[0]]
-        likely = kind if kind in options else options[-1]
+        guess = options[int(re.search(r"note (\d+)", prompt.user)[1]) // 3 % len(options)]
+        likely = kind if kind in options else guess
         return {word: math.log(0.9 if word == likely else 0.01) for word in options}
 
     def complete(self, request):
