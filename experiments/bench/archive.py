@@ -49,7 +49,10 @@ class State(NamedTuple):
                 [
                     path,
                     signature.instructions,
-                    [(n, str(f.json_schema_extra)) for n, f in signature.fields.items()],
+                    [
+                        (n, str(f.annotation), str(f.json_schema_extra))
+                        for n, f in signature.fields.items()
+                    ],
                     [dict(demo) for demo in demos],
                 ]
                 for path, signature, demos in self.predictors

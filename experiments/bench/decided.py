@@ -10,6 +10,7 @@ from experiments.bench.lines import ProgramNote
 from pld_dspy.data.tasks import Task
 from pld_dspy.errors import ConfigError, nearest
 from pld_dspy.ledger.store import StageStore
+from pld_dspy.models.forms import form_of
 from pld_dspy.models.topics import topic_of
 from pld_dspy.records import Answer, Decide, Decision, Evaluation
 from pld_dspy.scoring.calibration import Calibrator, decided
@@ -164,7 +165,13 @@ def program_note(program: dspy.Module) -> ProgramNote:
     return ProgramNote(
         instructions="\n\n".join(p.signature.instructions for p in predictors),
         demos=sum(len(p.demos) for p in predictors),
+        words={label: word for p in predictors for label, word in _words(p).items()},
     )
+
+
+def _words(predictor: dspy.Predict) -> Mapping[str, str]:
+    form = form_of(predictor)
+    return form.labels_as if form is not None and isinstance(form.labels_as, Mapping) else {}
 
 
 def _of(metric: CorpusMetric, evaluation: Evaluation) -> float:

@@ -24,6 +24,8 @@ class ProgramNote(BaseModel):
     instructions: str
     demos: int = 0
     """Demonstrations in the prompt."""
+    words: dict[str, str] = {}
+    """Word shown for each label where it is not the label itself; in lines of a version that chose some."""
 
 
 class Earlier(BaseModel):

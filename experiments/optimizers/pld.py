@@ -12,7 +12,7 @@ from experiments.optimizers.table import Found, Job, Optimizer
 from pld_dspy.config.optimizer import PLDConfig
 from pld_dspy.optimizer import PLD
 from pld_dspy.records import Candidate, PredictorResult, Rule
-from pld_dspy.stages.common.prompt import make_candidate, with_prompt
+from pld_dspy.stages.common.prompt import make_candidate, with_prompt, with_words
 from pld_dspy.stages.search.space import ordered
 
 WITHOUT_REFINEMENT: Mapping[str, Any] = {"rounds": 0}
@@ -91,7 +91,7 @@ def all_rules(job: Job) -> Found:
     if not made:
         return Found(job.student(), "no rule was made")
     best = max(made, key=lambda c: (result.score(c.id, "val") or 0.0, -len(c.prompt)))
-    return _asked_with(job, ordered(best.rules, "support"))
+    return _asked_with(job, ordered(best.rules, "support"), best.words)
 
 
 def random_rules(job: Job) -> Found:
@@ -100,11 +100,11 @@ def random_rules(job: Job) -> Found:
     size = len(result.chosen.rules) or min(4, len(result.rules))
     rules = random.Random(job.seed).sample(list(result.rules), min(size, len(result.rules)))
     note = f"{len(rules)} of {len(result.rules)} rules, drawn with the seed"
-    return _asked_with(job, rules)._replace(note=note)
+    return _asked_with(job, rules, result.chosen.words)._replace(note=note)
 
 
-def _asked_with(job: Job, rules: Sequence[Rule]) -> Found:
-    student = job.student()
+def _asked_with(job: Job, rules: Sequence[Rule], words: Mapping[str, str]) -> Found:
+    student = with_words(job.student(), "predict", words)
     task = student.predict.signature.instructions
     candidate = make_candidate(task, rules, origin="search")
     return Found(with_prompt(student, "predict", candidate.prompt))
@@ -118,7 +118,8 @@ def as_seed(job: Job) -> Found:
         return Found(
             gepa_from(job, job.student()), "no rule was made; GEPA starts from the student"
         )
-    program = with_prompt(job.student(), "predict", start.prompt)
+    student = with_words(job.student(), "predict", start.words)
+    program = with_prompt(student, "predict", start.prompt)
     return Found(gepa_from(job, program), f"GEPA starts from {len(start.rules)} rules")
 
 

@@ -138,14 +138,14 @@ class WordsConfig(Settings):
     """Words that the student sees in place of labels whose names say little.
 
     >>> WordsConfig(drafts=2).per_label
-    5
+    8
     """
 
     drafts: int = Field(default=4, ge=0, le=20)
     """Times that the teacher names the labels, each time from other examples; 0 shows labels by their
     names. Other words are tried for a `DirectStudent` that shows 2 to 8 labels by their names, where
     the endpoint gives log-probabilities."""
-    per_label: int = Field(default=5, ge=1, le=10)
+    per_label: int = Field(default=8, ge=1, le=20)
     """Maximum words of a label that are compared besides its name."""
     max_length: int = Field(default=2, ge=1, le=4)
     """Maximum length, in words as they are written."""

@@ -223,6 +223,8 @@ class LabelWord:
     label: str
     word: str
     """The label itself where its own name was compared."""
+    rule_ids: tuple[str, ...] = ()
+    """Rules of the label that are about it."""
     trace_ids: tuple[str, ...] = ()
     """Traces of the label that name it as a kind of thing."""
     named: int = 0

@@ -38,9 +38,9 @@ def _behind(word: Mapping[str, Any]) -> str:
     """Return where a word was proposed, and how well it tells its label from the others."""
     if word["word"] == word["label"]:
         return " (its name)"
-    by = {"trace": len(word["trace_ids"]), "draft": word["named"]}
-    counts = (f"{count} {who}{'s' * (count > 1)}" for who, count in by.items() if count)
-    named = " and ".join(counts)
+    by = {"rule": word["rule_ids"], "trace": word["trace_ids"], "draft": range(word["named"])}
+    counts = [f"{len(ids)} {who}{'s' * (len(ids) > 1)}" for who, ids in by.items() if ids]
+    named = " and ".join([", ".join(counts[:-1]), counts[-1]] if len(counts) > 1 else counts)
     area = "" if word["separates"] is None else f", separates it by {word['separates']:.2f}"
     return f" (named in {named}{area})"
 

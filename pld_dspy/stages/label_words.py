@@ -4,7 +4,7 @@ import logging
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import dspy
@@ -20,7 +20,7 @@ from pld_dspy.models.reading.label_words import LabelWords
 from pld_dspy.models.reading.values import label_text
 from pld_dspy.models.student import DirectStudent
 from pld_dspy.models.teacher import NameLabels, Request, Teacher
-from pld_dspy.records import Answer, Event, LabelWord, Trace
+from pld_dspy.records import Answer, Event, LabelWord, Rule, Trace
 from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.metrics import accuracy
 from pld_dspy.stages.common.candidates import Leaderboard
@@ -39,6 +39,8 @@ TEXTS = 4
 _MOST_SIGNS = 28
 _FLOOR = 1e-9
 _TIE = 1e-4
+_ABOUT = re.compile(r"\babout\s+(?P<things>[^.;:]+?)\s*,?\s*(?:then\s+)?answer\b", re.IGNORECASE)
+_BETWEEN = re.compile(r"\s*,\s*(?:or|and)\s+|\s*,\s*|\s+or\s+|\s+and\s+", re.IGNORECASE)
 _ARTICLE = re.compile(r"^(?:an?|the|some|any)\s+", re.IGNORECASE)
 # Small models write `1: Group 1: food`.
 _LINE = re.compile(r"^(?:\W*(?:group\s*)?(?P<number>\d+)\W+)+(?P<name>[^\W\d_].*)$", re.IGNORECASE)
@@ -55,20 +57,27 @@ class Chosen(NamedTuple):
     """By label, then the ones that tell it best first."""
 
 
+class Sources(NamedTuple):
+    """What words are taken from, besides the teacher's names."""
+
+    traces: Sequence[Trace]
+    rules: Sequence[Rule] = ()
+
+
 def choose_words(
     target: Target,
     problem: Problem,
     board: Leaderboard,
     evaluator: Evaluator,
     teacher: Teacher,
-    traces: Sequence[Trace],
+    sources: Sources,
     config: WordsConfig,
 ) -> Chosen:
     """Return the words that the student answers best with on validation; none if its labels do as well.
 
     A small student cannot say what it has no word for: where labels are codes or queues, a rule must
-    first teach it what the code means. Words come from the kinds in the traces, and from the teacher,
-    which sees examples of all labels in unnamed groups and names these. The student is then asked once
+    first teach it what the code means. Words come from what the rules are about, from the kinds in the
+    traces, and from the teacher, which sees examples of all labels in unnamed groups and names these. The student is then asked once
     about each of some examples with all the words to choose from, and each label gets the word whose
     probability separates it best from the others, no word twice. Not in the paper; search for label
     words is that of PETAL (Schick et al., COLING 2020), which has no teacher to propose them.
@@ -80,7 +89,7 @@ def choose_words(
         board: Scores the candidates.
         evaluator: Asks the student, and compares.
         teacher: Names the labels.
-        traces: Their kinds are words, too.
+        sources: The kinds of the traces, and what the rules are about, are words too.
         config: Number of words, and when they are used.
 
     Raises:
@@ -94,7 +103,9 @@ def choose_words(
     if 2 * sum(bool(answer.probabilities) for answer in given.answers) < len(given.answers):
         logger.info("%s: no words for labels, the endpoint gives no log-probabilities", target.path)
         return Chosen({})
-    proposed = _Proposals(target, config).of(traces, _names(target, problem, teacher, config))
+    groups = {example_id(e): e["pld_group"] for e in problem.train if "pld_group" in e}
+    names = _names(target, problem, teacher, config)
+    proposed = _Proposals(target, config, groups).of(sources, names)
     if len({word.word for word in proposed}) <= len(target.labels):
         return Chosen({})
     compared = _measured(proposed, program, target, problem, evaluator)
@@ -166,31 +177,57 @@ def _read(text: str, labels: Sequence[str]) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Proposals:
-    """The words to compare: a label's own name, and some from the teacher and the traces in turn."""
+    """The words to compare: a label's own name, and some from rules, teacher and traces in turn."""
 
     target: Target
     config: WordsConfig
+    groups: Mapping[str, object] = field(default_factory=dict)
+    """Group of each training example by id; one without is a group of its own."""
 
-    def of(
-        self, traces: Sequence[Trace], names: Sequence[Mapping[str, str]]
-    ) -> tuple[LabelWord, ...]:
+    def of(self, sources: Sources, names: Sequence[Mapping[str, str]]) -> tuple[LabelWord, ...]:
         """Return the words of each label, its own name first, those with the most behind them next."""
-        every = Counter(word for trace in traces for word in self._kinds(trace))
+        traces = sources.traces
+        place = {trace.id: self.groups.get(trace.example_id, trace.example_id) for trace in traces}
+        every = self._by_kind(traces)
         proposed: list[LabelWord] = []
         for label in self.target.labels:
-            own = [trace for trace in traces if trace.label == label]
-            kinds = self._by_kind(own)
-            # As for drafts of rules: a kind that only traces of this label name counts in full.
-            worth = {word: len(ids) ** 2 / every[word] for word, ids in kinds.items()}
+            kinds = self._by_kind([trace for trace in traces if trace.label == label])
+            # A kind of many groups is a general one; one that only this label's traces name counts in
+            # full.
+            worth = {
+                word: len({place[key] for key in ids}) ** 2
+                / len({place[key] for key in every[word]})
+                for word, ids in kinds.items()
+            }
             ranked = sorted(kinds, key=worth.__getitem__, reverse=True)
             said = Counter(word for named in names for word in self._words([named.get(label, "")]))
-            words = dict.fromkeys(in_turns([[word for word, _ in said.most_common()], ranked]))
+            ruled = self._in_rules(sources.rules, label)
+            queues = [list(ruled), [word for word, _ in said.most_common()], ranked]
+            words = dict.fromkeys(in_turns(queues))
             proposed.append(LabelWord(label=label, word=label))
             proposed += [
-                LabelWord(label=label, word=word, trace_ids=kinds.get(word, ()), named=said[word])
+                LabelWord(
+                    label=label,
+                    word=word,
+                    rule_ids=ruled.get(word, ()),
+                    trace_ids=kinds.get(word, ()),
+                    named=said[word],
+                )
                 for word in list(words)[: self.config.per_label]
             ]
         return tuple(proposed)
+
+    def _in_rules(self, rules: Sequence[Rule], label: str) -> dict[str, tuple[str, ...]]:
+        """Return by word the ids of the label's rules that are about it, of the truest rule first."""
+        own = [rule for rule in rules if rule.main_label == label]
+        own.sort(key=lambda rule: (-(rule.truth.worth if rule.truth else 0.0), rule.id))
+        found: dict[str, list[str]] = defaultdict(list)
+        for rule in own:
+            about = _ABOUT.search(rule.text)
+            things = _BETWEEN.split(about["things"]) if about else []
+            for word in self._words(things):
+                found[word].append(rule.id)
+        return {word: tuple(dict.fromkeys(ids)) for word, ids in found.items()}
 
     def _by_kind(self, traces: Sequence[Trace]) -> dict[str, tuple[str, ...]]:
         """Return the ids of the traces that name each kind."""
@@ -340,5 +377,5 @@ def _assignment(
 
 def _worth(word: LabelWord) -> float:
     """Return the area under the curve; of equal ones, that of a word with more behind it is larger."""
-    behind = word.named + len(word.trace_ids)
+    behind = word.named + len(word.trace_ids) + len(word.rule_ids)
     return (word.separates or 0.0) + _TIE * behind / (behind + 1)

@@ -38,7 +38,7 @@ from pld_dspy.stages.common.problem import Problem, Target
 from pld_dspy.stages.common.topics import Topics, priors_of
 from pld_dspy.stages.demos import choose_demos
 from pld_dspy.stages.explain import collect_traces
-from pld_dspy.stages.label_words import Chosen, choose_words
+from pld_dspy.stages.label_words import Chosen, Sources, choose_words
 from pld_dspy.stages.pools import Made, PoolMaker
 from pld_dspy.stages.refine.protocol import RefineContext, Refinement, Refiner, run_refiner
 from pld_dspy.stages.search.stage import search_lists
@@ -153,7 +153,7 @@ class Pipeline:
         self.dropped += dropped + sifted.dropped
         pools, problem = sifted.pools, replace(problem, alike=sifted.alike)
         # Words for labels whose names say little, if they help.
-        worded = self.words(board, problem, target, traces)
+        worded = self.words(board, problem, target, traces, pools)
         problem = replace(problem, words=worded.words)
         # Demos, if they help; from here on all rule lists are scored with both.
         problem = self.with_demos(board, problem, target)
@@ -212,13 +212,19 @@ class Pipeline:
         return made._replace(pools=(*made.pools, Pool("initial", self.initial, origin="initial")))
 
     def words(
-        self, board: Leaderboard, problem: Problem, target: Target, traces: Sequence[Trace]
+        self,
+        board: Leaderboard,
+        problem: Problem,
+        target: Target,
+        traces: Sequence[Trace],
+        pools: Sequence[Pool],
     ) -> Chosen:
         """Return the words for the labels that help on validation, if any do."""
         if target != self.scored:
             return Chosen({})
-        config = self.config.words
-        return choose_words(target, problem, board, self.evaluator, self.teacher, traces, config)
+        rules = list({rule.id: rule for pool in pools for rule in pool.rules}.values())
+        sources, config = Sources(traces, rules), self.config.words
+        return choose_words(target, problem, board, self.evaluator, self.teacher, sources, config)
 
     def with_demos(self, board: Leaderboard, problem: Problem, target: Target) -> Problem:
         """Return the problem with the demos that help on validation, if any do."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from itertools import permutations
 
 import dspy
@@ -16,7 +17,8 @@ from pld_dspy.config.optimizer import WordsConfig
 from pld_dspy.models.student import DirectStudent
 from pld_dspy.records import LabelWord, Trace
 from pld_dspy.stages.common.problem import Target
-from pld_dspy.stages.label_words import _assignments, _Proposals, _read
+from pld_dspy.stages.common.rule_text import make_rule
+from pld_dspy.stages.label_words import Sources, _assignments, _Proposals, _read
 from queues import KIND_OF, QUEUES, SELECT, SIGNATURE, TEST, TRAIN, VAL, Speaker, Teacher
 
 
@@ -160,10 +162,10 @@ def test_names_are_read_line_by_line():
 def proposals(*kinds, labels=("race", "job"), **config):
     target = Target(path="p", signature=SIGNATURE, label_key="label", labels=labels)
     traces = [
-        Trace(id=f"t{n}", example_id="e", label=label, rationale="", rule="", kinds=tuple(own))
+        Trace(id=f"t{n}", example_id=f"e{n}", label=label, rationale="", rule="", kinds=tuple(own))
         for n, (label, own) in enumerate(kinds)
     ]
-    return _Proposals(target, WordsConfig(**config)).of(traces, [])
+    return _Proposals(target, WordsConfig(**config)).of(Sources(traces), [])
 
 
 def test_a_kind_becomes_a_word_without_its_article():
@@ -186,6 +188,42 @@ def test_kinds_that_other_labels_share_come_last():
         ("job", ["a person"]),
     )
     assert [word.word for word in found if word.label == "race"] == ["race", "country", "person"]
+
+
+def test_kinds_of_many_groups_come_before_those_that_one_group_repeats():
+    labels = ("race", "job")
+    target = Target(path="p", signature=SIGNATURE, label_key="label", labels=labels)
+    named = [
+        ("a", "musician"),
+        ("b", "musician"),
+        ("c", "musician"),
+        ("d", "worker"),
+        ("e", "worker"),
+    ]
+    traces = [
+        Trace(id=key, example_id=key, label="job", rationale="", rule="", kinds=(f"a {kind}",))
+        for key, kind in named
+    ]
+    groups = dict(zip("abcde", ("m", "m", "m", "n", "o"), strict=True))
+    found = _Proposals(target, WordsConfig(), groups).of(Sources(traces), [])
+    assert [word.word for word in found] == ["race", "job", "worker", "musician"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("If the text is about a region or a big country, answer race.", ["region", "big country"]),
+        ("If it is about a land, a state, or people, answer race.", ["land", "state", "people"]),
+        ("If the text mentions a land, answer race.", []),
+        ("If the text is about a long way to go home, answer race.", []),
+    ],
+)
+def test_what_a_rule_is_about_becomes_a_word(text, words):
+    target = Target(path="p", signature=SIGNATURE, label_key="label", labels=("race", "job"))
+    rule = replace(make_rule(text, [], origin="synthesis"), labels={"race": 1})
+    found = _Proposals(target, WordsConfig()).of(Sources([], [rule]), [])
+    assert [word.word for word in found if word.label == "race"] == ["race", *words]
+    assert all(word.rule_ids == (rule.id,) for word in found if word.word in words)
 
 
 areas = st.floats(0, 1)
