@@ -166,12 +166,18 @@ def _texts(target: Target, problem: Problem, label: str, draft: int) -> list[str
 
 
 def _read(text: str, labels: Sequence[str]) -> dict[str, str]:
-    """Return the name in each line `number: name`, by the label with this number."""
+    """Return the name in each line `number: name`, by the label with this number.
+
+    Empty if a number has several lines: then the lines do not name groups.
+    """
     found: dict[str, str] = {}
     for line in text.splitlines():
         match = _LINE.match(line.strip())
         if match and 1 <= int(match["number"]) <= len(labels):
-            found.setdefault(labels[int(match["number"]) - 1], match["name"])
+            label = labels[int(match["number"]) - 1]
+            if label in found:
+                return {}
+            found[label] = match["name"]
     return found
 
 

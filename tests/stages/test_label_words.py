@@ -155,8 +155,12 @@ def test_the_request_for_names_is_the_pinned_text():
 
 
 def test_names_are_read_line_by_line():
-    text = "Here they are:\n1: Group 1: Food\n- Group 2: hand tools\n**3**. Animals\n9: nothing\n1: Drink"
+    text = "Here they are:\n1: Group 1: Food\n- Group 2: hand tools\n**3**. Animals\n9: nothing"
     assert _read(text, ("a", "b", "c")) == {"a": "Food", "b": "hand tools", "c": "Animals"}
+
+
+def test_lists_of_single_texts_are_no_names():
+    assert _read("Group 1:\n1: Bread\n2: Soup\nGroup 2:\n1: Saw\n2: Drill", ("a", "b")) == {}
 
 
 def proposals(*kinds, labels=("race", "job"), **config):
