@@ -326,7 +326,13 @@ def test_the_results_table_has_the_figures_of_the_result_files(page):
         assert cells[-1] == cell(bag["score"], bag["ci95"])
 
 
-DEMOS = ("demo_queues.json", "demo_queues_full.json", "demo_queues_full_seed1.json")
+DEMOS = (
+    "demo_queues.json",
+    "demo_queues_names.json",
+    "demo_queues_full.json",
+    "demo_queues_full_seed1.json",
+)
+"""The present version first; the others are of the version before words for labels."""
 
 
 def demo(name):
@@ -353,18 +359,32 @@ def test_the_readme_has_the_figures_of_the_demos():
             cell(words["score"], words["ci95"]),
             f"{report['prompt_tokens']:.0f}",
         ]
-    right, every = demo(DEMOS[1])["steps"][-1]["right"]["alpha"]
+    right, every = demo(DEMOS[2])["steps"][-1]["right"]["alpha"]
     plain = " ".join(text.split())
     assert f"of {every} sentences about grandfathers and gentlemen {right} go there" in plain
     assert f"the same {words['labelled']} labelled examples" in plain
-    assert "right for 5 of 9 examples" in demo(DEMOS[0])["rule_warnings"][0]
+    now = demo(DEMOS[0])
+    words = ", ".join(f"*{word}* for {label}" for label, word in now["words"].items())
+    assert f"words for the labels: {words}." in plain
+    alone = next(step for step in now["steps"] if step["name"] == "label words")
+    assert f"the student scores {alone['score']:.3f}" in plain
+    assert f"with {now['rules']} rules besides {now['compiled']:.3f}" in plain
+
+
+def test_the_first_page_has_the_figures_of_the_demo():
+    now = demo(DEMOS[0])
+    plain = " ".join((ROOT / "docs/index.md").read_text(encoding="utf-8").split())
+    assert f"{now['baseline']:.3f} before, {now['compiled']:.3f} with words" in plain
+    low, high = now["delta_ci95"]
+    assert f"change {now['delta']:+.3f} [{low:+.3f}, {high:+.3f}]" in plain
+    assert f"{now['teacher_calls']} teacher calls and {now['student_calls']} student calls" in plain
 
 
 def test_the_results_have_the_figures_of_the_demos():
     text = (ROOT / "docs/results.md").read_text(encoding="utf-8")
-    section = text.partition("## The demo")[2]
+    section = text.partition("## The demo")[2].partition("The demo of earlier")[0]
     rows = [row.strip("|").split("|") for row in section.splitlines() if row.startswith("|")]
-    columns = list(zip(*(row[1:] for row in rows if len(row) == 4), strict=True))
+    columns = list(zip(*(row[1:] for row in rows if len(row) == 5), strict=True))
 
     for column, name in zip(columns, DEMOS, strict=True):
         report = demo(name)
@@ -381,6 +401,7 @@ def test_the_results_have_the_figures_of_the_demos():
             f"{report['rules']}, {report['prompt_tokens']:.0f}",
             f"{report['search_score']:.3f}, {report['select_score']:.3f}",
             f"{report['teacher_calls']}, {report['student_calls']}",
+            ", ".join(report.get("words", {}).values()) or "alpha, beta, gamma",
         ]
 
 

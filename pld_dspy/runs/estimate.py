@@ -27,8 +27,8 @@ from pld_dspy.records import Role
 from pld_dspy.runs.setup import Loaded, check_rules, load
 from pld_dspy.runs.wording import most_forms
 from pld_dspy.stages.common.prompt import render_example
-from pld_dspy.stages.label_words import MOST_LABELS as MOST_WORDED
-from pld_dspy.stages.label_words import TEXTS
+from pld_dspy.stages.label_words.propose import TEXTS
+from pld_dspy.stages.label_words.stage import MOST_LABELS as MOST_WORDED
 from pld_dspy.stages.merge.side_by_side import MOST_LABELS, notes_a_label
 
 GIVEN, ASKED, COMPILED = "student as given", "student as asked best", "compiled program"
@@ -161,18 +161,11 @@ def _teacher_stages(config: RunConfig, loaded: Loaded, topics: int) -> list[Plan
     labels = len(task.labels)
     notes_shown = labels * notes_a_label(max(1, labels)) * _RULE_TOKENS
     side = _tokens(ContrastLabels.instructions) + about_task + notes_shown
-    drafts_of_words = pld.words.drafts if _tries_words(config, loaded) else 0
-    named = _tokens(NameGroups.instructions) + labels * TEXTS * example
     contrasts = [_teacher("all labels", "rules", sides, False, side, labels * _RULE_TOKENS)]
     return [
         _teacher("traces", "traces", extracted, True, explain, answer),
         _teacher("rules", "rules", merges, False, merge, 2 * _RULE_TOKENS),
         *(contrasts if sides else ()),
-        *(
-            [_teacher("names for labels", "words", drafts_of_words, False, named, labels * 4)]
-            if drafts_of_words
-            else ()
-        ),
         *([_teacher("judgements", "judgements", judged, False, judge, 8)] if judged else ()),
         _teacher("refine", "refine", rounds, False, resolve, answer + 2 * _RULE_TOKENS),
     ]
@@ -189,13 +182,17 @@ def _tries_words(config: RunConfig, loaded: Loaded) -> bool:
 
 
 def _words(config: RunConfig, loaded: Loaded, bare: int) -> list[PlannedStage]:
-    """Return the student's calls for words for the labels; none if none are tried."""
+    """Return the calls for words for the labels; none if none are tried."""
     if not _tries_words(config, loaded):
         return []
     splits = loaded.splits
     measured = min(len(splits.train), len(splits.val)) + len(splits.val)
     scored = config.pld.words.sets * len(splits.val)
+    labels, drafts = len(loaded.task.labels), config.pld.words.drafts
+    texts = labels * TEXTS * _mean_tokens(splits.train, loaded.task)
+    named = _tokens(NameGroups.instructions) + texts
     return [
+        _teacher("names for labels", "words", drafts, False, named, labels * 4),
         _student("label words", "words", measured, bare),
         _student("label words, scored", "val", scored, bare),
     ]

@@ -62,7 +62,6 @@ class Report(BaseModel):
     """Mean input tokens of one compiled call; 0.0 where the endpoint reports none."""
     prompt_tokens_baseline: float
     rules: int
-    """Number of rules in the final prompt."""
     demos: int = 0
     """Number of worked examples in the final prompt."""
     words: dict[str, str] = {}
@@ -118,7 +117,6 @@ class Report(BaseModel):
     """A bag of words and the majority label on test, from the labelled examples of the run."""
     decision: dict[str, Any] | None = None
     """How labels are chosen, as `Decision.to_dict`; None takes them from the text."""
-
     form: str = ""
     """How the compiled program is asked, for instance `sentence, names`; empty in older reports."""
     wordings: tuple[WordingScore, ...] = ()
@@ -266,7 +264,7 @@ def _choice(result: PLDResult, test: Sequence[dspy.Example]) -> dict[str, Any]:
         **_topic_numbers(result, test),
         "rules": len(result.rules),
         "demos": sum(len(part.chosen.demos) for part in result.predictors),
-        "words": {label: w for part in result.predictors for label, w in part.chosen.words.items()},
+        "words": {k: word for part in result.predictors for k, word in part.chosen.words.items()},
         "decision": None if first.decision is None else first.decision.to_dict(),
         "chosen_origin": first.chosen.origin,
         "reason": first.reason,

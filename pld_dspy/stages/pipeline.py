@@ -38,7 +38,8 @@ from pld_dspy.stages.common.problem import Problem, Target
 from pld_dspy.stages.common.topics import Topics, priors_of
 from pld_dspy.stages.demos import choose_demos
 from pld_dspy.stages.explain import collect_traces
-from pld_dspy.stages.label_words import Chosen, Sources, choose_words
+from pld_dspy.stages.label_words.propose import Sources
+from pld_dspy.stages.label_words.stage import Chosen, choose_words
 from pld_dspy.stages.pools import Made, PoolMaker
 from pld_dspy.stages.refine.protocol import RefineContext, Refinement, Refiner, run_refiner
 from pld_dspy.stages.search.stage import search_lists
@@ -146,17 +147,23 @@ class Pipeline:
         problem, verifies = self.problem(program, target), self.config.verify
         board = Leaderboard(problem, self.evaluator, self.tracker, predictor=name)
         # Phase 1: the teacher explains labelled examples.
-        traces = self.explain(target, problem)
+        explain, draws = self.config.explain, self.config.draws
+        collected = collect_traces(
+            self.given, self.teacher, target, problem.train, explain=explain, draws=draws
+        )
+        traces = collected.traces
         # Phase 2: clusters of similar traces become rules; those false on training examples go.
         clustering, pools, dropped = self.pools(traces, problem, target)
         sifted = verify_pools(pools, traces, self.judge, target, problem, verifies)
-        self.dropped += dropped + sifted.dropped
+        self.dropped += collected.dropped + dropped + sifted.dropped
         pools, problem = sifted.pools, replace(problem, alike=sifted.alike)
         # Words for labels whose names say little, if they help.
-        worded = self.words(board, problem, target, traces, pools)
+        worded = self.words(board, problem, target, Sources.of(traces, pools))
         problem = replace(problem, words=worded.words)
         # Demos, if they help; from here on all rule lists are scored with both.
-        problem = self.with_demos(board, problem, target)
+        demos, limit = self.config.demos, self.config.search.max_prompt_tokens
+        shown = choose_demos(target, problem, board, self.evaluator, demos, max_prompt_tokens=limit)
+        problem = replace(problem, demos=shown)
         for pool in pools:
             if pool.is_candidate:
                 board.run(problem.candidate(pool.rules, origin=pool.origin, note=pool.name), "val")
@@ -185,15 +192,6 @@ class Pipeline:
             warnings=sifted.warnings + gaps(verdict.chosen.rules, target, problem.train, verifies),
         )
 
-    def explain(self, target: Target, problem: Problem) -> tuple[Trace, ...]:
-        """Return the traces of the training examples, from the teacher or recorded."""
-        explain, draws = self.config.explain, self.config.draws
-        collected = collect_traces(
-            self.given, self.teacher, target, problem.train, explain=explain, draws=draws
-        )
-        self.dropped.update(collected.dropped)
-        return collected.traces
-
     def pools(self, traces: Sequence[Trace], problem: Problem, target: Target) -> Made:
         """Return the clustering of the traces and the rule pools, the given rules last."""
         maker = PoolMaker(
@@ -211,32 +209,12 @@ class Pipeline:
             return made
         return made._replace(pools=(*made.pools, Pool("initial", self.initial, origin="initial")))
 
-    def words(
-        self,
-        board: Leaderboard,
-        problem: Problem,
-        target: Target,
-        traces: Sequence[Trace],
-        pools: Sequence[Pool],
-    ) -> Chosen:
+    def words(self, board: Leaderboard, problem: Problem, target: Target, of: Sources) -> Chosen:
         """Return the words for the labels that help on validation, if any do."""
         if target != self.scored:
             return Chosen({})
-        rules = list({rule.id: rule for pool in pools for rule in pool.rules}.values())
-        sources, config = Sources(traces, rules), self.config.words
-        return choose_words(target, problem, board, self.evaluator, self.teacher, sources, config)
-
-    def with_demos(self, board: Leaderboard, problem: Problem, target: Target) -> Problem:
-        """Return the problem with the demos that help on validation, if any do."""
-        demos = choose_demos(
-            target,
-            problem,
-            board,
-            self.evaluator,
-            self.config.demos,
-            max_prompt_tokens=self.config.search.max_prompt_tokens,
-        )
-        return replace(problem, demos=demos)
+        config = self.config.words
+        return choose_words(target, problem, board, self.evaluator, self.teacher, of, config)
 
     def search(
         self,

@@ -18,7 +18,8 @@ from pld_dspy.models.student import DirectStudent
 from pld_dspy.records import LabelWord, Trace
 from pld_dspy.stages.common.problem import Target
 from pld_dspy.stages.common.rule_text import make_rule
-from pld_dspy.stages.label_words import Sources, _assignments, _Proposals, _read
+from pld_dspy.stages.label_words.measure import assignments
+from pld_dspy.stages.label_words.propose import Proposals, Sources, read_names
 from queues import KIND_OF, QUEUES, SELECT, SIGNATURE, TEST, TRAIN, VAL, Speaker, Teacher
 
 
@@ -156,11 +157,11 @@ def test_the_request_for_names_is_the_pinned_text():
 
 def test_names_are_read_line_by_line():
     text = "Here they are:\n1: Group 1: Food\n- Group 2: hand tools\n**3**. Animals\n9: nothing"
-    assert _read(text, ("a", "b", "c")) == {"a": "Food", "b": "hand tools", "c": "Animals"}
+    assert read_names(text, ("a", "b", "c")) == {"a": "Food", "b": "hand tools", "c": "Animals"}
 
 
 def test_lists_of_single_texts_are_no_names():
-    assert _read("Group 1:\n1: Bread\n2: Soup\nGroup 2:\n1: Saw\n2: Drill", ("a", "b")) == {}
+    assert read_names("Group 1:\n1: Bread\n2: Soup\nGroup 2:\n1: Saw\n2: Drill", ("a", "b")) == {}
 
 
 def proposals(*kinds, labels=("race", "job"), **config):
@@ -169,7 +170,7 @@ def proposals(*kinds, labels=("race", "job"), **config):
         Trace(id=f"t{n}", example_id=f"e{n}", label=label, rationale="", rule="", kinds=tuple(own))
         for n, (label, own) in enumerate(kinds)
     ]
-    return _Proposals(target, WordsConfig(**config)).of(Sources(traces), [])
+    return Proposals(target, WordsConfig(**config)).of(Sources(traces), [])
 
 
 def test_a_kind_becomes_a_word_without_its_article():
@@ -209,7 +210,7 @@ def test_kinds_of_many_groups_come_before_those_that_one_group_repeats():
         for key, kind in named
     ]
     groups = dict(zip("abcde", ("m", "m", "m", "n", "o"), strict=True))
-    found = _Proposals(target, WordsConfig(), groups).of(Sources(traces), [])
+    found = Proposals(target, WordsConfig(), groups).of(Sources(traces), [])
     assert [word.word for word in found] == ["race", "job", "worker", "musician"]
 
 
@@ -225,7 +226,7 @@ def test_kinds_of_many_groups_come_before_those_that_one_group_repeats():
 def test_what_a_rule_is_about_becomes_a_word(text, words):
     target = Target(path="p", signature=SIGNATURE, label_key="label", labels=("race", "job"))
     rule = replace(make_rule(text, [], origin="synthesis"), labels={"race": 1})
-    found = _Proposals(target, WordsConfig()).of(Sources([], [rule]), [])
+    found = Proposals(target, WordsConfig()).of(Sources([], [rule]), [])
     assert [word.word for word in found if word.label == "race"] == ["race", *words]
     assert all(word.rule_ids == (rule.id,) for word in found if word.word in words)
 
@@ -241,7 +242,7 @@ def test_each_set_has_one_word_a_label_and_the_first_is_the_best_of_all(table, c
         for label, row in zip(labels, table, strict=True)
         for n, area in enumerate(row)
     ]
-    sets = _assignments(compared, labels, count)
+    sets = assignments(compared, labels, count)
     worth = {(word.label, word.word): word.separates for word in compared}
     sums = [sum(worth[pair] for pair in words.items()) for words in sets]
     assert all(set(words) == set(labels) for words in sets)

@@ -1,0 +1,1 @@
+"""Chooses words to show in place of labels whose names say little."""

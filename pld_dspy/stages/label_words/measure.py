@@ -1,0 +1,155 @@
+"""Measures how well words tell their labels from the others, and gives each label one."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import dspy
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import roc_auc_score
+
+from pld_dspy.data.examples import example_id
+from pld_dspy.errors import ConfigError, PLDError
+from pld_dspy.models.reading.label_words import LabelWords
+from pld_dspy.models.reading.values import label_text
+from pld_dspy.records import Answer, Event, LabelWord
+from pld_dspy.scoring.evaluator import Evaluator
+from pld_dspy.scoring.metrics import accuracy
+from pld_dspy.stages.common.problem import Problem, Target
+from pld_dspy.stages.common.targets import in_turn
+from pld_dspy.stages.label_words.propose import STAGE
+
+logger = logging.getLogger(__name__)
+
+Floats = npt.NDArray[np.float64]
+
+_FLOOR = 1e-9
+_TIE = 1e-4
+
+
+def measured(
+    proposed: Sequence[LabelWord],
+    program: dspy.Module,
+    target: Target,
+    problem: Problem,
+    evaluator: Evaluator,
+) -> tuple[LabelWord, ...]:
+    """Return the words with their areas under the curve, from one answer to each example."""
+    pool = _readable(word.word for word in proposed)
+    asked = _asking_for(program, target, pool)
+    examples = [*in_turn(problem.train, target.label_key, len(problem.val)), *problem.val]
+    fresh = replace(
+        evaluator, metric=accuracy, labels=pool, decide="greedy", topic_field=None, priors={}
+    )
+
+    def report(event: Event) -> None:
+        evaluator.progress(replace(event, stage=STAGE))
+
+    try:
+        answers = fresh.answers(asked, examples, candidate_id=STAGE, split="train", progress=report)
+    except PLDError as error:
+        if type(error) is not PLDError:
+            raise
+        logger.warning("%s: no words for labels: %s", target.path, error)
+        return ()
+    gold = [label_text(example[target.label_key]) for example in examples]
+    known = {example_id(example) for example in problem.val}
+    sides = [
+        [place for place, e in enumerate(examples) if (example_id(e) in known) == val]
+        for val in (False, True)
+    ]
+    found = [
+        replace(word, separates=_mean_area(word, answers, gold, sides))
+        for word in proposed
+        if word.word in pool
+    ]
+    order = {label: place for place, label in enumerate(target.labels)}
+    return tuple(sorted(found, key=lambda w: (order[w.label], -_worth(w), w.word)))
+
+
+def _readable(words: Iterable[str]) -> tuple[str, ...]:
+    """Return the different words that can be read back from an answer, the first ones kept."""
+    kept: list[str] = []
+    for word in dict.fromkeys(words):
+        try:
+            LabelWords.of((*kept, word), {other: other for other in (*kept, word)})
+        except ConfigError:
+            continue
+        kept.append(word)
+    return tuple(kept)
+
+
+def _asking_for(program: dspy.Module, target: Target, pool: tuple[str, ...]) -> dspy.Module:
+    """Return a copy of the program that chooses among the words of the pool."""
+    copy = program.deepcopy()
+    predictor = copy.predict
+    kind: Any = Literal[pool]
+    predictor.signature = predictor.signature.with_updated_fields(target.label_key, type_=kind)
+    return copy
+
+
+def _mean_area(
+    word: LabelWord, answers: Sequence[Answer], gold: Sequence[str], sides: Sequence[Sequence[int]]
+) -> float | None:
+    """Return the mean over the sides of the area under the curve; None if no side has both classes."""
+    areas = []
+    for side in sides:
+        usable = [place for place in side if answers[place].probabilities]
+        own = [gold[place] == word.label for place in usable]
+        if 0 < sum(own) < len(own):
+            scores = [(answers[place].probabilities or {}).get(word.word, 0.0) for place in usable]
+            areas.append(float(roc_auc_score(own, np.log(np.maximum(scores, _FLOOR)))))
+    return sum(areas) / len(areas) if areas else None
+
+
+def assignments(
+    compared: Sequence[LabelWord], labels: Sequence[str], count: int
+) -> list[dict[str, str]]:
+    """Return the best assignments of a word to each label; none that leaves all labels their names.
+
+    The first has the largest sum of areas; each other one is the best without one label's word in it.
+    """
+    if any(not [w for w in compared if w.label == label and w.separates] for label in labels):
+        return []
+    first = _assignment(compared, labels)
+    if first is None:
+        return []
+    others = [
+        (worth, found)
+        for label in labels
+        if (rest := [w for w in compared if (w.label, w.word) != (label, first[1][label])])
+        and (second := _assignment(rest, labels)) is not None
+        for worth, found in [second]
+    ]
+    ranked = [first, *sorted(others, key=lambda pair: -pair[0])]
+    distinct: list[dict[str, str]] = []
+    for _, words in ranked:
+        if words not in distinct and any(label != word for label, word in words.items()):
+            distinct.append(words)
+    return distinct[:count]
+
+
+def _assignment(
+    compared: Sequence[LabelWord], labels: Sequence[str]
+) -> tuple[float, dict[str, str]] | None:
+    """Return the sum of areas and the words of the best assignment; None if there is none."""
+    pool = list(dict.fromkeys(word.word for word in compared))
+    worth: Floats = np.full((len(labels), len(pool)), -float(len(labels)))
+    for word in compared:
+        worth[labels.index(word.label), pool.index(word.word)] = _worth(word)
+    if len(pool) < len(labels):
+        return None
+    rows, columns = linear_sum_assignment(worth, maximize=True)
+    total = float(worth[rows, columns].sum())
+    if worth[rows, columns].min() < 0:
+        return None
+    return total, {labels[r]: pool[c] for r, c in zip(rows, columns, strict=True)}
+
+
+def _worth(word: LabelWord) -> float:
+    """Return the area under the curve; of equal ones, that of a word with more behind it is larger."""
+    behind = word.named + len(word.trace_ids) + len(word.rule_ids)
+    return (word.separates or 0.0) + _TIE * behind / (behind + 1)

@@ -1,0 +1,173 @@
+"""Proposes words for labels: from rules, from explanations, and from the teacher."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from pld_dspy.config.optimizer import WordsConfig
+from pld_dspy.models.reading.values import label_text
+from pld_dspy.models.teacher import NameLabels, Request, Teacher
+from pld_dspy.records import LabelWord, Rule, Trace
+from pld_dspy.stages.common.pools import Pool
+from pld_dspy.stages.common.problem import Problem, Target
+from pld_dspy.stages.common.prompt import render_example
+from pld_dspy.stages.common.turns import in_turns
+
+STAGE = "words"
+TEXTS = 4
+"""Examples of a label that the teacher sees when it names the labels."""
+_MOST_SIGNS = 28
+_ABOUT = re.compile(r"\babout\s+(?P<things>[^.;:]+?)\s*,?\s*(?:then\s+)?answer\b", re.IGNORECASE)
+_BETWEEN = re.compile(r"\s*,\s*(?:or|and)\s+|\s*,\s*|\s+or\s+|\s+and\s+", re.IGNORECASE)
+_ARTICLE = re.compile(r"^(?:an?|the|some|any)\s+", re.IGNORECASE)
+# Small models write `1: Group 1: food`.
+_LINE = re.compile(r"^(?:\W*(?:group\s*)?(?P<number>\d+)\W+)+(?P<name>[^\W\d_].*)$", re.IGNORECASE)
+
+
+class Sources(NamedTuple):
+    """What words are taken from, besides the teacher's names."""
+
+    traces: Sequence[Trace]
+    rules: Sequence[Rule] = ()
+
+    @classmethod
+    def of(cls, traces: Sequence[Trace], pools: Sequence[Pool]) -> Self:
+        """Return the traces and the rules of the pools, each once."""
+        rules = {rule.id: rule for pool in pools for rule in pool.rules}
+        return cls(traces, tuple(rules.values()))
+
+
+def names_for(
+    target: Target, problem: Problem, teacher: Teacher, config: WordsConfig
+) -> list[Mapping[str, str]]:
+    """Return the teacher's names for the labels, one mapping for each draft that could be read."""
+    requests = []
+    for draft in range(config.drafts):
+        lines = []
+        for number, label in enumerate(target.labels, 1):
+            texts = _texts(target, problem, label, draft)
+            lines += [f"Group {number}:", *(f"- {text}" for text in texts), ""]
+        requests.append(
+            Request(
+                module=NameLabels(teacher.prompts.name),
+                inputs={"groups": "\n".join(lines).rstrip()},
+                name=f"draft {draft + 1} of names for the labels",
+            )
+        )
+    replies = [output for output in teacher.ask(STAGE, requests) if output is not None]
+    return [read_names(output["names"], target.labels) for output in replies]
+
+
+def _texts(target: Target, problem: Problem, label: str, draft: int) -> list[str]:
+    """Return some training examples of a label, of as many groups as there are."""
+    queues: dict[object, list[str]] = defaultdict(list)
+    own = [e for e in problem.train if label_text(e[target.label_key]) == label]
+    for place, example in enumerate(own):
+        text = render_example(target.signature, example).replace("\n", "; ")
+        queues[example.get("pld_group", place)].append(text)
+    rng = np.random.default_rng([problem.seed, draft])
+    order = rng.permutation(len(queues)).tolist()
+    groups = [queues[key] for key in (list(queues)[place] for place in order)]
+    shuffled = [[texts[i] for i in rng.permutation(len(texts))] for texts in groups]
+    return in_turns(shuffled)[:TEXTS]
+
+
+def read_names(text: str, labels: Sequence[str]) -> dict[str, str]:
+    """Return the name in each line `number: name`, by the label with this number.
+
+    Empty if a number has several lines: then the lines do not name groups.
+    """
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        match = _LINE.match(line.strip())
+        if match and 1 <= int(match["number"]) <= len(labels):
+            label = labels[int(match["number"]) - 1]
+            if label in found:
+                return {}
+            found[label] = match["name"]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Proposals:
+    """The words to compare: a label's own name, and some from rules, teacher and traces in turn."""
+
+    target: Target
+    config: WordsConfig
+    groups: Mapping[str, object] = field(default_factory=dict)
+    """Group of each training example by id; one without is a group of its own."""
+
+    def of(self, sources: Sources, names: Sequence[Mapping[str, str]]) -> tuple[LabelWord, ...]:
+        """Return the words of each label, its own name first, those with the most behind them next."""
+        traces = sources.traces
+        place = {trace.id: self.groups.get(trace.example_id, trace.example_id) for trace in traces}
+        every = self._by_kind(traces)
+        proposed: list[LabelWord] = []
+        for label in self.target.labels:
+            kinds = self._by_kind([trace for trace in traces if trace.label == label])
+            # A kind of many groups is a general one; one that only this label's traces name counts in
+            # full.
+            worth = {
+                word: len({place[key] for key in ids}) ** 2
+                / len({place[key] for key in every[word]})
+                for word, ids in kinds.items()
+            }
+            ranked = sorted(kinds, key=worth.__getitem__, reverse=True)
+            said = Counter(word for named in names for word in self._words([named.get(label, "")]))
+            ruled = self._in_rules(sources.rules, label)
+            queues = [list(ruled), [word for word, _ in said.most_common()], ranked]
+            words = dict.fromkeys(in_turns(queues))
+            proposed.append(LabelWord(label=label, word=label))
+            proposed += [
+                LabelWord(
+                    label=label,
+                    word=word,
+                    rule_ids=ruled.get(word, ()),
+                    trace_ids=kinds.get(word, ()),
+                    named=said[word],
+                )
+                for word in list(words)[: self.config.per_label]
+            ]
+        return tuple(proposed)
+
+    def _in_rules(self, rules: Sequence[Rule], label: str) -> dict[str, tuple[str, ...]]:
+        """Return by word the ids of the label's rules that are about it, of the truest rule first."""
+        own = [rule for rule in rules if rule.main_label == label]
+        own.sort(key=lambda rule: (-(rule.truth.worth if rule.truth else 0.0), rule.id))
+        found: dict[str, list[str]] = defaultdict(list)
+        for rule in own:
+            about = _ABOUT.search(rule.text)
+            things = _BETWEEN.split(about["things"]) if about else []
+            for word in self._words(things):
+                found[word].append(rule.id)
+        return {word: tuple(dict.fromkeys(ids)) for word, ids in found.items()}
+
+    def _by_kind(self, traces: Sequence[Trace]) -> dict[str, tuple[str, ...]]:
+        """Return the ids of the traces that name each kind."""
+        ids: dict[str, list[str]] = defaultdict(list)
+        for trace in traces:
+            for word in self._kinds(trace):
+                ids[word].append(trace.id)
+        return {word: tuple(found) for word, found in ids.items()}
+
+    def _kinds(self, trace: Trace) -> list[str]:
+        return list(dict.fromkeys(self._words(trace.kinds)))
+
+    def _words(self, texts: Iterable[str]) -> list[str]:
+        return [word for text in texts if (word := self._word(text)) is not None]
+
+    def _word(self, text: str) -> str | None:
+        """Return the name or kind as a word to answer with; None if it is none.
+
+        Names of labels are not used, for they would be words for other labels as well.
+        """
+        word = " ".join(_ARTICLE.sub("", text.strip(" \t.,;:!?\"'`*_()[]")).split()).lower()
+        names = {label.casefold() for label in self.target.labels}
+        parts = re.findall(r"\w+", word)
+        plain = bool(re.fullmatch(r"[^\W\d_][\w' -]*", word))
+        short = len(parts) <= self.config.max_length and len(word) <= _MOST_SIGNS
+        return word if plain and short and not names.intersection(parts) else None

@@ -1,0 +1,99 @@
+"""Label words stage: proposes words, measures them, and scores the best sets on validation."""
+
+import logging
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import dspy
+
+from pld_dspy.config.optimizer import WordsConfig
+from pld_dspy.data.examples import example_id
+from pld_dspy.models.student import DirectStudent
+from pld_dspy.models.teacher import Teacher
+from pld_dspy.records import LabelWord
+from pld_dspy.scoring.evaluator import Evaluator
+from pld_dspy.stages.common.candidates import Leaderboard
+from pld_dspy.stages.common.problem import Problem, Target
+from pld_dspy.stages.common.prompt import make_candidate
+from pld_dspy.stages.label_words.measure import assignments, measured
+from pld_dspy.stages.label_words.propose import Proposals, Sources, names_for
+
+logger = logging.getLogger(__name__)
+
+MOST_LABELS = 8
+"""Labels up to which words are looked for: all words of all labels are shown in one request."""
+
+
+class Chosen(NamedTuple):
+    """The words for the labels, and all that were compared."""
+
+    words: Mapping[str, str]
+    """Empty if the labels are shown by their names."""
+    compared: tuple[LabelWord, ...] = ()
+    """By label, then the ones that tell it best first."""
+
+
+def choose_words(
+    target: Target,
+    problem: Problem,
+    board: Leaderboard,
+    evaluator: Evaluator,
+    teacher: Teacher,
+    sources: Sources,
+    config: WordsConfig,
+) -> Chosen:
+    """Return the words that the student answers best with on validation; none if its labels do as well.
+
+    A small student cannot say what it has no word for: where labels are codes or queues, a rule must
+    first teach it what the code means. Words come from what the rules are about, from the kinds in the
+    traces, and from the teacher, which sees examples of all labels in unnamed groups and names these. The student is then asked once
+    about each of some examples with all the words to choose from, and each label gets the word whose
+    probability separates it best from the others, no word twice. Not in the paper; search for label
+    words is that of PETAL (Schick et al., COLING 2020), which has no teacher to propose them.
+
+    Args:
+        target: The predictor.
+        problem: Its task and examples; words are proposed from train, and measured on train and
+            validation.
+        board: Scores the candidates.
+        evaluator: Asks the student, and compares.
+        teacher: Names the labels.
+        sources: The kinds of the traces, and what the rules are about, are words too.
+        config: Number of words, and when they are used.
+
+    Raises:
+        ModelError: An endpoint cannot be reached; answers so far are kept.
+    """
+    bare = make_candidate(problem.task, (), origin="as given")
+    program = problem.build(bare)
+    if not config.drafts or not _is_asked(program, target):
+        return Chosen({})
+    given = board.run(bare, "val")
+    if 2 * sum(bool(answer.probabilities) for answer in given.answers) < len(given.answers):
+        logger.info("%s: no words for labels, the endpoint gives no log-probabilities", target.path)
+        return Chosen({})
+    groups = {example_id(e): e["pld_group"] for e in problem.train if "pld_group" in e}
+    names = names_for(target, problem, teacher, config)
+    proposed = Proposals(target, config, groups).of(sources, names)
+    if len({word.word for word in proposed}) <= len(target.labels):
+        return Chosen({})
+    compared = measured(proposed, program, target, problem, evaluator)
+    best, score = bare, given.score
+    for words in assignments(compared, target.labels, config.sets):
+        candidate = make_candidate(problem.task, (), origin="label words", words=words)
+        evaluation = board.run(candidate, "val")
+        change = evaluator.compare(given, evaluation)
+        better = evaluation.score > score and change.p_worse <= config.max_p_worse
+        if better:
+            best, score = candidate, evaluation.score
+    return Chosen(best.words, compared)
+
+
+def _is_asked(program: dspy.Module, target: Target) -> bool:
+    """Return whether the program shows its labels by their names, and can show other words."""
+    return (
+        isinstance(program, DirectStudent)
+        and program.form.labels_as == "names"
+        and len(program.predict.signature.output_fields) == 1
+        and 2 <= len(target.labels) <= MOST_LABELS
+    )
