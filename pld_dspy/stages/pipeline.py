@@ -37,7 +37,7 @@ from pld_dspy.stages.common.pools import Pool
 from pld_dspy.stages.common.problem import Problem, Target
 from pld_dspy.stages.common.topics import Topics, priors_of
 from pld_dspy.stages.demos import choose_demos
-from pld_dspy.stages.explain import collect_traces
+from pld_dspy.stages.explain import Traces, collect_traces
 from pld_dspy.stages.label_words.propose import Sources
 from pld_dspy.stages.label_words.stage import Chosen, choose_words
 from pld_dspy.stages.pools import Made, PoolMaker
@@ -147,20 +147,15 @@ class Pipeline:
         problem, verifies = self.problem(program, target), self.config.verify
         board = Leaderboard(problem, self.evaluator, self.tracker, predictor=name)
         # Phase 1: the teacher explains labelled examples.
-        explain, draws = self.config.explain, self.config.draws
-        collected = collect_traces(
-            self.given, self.teacher, target, problem.train, explain=explain, draws=draws
-        )
-        traces = collected.traces
+        traces, lost = self.explain(target, problem)
         # Phase 2: clusters of similar traces become rules; those false on training examples go.
         clustering, pools, dropped = self.pools(traces, problem, target)
         sifted = verify_pools(pools, traces, self.judge, target, problem, verifies)
-        self.dropped += collected.dropped + dropped + sifted.dropped
+        self.dropped += lost + dropped + sifted.dropped
         pools, problem = sifted.pools, replace(problem, alike=sifted.alike)
-        # Words for labels whose names say little, if they help.
+        # Words for labels and demos, if they help; rule lists are scored with both.
         worded = self.words(board, problem, target, Sources.of(traces, pools))
         problem = replace(problem, words=worded.words)
-        # Demos, if they help; from here on all rule lists are scored with both.
         demos, limit = self.config.demos, self.config.search.max_prompt_tokens
         shown = choose_demos(target, problem, board, self.evaluator, demos, max_prompt_tokens=limit)
         problem = replace(problem, demos=shown)
@@ -171,7 +166,6 @@ class Pipeline:
         refined = self.refine(board, problem, target, traces) if pools else None
         # Size and order, which the paper leaves open.
         record = self.search(board, problem, target, pools, refined) if refined else None
-        # The final choice, on held-out examples.
         verdict = self.select(board, record)
         logger.info("%s: %s", target.path, verdict.reason)
         return PredictorResult(
@@ -191,6 +185,12 @@ class Pipeline:
             left_out=leave_out(verdict.chosen, board, problem, self.evaluator, verifies),
             warnings=sifted.warnings + gaps(verdict.chosen.rules, target, problem.train, verifies),
         )
+
+    def explain(self, target: Target, problem: Problem) -> Traces:
+        """Return the traces of the training examples, from the teacher or recorded."""
+        given, explain, draws = self.given, self.config.explain, self.config.draws
+        train = problem.train
+        return collect_traces(given, self.teacher, target, train, explain=explain, draws=draws)
 
     def pools(self, traces: Sequence[Trace], problem: Problem, target: Target) -> Made:
         """Return the clustering of the traces and the rule pools, the given rules last."""
