@@ -405,6 +405,18 @@ def test_the_results_have_the_figures_of_the_demos():
         ]
 
 
+def test_the_results_have_the_figures_of_the_timed_run():
+    text = " ".join((ROOT / "docs/results.md").read_text(encoding="utf-8").split())
+    timed, now = demo("demo_queues_timed.json"), demo(DEMOS[0])
+    assert f"{timed['compiled']:.3f} with {timed['student_calls']} student calls" in text
+    assert f"{timed['wall_s']:.0f} s of them in the run" in text
+    assert 'right for 5 of 9 training examples) and beta ("a person", 6 of 11) are false' in text
+    assert [re.search(r"right for (\d+ of \d+)", w)[1] for w in now["rule_warnings"]] == [
+        "5 of 9",
+        "6 of 11",
+    ]
+
+
 def test_the_rows_of_a_critic_are_those_of_the_grid():
     lines = {
         (w["task"], w["student"][-4:].upper(), w["optimizer"]): w

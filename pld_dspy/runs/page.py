@@ -201,11 +201,11 @@ def _page(report: Report, rules: Rules, folder: Path) -> Iterator[str]:
     for predictor, chosen in rules.items():
         yield "## Rules" if len(rules) == 1 else f"## Rules of {predictor}"
         yield ""
-        yield from _rule_lines(chosen)
         lines = [line for line in (words_line(chosen), demos_line(chosen)) if line is not None]
-        yield from (f"\n{line}" for line in lines)
+        yield from (f"{line}\n" for line in lines)
+        yield from _rule_lines(chosen)
         if not chosen["rules"]:
-            yield "\nNo rules in addition." if lines else "None: the student stays as given."
+            yield "No rules in addition." if lines else "None: the student stays as given."
     yield ""
     for name, what in pictures_in(folder).items():
         yield f"![{what}]({name})\n"

@@ -156,11 +156,12 @@ def test_the_request_for_names_is_the_pinned_text():
 
 
 def test_names_are_read_line_by_line():
-    text = "Here they are:\n1: Group 1: Food\n- Group 2: hand tools\n**3**. Animals\n9: nothing"
+    text = "Here they are:\n1: Group 1: Food\n- Group 2: hand tools\n**3**. Animals"
     assert read_names(text, ("a", "b", "c")) == {"a": "Food", "b": "hand tools", "c": "Animals"}
 
 
 def test_lists_of_single_texts_are_no_names():
+    assert read_names("1: Bread\n2: Saw\n3: Soup", ("a", "b")) == {}
     assert read_names("Group 1:\n1: Bread\n2: Soup\nGroup 2:\n1: Saw\n2: Drill", ("a", "b")) == {}
 
 

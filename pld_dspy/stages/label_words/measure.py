@@ -117,13 +117,10 @@ def assignments(
     first = _assignment(compared, labels)
     if first is None:
         return []
-    others = [
-        (worth, found)
-        for label in labels
-        if (rest := [w for w in compared if (w.label, w.word) != (label, first[1][label])])
-        and (second := _assignment(rest, labels)) is not None
-        for worth, found in [second]
-    ]
+    rests = (
+        [w for w in compared if (w.label, w.word) != (label, first[1][label])] for label in labels
+    )
+    others = [found for rest in rests if (found := _assignment(rest, labels)) is not None]
     ranked = [first, *sorted(others, key=lambda pair: -pair[0])]
     distinct: list[dict[str, str]] = []
     for _, words in ranked:

@@ -68,7 +68,8 @@ def _texts(target: Target, problem: Problem, label: str, draft: int) -> list[str
     own = [e for e in problem.train if label_text(e[target.label_key]) == label]
     for place, example in enumerate(own):
         text = render_example(target.signature, example).replace("\n", "; ")
-        queues[example.get("pld_group", place)].append(text)
+        group = example.get("pld_group")
+        queues[place if group is None else group].append(text)
     rng = np.random.default_rng([problem.seed, draft])
     order = rng.permutation(len(queues)).tolist()
     groups = [queues[key] for key in (list(queues)[place] for place in order)]
@@ -79,16 +80,17 @@ def _texts(target: Target, problem: Problem, label: str, draft: int) -> list[str
 def read_names(text: str, labels: Sequence[str]) -> dict[str, str]:
     """Return the name in each line `number: name`, by the label with this number.
 
-    Empty if a number has several lines: then the lines do not name groups.
+    Empty if a number has several lines, or is that of no label: then the lines name single texts.
     """
     found: dict[str, str] = {}
     for line in text.splitlines():
         match = _LINE.match(line.strip())
-        if match and 1 <= int(match["number"]) <= len(labels):
-            label = labels[int(match["number"]) - 1]
-            if label in found:
-                return {}
-            found[label] = match["name"]
+        if match is None:
+            continue
+        place = int(match["number"]) - 1
+        if not 0 <= place < len(labels) or labels[place] in found:
+            return {}
+        found[labels[place]] = match["name"]
     return found
 
 

@@ -46,10 +46,11 @@ def choose_words(
 
     A small student cannot say what it has no word for: where labels are codes or queues, a rule must
     first teach it what the code means. Words come from what the rules are about, from the kinds in the
-    traces, and from the teacher, which sees examples of all labels in unnamed groups and names these. The student is then asked once
-    about each of some examples with all the words to choose from, and each label gets the word whose
-    probability separates it best from the others, no word twice. Not in the paper; search for label
-    words is that of PETAL (Schick et al., COLING 2020), which has no teacher to propose them.
+    traces, and from the teacher, which sees examples of all labels in unnamed groups and names these.
+    The student is then asked once about each of some examples with all the words to choose from, and
+    each label gets the word whose probability separates it best from the others, no word twice. Not in
+    the paper; search for label words is that of PETAL (Schick et al., COLING 2020), which has no
+    teacher to propose them.
 
     Args:
         target: The predictor.
@@ -72,7 +73,7 @@ def choose_words(
     if 2 * sum(bool(answer.probabilities) for answer in given.answers) < len(given.answers):
         logger.info("%s: no words for labels, the endpoint gives no log-probabilities", target.path)
         return Chosen({})
-    groups = {example_id(e): e["pld_group"] for e in problem.train if "pld_group" in e}
+    groups = {example_id(e): g for e in problem.train if (g := e.get("pld_group")) is not None}
     names = names_for(target, problem, teacher, config)
     proposed = Proposals(target, config, groups).of(sources, names)
     if len({word.word for word in proposed}) <= len(target.labels):
