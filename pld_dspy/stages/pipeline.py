@@ -151,11 +151,11 @@ class Pipeline:
         # Phase 2: clusters of similar traces become rules; those false on training examples go.
         clustering, pools, dropped = self.pools(traces, problem, target)
         sifted = verify_pools(pools, traces, self.judge, target, problem, verifies)
-        self.dropped += lost + dropped + sifted.dropped
-        pools, problem = sifted.pools, replace(problem, alike=sifted.alike)
         # Words for labels and demos, if they help; rule lists are scored with both.
-        worded = self.words(board, problem, target, Sources.of(traces, pools))
-        problem = replace(problem, words=worded.words)
+        worded = self.words(board, problem, target, Sources.of(traces, sifted.pools))
+        sifted = sifted.left_to_words(worded.words)
+        self.dropped += lost + dropped + sifted.dropped
+        pools, problem = sifted.pools, replace(problem, alike=sifted.alike, words=worded.words)
         demos, limit = self.config.demos, self.config.search.max_prompt_tokens
         shown = choose_demos(target, problem, board, self.evaluator, demos, max_prompt_tokens=limit)
         problem = replace(problem, demos=shown)
@@ -183,7 +183,7 @@ class Pipeline:
             decisions=board.decisions(verdict.chosen),
             words=worded.compared,
             left_out=leave_out(verdict.chosen, board, problem, self.evaluator, verifies),
-            warnings=sifted.warnings + gaps(verdict.chosen.rules, target, problem.train, verifies),
+            warnings=sifted.warnings + gaps(verdict.chosen, target, problem.train, verifies),
         )
 
     def explain(self, target: Target, problem: Problem) -> Traces:

@@ -23,9 +23,11 @@ from pld_dspy.stages.label_words.propose import Proposals, Sources, read_names
 from queues import KIND_OF, QUEUES, SELECT, SIGNATURE, TEST, TRAIN, VAL, Speaker, Teacher
 
 
-def compiled(student=None, *, teacher=None, program=None, run_dir=None, **words):
+def compiled(
+    student=None, *, teacher=None, program=None, run_dir=None, verify=False, train=TRAIN, **words
+):
     config = PLDConfig(
-        words=words, refine={"rounds": 0}, search={"trials": 2}, verify={"enabled": False}
+        words=words, refine={"rounds": 0}, search={"trials": 2}, verify={"enabled": verify}
     )
     optimizer = PLD(
         metric=macro_f1,
@@ -35,7 +37,7 @@ def compiled(student=None, *, teacher=None, program=None, run_dir=None, **words)
     )
     with dspy.context(lm=fake_lm(student or Speaker())):
         return optimizer.compile(
-            program or DirectStudent(SIGNATURE), trainset=TRAIN, valset=VAL, selectset=SELECT
+            program or DirectStudent(SIGNATURE), trainset=train, valset=VAL, selectset=SELECT
         )
 
 
@@ -62,6 +64,31 @@ def test_what_speaks_for_a_word_is_in_the_result():
     assert any(word.trace_ids and not word.named for word in words)  # a kind, such as "bread"
     own = [word for word in words if word.word == word.label]
     assert len(own) == 3  # the names of the labels compete
+
+
+def test_false_rules_go_once_words_tell_what_the_labels_mean():
+    # This teacher finds no condition true of any example, not even its own.
+    part = compiled(verify=True).pld_result.predictors[0]
+    assert part.chosen.words == QUEUES
+    assert not any(candidate.rules for candidate in part.candidates)
+    gone = [w for w in part.warnings if "is left out, since the label is shown as" in w]
+    assert [word for word in QUEUES.values() if word in " ".join(gone)] == list(QUEUES.values())
+
+    without = compiled(verify=True, drafts=0).pld_result.predictors[0]
+    assert any(candidate.rules for candidate in without.candidates)
+    assert sum(" is kept: " in warning for warning in without.warnings) == len(QUEUES)
+
+
+def test_examples_without_a_group_count_one_by_one():
+    grouped = [example.copy(pld_group=number) for number, example in enumerate(TRAIN)]
+    none = [example.copy(pld_group=None) for example in TRAIN]
+    asked = []
+    for train in (TRAIN, none, grouped):
+        teacher = Teacher()
+        words = compiled(teacher=teacher, train=train).pld_result.predictors[0].words
+        asked.append(([p.user for p in teacher.prompts if "Groups: " in p.user], words))
+    assert asked[0] == asked[1]
+    assert asked[1][0] == asked[2][0]
 
 
 def test_words_that_do_not_help_are_not_used():

@@ -68,7 +68,8 @@ def _texts(target: Target, problem: Problem, label: str, draft: int) -> list[str
     own = [e for e in problem.train if label_text(e[target.label_key]) == label]
     for place, example in enumerate(own):
         text = render_example(target.signature, example).replace("\n", "; ")
-        queues[example.get("pld_group", place)].append(text)
+        group = example.get("pld_group")
+        queues[place if group is None else group].append(text)
     rng = np.random.default_rng([problem.seed, draft])
     order = rng.permutation(len(queues)).tolist()
     groups = [queues[key] for key in (list(queues)[place] for place in order)]

@@ -73,7 +73,9 @@ def choose_words(
     if 2 * sum(bool(answer.probabilities) for answer in given.answers) < len(given.answers):
         logger.info("%s: no words for labels, the endpoint gives no log-probabilities", target.path)
         return Chosen({})
-    groups = {example_id(e): e["pld_group"] for e in problem.train if "pld_group" in e}
+    groups = {
+        example_id(e): group for e in problem.train if (group := e.get("pld_group")) is not None
+    }
     names = names_for(target, problem, teacher, config)
     proposed = Proposals(target, config, groups).of(sources, names)
     if len({word.word for word in proposed}) <= len(target.labels):

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from pld_dspy.config.optimizer import VerifyConfig
 from pld_dspy.records import Rule, Truth
@@ -21,15 +21,66 @@ Pair = frozenset[str]
 """Texts of two rules that are alike."""
 
 
+class LastRule(NamedTuple):
+    """The best rule of a label of which no rule is true."""
+
+    label: str
+    rule: Rule
+    reason: str
+    """Why it is not true."""
+    word: str | None = None
+    """Word that the label is shown by, so that the rule is left out; None if the rule is kept."""
+
+    @property
+    def warning(self) -> str:
+        """The sentence that the report shows."""
+        best, truth = "the best one", self.rule.truth
+        if truth is not None:
+            group = " of 1 group" if truth.groups == 1 else ""
+            best = f"{best}, right for {len(truth.borne_by)} of {truth.holds} examples{group},"
+        kept = "is kept"
+        if self.word is not None:
+            kept = f"is left out, since the label is shown as {self.word!r}"
+        return (
+            f"no rule for {self.label!r} is true of the training examples; {best} {kept}: "
+            f"{self.rule.text}"
+        )
+
+
 class Sifted(NamedTuple):
     """Rules after the check."""
 
     pools: tuple[Pool, ...]
     """In the given order, with `OTHERS` last; without empty ones."""
     alike: frozenset[Pair]
-    warnings: tuple[str, ...]
+    last: tuple[LastRule, ...]
+    """By label, for the labels of which no rule is true."""
     dropped: Counter[str]
     """Number of rules left out, by reason."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A sentence on each label of which no rule is true."""
+        return tuple(last.warning for last in self.last)
+
+    def left_to_words(self, words: Mapping[str, str]) -> Self:
+        """Return the rules without the false ones of labels that are shown by a word.
+
+        A false rule is kept only so that its label is answered at all; a word that says what the label
+        means does that better.
+        """
+        shown = {label: word for label, word in words.items() if word != label}
+        last = tuple(rule._replace(word=shown.get(rule.label)) for rule in self.last)
+        gone = {rule.rule.text: rule.reason for rule in last if rule.word is not None}
+        pools = (
+            pool._replace(rules=tuple(rule for rule in pool.rules if rule.text not in gone))
+            for pool in self.pools
+        )
+        return self._replace(
+            pools=tuple(pool for pool in pools if pool.rules),
+            last=last,
+            dropped=self.dropped + Counter(gone.values()),
+        )
 
 
 def sift(
@@ -60,10 +111,11 @@ def sift(
     for rule in (rule for pool in judged for rule in pool.rules):
         by_text.setdefault(rule.text, rule)
     reasons = {text: why for text, rule in by_text.items() if (why := falsity(rule, config))}
-    warnings = _keep_last(by_text, reasons, answered)
+    last = _last_rules(by_text, reasons, answered)
+    for kept in last:
+        del reasons[kept.rule.text]
     _log(by_text, reasons)
-    kept = [rule for text, rule in by_text.items() if text not in reasons]
-    alike = pairs_alike(kept, config.same)
+    alike = pairs_alike([r for text, r in by_text.items() if text not in reasons], config.same)
     sifted: list[Pool] = []
     moved: dict[str, Rule] = {}
     for pool in judged:
@@ -73,7 +125,7 @@ def sift(
         sifted.append(pool._replace(rules=tuple(best)))
     sifted.append(Pool(OTHERS, tuple(moved.values()), is_candidate=False))
     kept_pools = tuple(pool for pool in sifted if pool.rules)
-    return Sifted(kept_pools, alike, tuple(warnings), Counter(reasons.values()))
+    return Sifted(kept_pools, alike, last, Counter(reasons.values()))
 
 
 def is_judged(rule: Rule) -> bool:
@@ -152,31 +204,23 @@ def _best_drafts(rules: Sequence[Rule], alike: frozenset[Pair]) -> list[Rule]:
     return [rule for rule in rules if rule in best]
 
 
-def _keep_last(
-    by_text: Mapping[str, Rule], reasons: dict[str, str], answered: Collection[str]
-) -> list[str]:
-    """Take the best rule of each label without a true one out of `reasons`; return warnings."""
-    warnings = []
+def _last_rules(
+    by_text: Mapping[str, Rule], reasons: Mapping[str, str], answered: Collection[str]
+) -> tuple[LastRule, ...]:
+    """Return the best rule of each label without a true one."""
     of_label: dict[str, list[Rule]] = {}
     for rule in by_text.values():
         label = rule.main_label if rule.truth is None and rule.labels else None
         label = rule.truth.answer if rule.truth is not None else label
         if label is not None:
             of_label.setdefault(label, []).append(rule)
+    found = []
     for label, rules in sorted(of_label.items()):
         if label in answered or any(rule.text not in reasons for rule in rules):
             continue
         best = min(rules, key=better)
-        truth = best.truth
-        if truth is None:
-            continue
-        del reasons[best.text]
-        groups = f" of {truth.groups} group" if truth.groups == 1 else ""
-        warnings.append(
-            f"no rule for {label!r} is true of the training examples; the best one is kept, right "
-            f"for {len(truth.borne_by)} of {truth.holds} examples{groups}: {best.text}"
-        )
-    return warnings
+        found.append(LastRule(label, best, reasons[best.text]))
+    return tuple(found)
 
 
 def _log(by_text: Mapping[str, Rule], reasons: Mapping[str, str]) -> None:

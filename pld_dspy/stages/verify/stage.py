@@ -13,7 +13,7 @@ from pld_dspy.data.examples import example_id
 from pld_dspy.models.lm import is_local_lm
 from pld_dspy.models.reading.values import label_text
 from pld_dspy.models.teacher import Teacher
-from pld_dspy.records import Rule, Trace, Truth
+from pld_dspy.records import Candidate, Rule, Trace, Truth
 from pld_dspy.stages.common.pools import Pool
 from pld_dspy.stages.common.problem import Problem, Target
 from pld_dspy.stages.common.prompt import render_example
@@ -161,17 +161,18 @@ def way(config: VerifyConfig, lm: dspy.BaseLM) -> Literal["list", "each"]:
 
 
 def gaps(
-    rules: Sequence[Rule], target: Target, train: Sequence[dspy.Example], config: VerifyConfig
+    chosen: Candidate, target: Target, train: Sequence[dspy.Example], config: VerifyConfig
 ) -> tuple[str, ...]:
-    """Return a warning that names the labels of the examples that no rule of the list answers.
+    """Return a warning that names the labels of the examples that the list leaves unexplained.
 
-    A rule with several answers, or one that cannot be read, counts for the labels of its traces.
-    There is no warning about an empty list, or with `enabled=False`.
+    A label is explained by a rule that answers it, or by a word that it is shown by. A rule with
+    several answers, or one that cannot be read, counts for the labels of its traces. There is no
+    warning about an empty list, or with `enabled=False`.
     """
-    if not rules or not config.enabled:
+    if not chosen.rules or not config.enabled:
         return ()
-    answered: set[str] = set()
-    for rule in rules:
+    answered = {label for label, word in chosen.words.items() if word != label}
+    for rule in chosen.rules:
         said = stated(rule, target.labels)
         answered |= set(rule.labels) if said is None else {said.answer}
     missing = sorted({label_text(e[target.label_key]) for e in train} - answered)

@@ -100,10 +100,28 @@ def test_a_label_keeps_the_best_of_its_false_rules_and_a_warning_says_so():
     assert texts(found.pools[0]) == [best.text, TRUE_GREEN.text]
     (warning,) = found.warnings
     assert warning == (
-        "no rule for 'red' is true of the training examples; the best one is kept, right for 2 of 4 "
-        f"examples: {best.text}"
+        "no rule for 'red' is true of the training examples; the best one, right for 2 of 4 "
+        f"examples, is kept: {best.text}"
     )
     assert sum(found.dropped.values()) == 1
+
+
+def test_a_false_rule_goes_where_a_word_tells_what_its_label_means():
+    false = rule("false", "red")
+    truths = {**TRUTHS, false.text: truth("red", "r0", "r1", "g0", "g1")}
+    pools = (Pool("merged", (false, TRUE_GREEN)), Pool("alone", (false,)))
+    found = sift(pools, truths, CONFIG)
+    assert found.left_to_words({}) == found
+    assert found.left_to_words({"red": "red", "green": "leaf"}) == found
+
+    left = found.left_to_words({"red": "blood", "green": "leaf"})
+    assert [texts(pool) for pool in left.pools] == [[TRUE_GREEN.text]]
+    assert left.dropped == {"rules that are false for too many training examples": 1}
+    (warning,) = left.warnings
+    assert warning == (
+        "no rule for 'red' is true of the training examples; the best one, right for 2 of 4 "
+        f"examples, is left out, since the label is shown as 'blood': {false.text}"
+    )
 
 
 def test_a_label_that_another_true_rule_answers_keeps_no_false_one():
