@@ -1,9 +1,10 @@
-"""`python -m experiments run|report|simulate|bag-of-words`."""
+"""`python -m experiments run|report|forecast|simulate|bag-of-words`."""
 
 import typer
 
 from experiments.bench.bag_of_words import bag_of_words
 from experiments.bench.command import run
+from experiments.bench.forecast import forecast
 from experiments.report.command import report
 from experiments.simulation.command import main as simulate
 
@@ -13,6 +14,7 @@ app = typer.Typer(
 )
 app.command("run")(run)
 app.command("report")(report)
+app.command("forecast")(forecast)
 app.command("simulate")(simulate)
 app.command("bag-of-words")(bag_of_words)
 

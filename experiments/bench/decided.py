@@ -138,8 +138,10 @@ class Layer:
         own = decision_of(program)
         if own is None:
             return {}
+        read = [decided(answer, None) for answer in after.answers]
         return {
-            "greedy_score": self.score([decided(answer, None) for answer in after.answers]),
+            "greedy_score": self.score(read),
+            "greedy_said": tuple(answer.counted for answer in read),
             "val_score": self.score(decide_all(known, examples, own)),
         }
 

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -14,6 +14,18 @@ from experiments.bench.packing import Gold, Said
 from pld_dspy.errors import StorageError
 
 Status = Literal["done", "stopped by budget", "failed"]
+
+
+class Record(BaseModel):
+    """One line of a file of JSON lines."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    cell: str
+    """The key: of several lines with the same one the last counts."""
+
+
+R = TypeVar("R", bound=Record)
 
 
 class ProgramNote(BaseModel):
@@ -56,14 +68,12 @@ class Earlier(BaseModel):
     select_score: float | None = None
 
 
-class Line(BaseModel):
+class Line(Record):
     """What one cell found. A failed cell has `error`, and none of the scores.
 
     Scores are in [0, 1] and on test examples, except `val_score` and `curve`. Counts of calls and
     tokens are what the search for a program took; answering the test examples is not in them.
     """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     cell: str
     """`task/optimizer/student/teacher/traces/split/seed/budget`, the key by which a cell is skipped."""
@@ -117,6 +127,8 @@ class Line(BaseModel):
 
     greedy_score: float | None = None
     """Of a program that ships with a decision: its score if the label is read from the text."""
+    greedy_said: Said = ()
+    """The labels read from the text, in the order of `gold`; newer lines have them."""
     decided_score: float | None = None
     """Of the program with the decision layer that all rows get, fitted to its answers on `val` and
     `select`; None where the model that answers gives no label probabilities."""
@@ -192,9 +204,9 @@ class Line(BaseModel):
         elif self.score is None or self.error is not None:
             msg = f"a cell that is {self.status} has a score and no error"
             raise ValueError(msg)
-        lengths = {len(self.said), len(self.baseline_said), len(self.decided_said)}
-        if lengths - {0, len(self.gold)}:
-            msg = "gold, said, baseline_said and decided_said differ in length"
+        every = (self.said, self.baseline_said, self.decided_said, self.greedy_said)
+        if {len(said) for said in every} - {0, len(self.gold)}:
+            msg = "gold, said, baseline_said, decided_said and greedy_said differ in length"
             raise ValueError(msg)
         return self
 
@@ -229,32 +241,41 @@ def read_lines(path: Path) -> Results:
     Raises:
         StorageError: The file is there and cannot be read.
     """
+    return Results(*read_records(path, Line))
+
+
+def read_records(path: Path, kind: type[R]) -> tuple[tuple[R, ...], tuple[Broken, ...]]:
+    """Return the records of a file of JSON lines, of a cell the last one, and the broken lines.
+
+    Raises:
+        StorageError: The file is there and cannot be read.
+    """
     if not path.exists():
-        return Results((), ())
+        return (), ()
     try:
         text = path.read_bytes().decode(errors="replace")
     except OSError as error:
         msg = f"{path} cannot be read: {error.strerror}"
         raise StorageError(msg) from error
-    found: dict[str, Line] = {}
+    found: dict[str, R] = {}
     broken: list[Broken] = []
     # Not splitlines(): it also splits at U+2028 and the like, which JSON leaves as they are.
     for number, row in enumerate(text.split("\n"), 1):
         if not row.strip():
             continue
         try:
-            line = Line.model_validate(json.loads(row))
+            record = kind.model_validate(json.loads(row))
         except ValidationError as error:
             broken.append(Broken(number, _first(error)))
         except ValueError:
             broken.append(Broken(number, "not JSON"))
         else:
-            found.pop(line.cell, None)  # the later line takes its own place
-            found[line.cell] = line
-    return Results(tuple(found.values()), tuple(broken))
+            found.pop(record.cell, None)  # the later line takes its own place
+            found[record.cell] = record
+    return tuple(found.values()), tuple(broken)
 
 
-def add_line(line: Line, path: Path) -> None:
+def add_line(line: Record, path: Path) -> None:
     """Add a line to the file, whole or not at all; several processes may do so at once.
 
     Raises:
@@ -264,7 +285,7 @@ def add_line(line: Line, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"), path.open("ab+") as file:
             start = _mend_end(file)
-            file.write(start + line.to_json().encode(errors="backslashreplace") + b"\n")
+            file.write(start + line.model_dump_json().encode(errors="backslashreplace") + b"\n")
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from experiments.bench.configs import HERE, BenchConfig, cells_of, read_bench, results_file
+from experiments.bench.forecast import read_forecasts
 from experiments.bench.lines import Results, read_lines
 from experiments.report import pictures
 from experiments.report.page import (
@@ -84,12 +85,14 @@ def _report(
     target = other_page or named or lines.with_suffix(".md")
     folder = folder or lines.with_suffix("")
     found, cells = read_lines(lines), cells_of(config)
+    foretold, unread = read_forecasts(lines)
+    found = found._replace(broken=(*found.broken, *unread))
     earlier = runs_of(found.lines, cells)
     rest = [line for line in found.lines if line.earlier is None]
     comparison = None
     if rest or not earlier.found:
         wanted = [cell for cell in cells if cell not in earlier.found]
-        comparison = compare(Results(tuple(rest), found.broken), wanted)
+        comparison = compare(Results(tuple(rest), found.broken), wanted, foretold)
     # Only the config's own lines and page are what README and docs tell of.
     place = "" if any(others) else config.place
     write_report(comparison, target, folder, earlier=earlier, place=place)

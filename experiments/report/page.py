@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from experiments.bench.cells import Cell
+from experiments.bench.forecast import Forecast
 from experiments.bench.lines import Line, Results
-from experiments.report import knowledge, method, tables
+from experiments.report import forecasts, knowledge, method, tables
 from experiments.report.coverage import RECORDED, Gap, Setting, gaps, tables_of
 from experiments.report.findings import Fall, Standoff, falls, reasons, standoff
 from experiments.report.looks import Panel
@@ -43,14 +44,18 @@ class Comparison:
     """The cells of each table that have no score."""
     checks: tuple[Standoff, ...]
     falls: tuple[Fall, ...]
+    forecasts: tuple[Forecast, ...] = ()
 
 
-def compare(results: Results, expected: Iterable[Cell] = ()) -> Comparison:
+def compare(
+    results: Results, expected: Iterable[Cell] = (), forecasts: Iterable[Forecast] = ()
+) -> Comparison:
     """Return all that the report needs.
 
     Args:
         results: The good lines and the broken ones.
         expected: The cells that there should be; others than these are shown too.
+        forecasts: What `pld diagnose` foretold.
     """
     without = gaps(results.lines, expected)
     by_name = {line.where: line for line in results.lines}
@@ -75,6 +80,7 @@ def compare(results: Results, expected: Iterable[Cell] = ()) -> Comparison:
             for setting, own in found.items()
         ),
         falls=tuple(falls(results.lines)),
+        forecasts=tuple(sorted(forecasts, key=lambda forecast: forecast.cell)),
     )
 
 
@@ -149,6 +155,7 @@ def page(comparison: Comparison, pictures: Mapping[str, str]) -> str:
     parts = ["# Comparison of prompt optimizers", _intro(comparison), _claim(comparison)]
     parts += [why_section(reasons(comparison.checks, comparison.found, comparison.falls))]
     parts += [_results(comparison, pictures), _varied(comparison), _below(comparison)]
+    parts += [forecasts.section(comparison.forecasts, comparison.lines)]
     parts += [_missing(comparison), *method.sections(comparison.lines)]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -16,7 +16,7 @@ from pld_dspy.ledger.usage import total
 from pld_dspy.models.teacher import Teacher
 from pld_dspy.records import Evaluation, Progress, silent
 from pld_dspy.runs.artifacts import write_text
-from pld_dspy.runs.diagnose.advice import advise, clearly
+from pld_dspy.runs.diagnose.advice import clearly
 from pld_dspy.runs.diagnose.ask import WORDINGS, Answers, Asking
 from pld_dspy.runs.diagnose.checkup import Asked, Checkup, Step
 from pld_dspy.runs.diagnose.measure import Tried, label_shares, rungs, tried
@@ -61,15 +61,6 @@ def run_diagnose(
         checkup = _checkup(_asking(config, loaded, chosen, models, store, progress), config, store)
         write_text(folder / CHECKUP_FILE, checkup.to_json())
     return checkup
-
-
-def forecast(config: RunConfig, *, examples: int = EXAMPLES, progress: Progress = silent) -> Step:
-    """Return the step that `pld diagnose` advises first, to be compared with what gains most.
-
-    Raises:
-        PLDError: As `run_diagnose`.
-    """
-    return advise(run_diagnose(config, examples=examples, progress=progress)).step
 
 
 def choose(config: RunConfig, loaded: Loaded, examples: int) -> tuple[dspy.Example, ...]:

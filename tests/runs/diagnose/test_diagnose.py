@@ -15,7 +15,7 @@ from pld_dspy.data.examples import example_id
 from pld_dspy.errors import ConfigError, DataError, ModelError, PLDError, StorageError
 from pld_dspy.runs.diagnose.advice import advise
 from pld_dspy.runs.diagnose.plan import plan_diagnose
-from pld_dspy.runs.diagnose.run import forecast, run_diagnose
+from pld_dspy.runs.diagnose.run import run_diagnose
 from pld_dspy.runs.setup import load
 from small_runs import TASK, Models, write_config
 
@@ -358,12 +358,6 @@ def test_a_folder_in_use_is_refused(diagnose, config):
         pytest.raises(StorageError, match="another process works in"),
     ):
         diagnose(perfect)
-
-
-def test_the_forecast_of_a_config_is_the_advised_step(config, monkeypatch):
-    Models(monkeypatch, student=Knowing(biased), teacher=Teaching(wise, USELESS))
-
-    assert forecast(config) == "calibration"
 
 
 def test_the_plan_bounds_the_calls(config, diagnose):
