@@ -132,7 +132,10 @@ def test_lines_of_several_threads_are_all_whole(tmp_path):
         ({"status": "failed", "score": None}, "a failed cell has an error and no score"),
         ({"score": None}, "a cell that is done has a score and no error"),
         ({"status": "stopped by budget", "error": "x"}, "stopped by budget has a score"),
-        ({"said": ("a",)}, "gold, said, baseline_said and decided_said differ in length"),
+        (
+            {"said": ("a",)},
+            "gold, said, baseline_said, decided_said and greedy_said differ in length",
+        ),
         ({"status": "dome"}, "Input should be 'done'"),
     ],
 )
