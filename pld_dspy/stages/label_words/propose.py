@@ -3,12 +3,14 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple, Self
 
+import dspy
 import numpy as np
 
 from pld_dspy.config.optimizer import WordsConfig
+from pld_dspy.data.examples import example_id
 from pld_dspy.models.reading.values import label_text
 from pld_dspy.models.teacher import NameLabels, Request, Teacher
 from pld_dspy.records import LabelWord, Rule, Trace
@@ -94,19 +96,39 @@ def read_names(text: str, labels: Sequence[str]) -> dict[str, str]:
     return found
 
 
+class Groups(NamedTuple):
+    """Which examples are alike."""
+
+    of_example: Mapping[str, object]
+    """Group of each training example by id; one without is a group of its own."""
+    of_trace: Mapping[str, object]
+    """Group of the example that each trace explains, by the trace's id."""
+
+    @classmethod
+    def of(cls, train: Sequence[dspy.Example], traces: Sequence[Trace]) -> Self:
+        """Return the groups of the examples, and of the traces about them."""
+        known = {example_id(e): g for e in train if (g := e.get("pld_group")) is not None}
+        about = {trace.id: known.get(trace.example_id, trace.example_id) for trace in traces}
+        return cls(known, about)
+
+    def others(self, word: LabelWord, example: str) -> bool:
+        """Return whether no trace about the example's group names the word."""
+        own = self.of_example.get(example, example)
+        return all(self.of_trace[trace] != own for trace in word.trace_ids)
+
+
 @dataclass(frozen=True, slots=True)
 class Proposals:
     """The words to compare: a label's own name, and some from rules, teacher and traces in turn."""
 
     target: Target
     config: WordsConfig
-    groups: Mapping[str, object] = field(default_factory=dict)
-    """Group of each training example by id; one without is a group of its own."""
+    groups: Groups
 
     def of(self, sources: Sources, names: Sequence[Mapping[str, str]]) -> tuple[LabelWord, ...]:
         """Return the words of each label, its own name first, those with the most behind them next."""
         traces = sources.traces
-        place = {trace.id: self.groups.get(trace.example_id, trace.example_id) for trace in traces}
+        place = self.groups.of_trace
         every = self._by_kind(traces)
         proposed: list[LabelWord] = []
         for label in self.target.labels:

@@ -13,14 +13,24 @@ PER_LABEL = 3
 """Maximum rules of a label."""
 
 
-def drafts(traces: Sequence[Trace], count: int) -> tuple[Rule, ...]:
+def drafts(
+    traces: Sequence[Trace], count: int, groups: Mapping[str, str] | None = None
+) -> tuple[Rule, ...]:
     """Return up to `count` rules that the traces suggest: their own, and one for each kind in them.
 
     The labels take turns, and in each label the kinds and the micro-rules do. Frequent micro-rules come
-    first, and kinds that many traces of the label name and few of others.
+    first, and kinds that traces about many groups of the label name, and about few of other labels.
+
+    Args:
+        traces: The explanations.
+        count: Maximum number of rules.
+        groups: Group of each example, by id; None if they have none.
     """
     labels = sorted({trace.label for trace in traces})
-    queues = [in_turns([_of_kinds(traces, label), _micro_rules(traces, label)]) for label in labels]
+    about = {t.id: (groups or {}).get(t.example_id, t.example_id) for t in traces}
+    queues = [
+        in_turns([_of_kinds(traces, label, about), _micro_rules(traces, label)]) for label in labels
+    ]
     found: dict[str, Rule] = {}
     for rule in in_turns(queues):
         found.setdefault(rule.text, rule)
@@ -36,15 +46,20 @@ def _micro_rules(traces: Sequence[Trace], label: str) -> list[Rule]:
     return [make_rule(text, own, origin="micro") for text, own in ranked]
 
 
-def _of_kinds(traces: Sequence[Trace], label: str) -> list[Rule]:
-    every = Counter(kind for trace in traces for kind in trace.kinds)
+def _of_kinds(traces: Sequence[Trace], label: str, about: Mapping[str, str]) -> list[Rule]:
+    every: dict[str, set[str]] = defaultdict(set)
     own: dict[str, list[Trace]] = defaultdict(list)
     for trace in traces:
-        if trace.label == label:
-            for kind in trace.kinds:
+        for kind in trace.kinds:
+            every[kind].add(about[trace.id])
+            if trace.label == label:
                 own[kind].append(trace)
     # A kind that only traces of this label name counts in full.
-    ranked = sorted(own.items(), key=lambda entry: -(len(entry[1]) ** 2) / every[entry[0]])
+    worth = {
+        kind: len({about[trace.id] for trace in members}) ** 2 / len(every[kind])
+        for kind, members in own.items()
+    }
+    ranked = sorted(own.items(), key=lambda entry: (-worth[entry[0]], -len(entry[1])))
     return [
         make_rule(f"If the text is about {kind}, answer {label}.", members, origin="micro")
         for kind, members in ranked

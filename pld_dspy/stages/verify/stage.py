@@ -58,7 +58,10 @@ def verify_pools(
     rules = unique_texts(pools)
     known = {rule.text for rule in rules}
     # Without clusters there are no rules, and the student stays as given.
-    suggested = drafts(traces, config.max_drafts) if rules and not problem.topics else ()
+    all_groups = groups_of(problem.train)
+    suggested = (
+        drafts(traces, config.max_drafts, all_groups) if rules and not problem.topics else ()
+    )
     others = [rule for rule in suggested if rule.text not in known]
     read = {rule.text: said for rule in (*rules, *others) if (said := stated(rule, target.labels))}
     conditions = (

@@ -33,6 +33,22 @@ def test_rules_of_a_label_complement_each_other():
     assert texts(found) == texts([leafy, first, other])
 
 
+def test_kinds_of_many_groups_are_drafted_first():
+    def trace(key, kind):
+        return replace(make_trace(key, "red", "w", "a rule"), id=key, kinds=(kind,))
+
+    traces = [trace(key, "a mother") for key in ("m1", "m2", "m3")]
+    traces += [trace(key, "a family") for key in ("m4", "s1")]
+    groups = {"m1": "m", "m2": "m", "m3": "m", "m4": "m", "s1": "s"}
+    by_trace = [rule.text for rule in drafts(traces, 9) if "about" in rule.text]
+    by_group = [rule.text for rule in drafts(traces, 9, groups) if "about" in rule.text]
+
+    assert by_trace == [
+        f"If the text is about a {kind}, answer red." for kind in ("mother", "family")
+    ]
+    assert by_group == by_trace[::-1]
+
+
 def test_a_rule_of_more_groups_comes_first():
     groups = {"r0": "a", "r1": "a", "r2": "a", "r3": "a", "r4": "b", "r5": "c"}
     groups |= {key: key for key in GOLD if key not in groups}
