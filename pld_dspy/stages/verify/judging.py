@@ -1,5 +1,6 @@
 """Asks the teacher for which examples each condition holds."""
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
@@ -7,8 +8,11 @@ from typing import Literal, NamedTuple
 
 from pld_dspy.models.teacher import Check, Judge, Reply, Request, Teacher
 
+logger = logging.getLogger(__name__)
+
 STAGE = "judgements"
 YES = "yes"
+NOTHING = "judgements of a teacher that finds every condition true of every example"
 _LISTED = re.compile(r"\d+")
 _NONE = re.compile(r"\bnone\b", re.IGNORECASE)
 
@@ -100,7 +104,23 @@ def _listed(teacher: Teacher, examples: Sequence[Asked]) -> Judgements:
             dropped[_reason(reply)] += len(conditions)
             continue
         holds |= {(condition, key): n in said for n, condition in enumerate(conditions, 1)}
+    if _tells_nothing(holds):
+        logger.warning(
+            "the teacher finds each of %d conditions true of each example, so no rule is checked; set "
+            'verify.how = "each", or name a stronger teacher',
+            len({condition for condition, _ in holds}),
+        )
+        return Judgements({}, dropped + Counter({NOTHING: len(holds)}))
     return Judgements(holds, dropped)
+
+
+def _tells_nothing(holds: Mapping[tuple[str, str], bool]) -> bool:
+    """Return whether every condition was found true of every example.
+
+    Small models answer so where they are shown a list.
+    """
+    conditions, examples = (len({key[side] for key in holds}) for side in (0, 1))
+    return conditions > 1 and examples > 1 and all(holds.values())
 
 
 def read_numbers(answer: str, count: int) -> frozenset[int] | None:

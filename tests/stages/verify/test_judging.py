@@ -64,6 +64,23 @@ def test_an_unreadable_judgement_is_missing_and_counted(how, missing):
     assert (CONDITIONS[1], "e2") not in judged.holds
 
 
+def test_a_teacher_that_finds_everything_true_of_everything_says_nothing(caplog):
+    asked = of(EXAMPLES)
+    judged = judge(teacher(FakeEngine(lambda prompt: "1, 2")), asked, how="list")
+
+    assert judged.holds == {}
+    assert judged.dropped == {
+        "judgements of a teacher that finds every condition true of every example": 6
+    }
+    assert 'set verify.how = "each"' in caplog.text
+    # One example or one condition may well be so.
+    for few in (asked[:1], of(EXAMPLES, CONDITIONS[:1])):
+        everything = ", ".join(map(str, range(1, len(few[0][2]) + 1)))
+        found = judge(teacher(FakeEngine(lambda prompt, e=everything: e)), few, how="list")
+        assert all(found.holds.values())
+        assert not found.dropped
+
+
 @pytest.mark.parametrize(("how", "missing"), [("list", 2), ("each", 2)])
 def test_a_refused_request_is_missing_and_counted(how, missing):
     def answer(prompt):
