@@ -152,7 +152,7 @@ class Pipeline:
         clustering, pools, dropped = self.pools(traces, problem, target)
         sifted = verify_pools(pools, traces, self.judge, target, problem, verifies)
         # Words for labels and demos, if they help; rule lists are scored with both.
-        worded = self.words(board, problem, target, Sources.of(traces, sifted.pools))
+        worded = self.words(board, problem, target, Sources(traces, *sifted.checked))
         sifted = sifted.left_to_words(worded.words)
         self.dropped += lost + dropped + sifted.dropped
         pools, problem = sifted.pools, replace(problem, alike=sifted.alike, words=worded.words)

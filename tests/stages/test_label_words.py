@@ -21,6 +21,7 @@ from pld_dspy.stages.common.problem import Target
 from pld_dspy.stages.common.rule_text import make_rule
 from pld_dspy.stages.label_words.measure import assignments
 from pld_dspy.stages.label_words.propose import Groups, Proposals, Sources, read_names
+from pld_dspy.stages.verify.truth import truth_of
 from queues import (
     KIND_OF,
     KINDS,
@@ -318,6 +319,52 @@ def test_what_a_rule_is_about_becomes_a_word(text, words):
     found = Proposals(target, WordsConfig(), Groups({}, {})).of(Sources([], [rule]), [])
     assert [word.word for word in found if word.label == "race"] == ["race", *words]
     assert all(word.rule_ids == (rule.id,) for word in found if word.word in words)
+
+
+def about(things, *, judged=False):
+    rule = replace(
+        make_rule(f"If the text is about {things}, answer race.", [], origin="micro"),
+        labels={"race": 1},
+    )
+    truth = truth_of("race", {"a": True, "b": True}, {"a": "race", "b": "race"})
+    return replace(rule, truth=truth if judged else None)
+
+
+@pytest.mark.parametrize(
+    ("rules", "failing", "words"),
+    [
+        # Nothing was judged: kinds are words.
+        (["a land"], [], ["land", "people", "place"]),
+        # A word decides like a rule about it: false ones and kinds without a judgement are none.
+        (["a land"], ["people"], ["land"]),
+        ([], ["people"], []),
+        # Of a false rule about two things one may be right.
+        (["a land"], ["a land or people"], ["land"]),
+        # Said once truly and once not: the rule that holds counts.
+        (["a land"], ["a land"], ["land"]),
+    ],
+)
+def test_a_word_is_no_better_than_the_rule_about_it(rules, failing, words):
+    target = Target(path="p", signature=SIGNATURE, label_key="label", labels=("race", "job"))
+    traces = [
+        Trace(
+            id="t", example_id="e", label="race", rationale="", rule="", kinds=("people", "a place")
+        )
+    ]
+    sources = Sources(
+        traces,
+        [about(things, judged=bool(failing)) for things in rules],
+        [about(things, judged=True) for things in failing],
+    )
+    proposals = Proposals(target, WordsConfig(), Groups.of([], traces))
+    found = proposals.of(sources, [{"race": "Nation"}])
+    assert {word.word for word in found if word.label == "race"} == {"race", "nation", *words}
+
+
+def test_false_kinds_of_a_judge_are_no_words():
+    # This teacher finds no condition true, so only its own names for the groups are left.
+    part = compiled(verify=True).pld_result.predictors[0]
+    assert {word.word for word in part.words} == {*QUEUES, *QUEUES.values()}
 
 
 areas = st.floats(0, 1)

@@ -14,7 +14,6 @@ from pld_dspy.data.examples import example_id
 from pld_dspy.models.reading.values import label_text
 from pld_dspy.models.teacher import NameLabels, Request, Teacher
 from pld_dspy.records import LabelWord, Rule, Trace
-from pld_dspy.stages.common.pools import Pool
 from pld_dspy.stages.common.problem import Problem, Target
 from pld_dspy.stages.common.prompt import render_example
 from pld_dspy.stages.common.turns import in_turns
@@ -35,12 +34,14 @@ class Sources(NamedTuple):
 
     traces: Sequence[Trace]
     rules: Sequence[Rule] = ()
+    """Those that are true or were not judged."""
+    failing: Sequence[Rule] = ()
+    """Those that were judged and are not true."""
 
-    @classmethod
-    def of(cls, traces: Sequence[Trace], pools: Sequence[Pool]) -> Self:
-        """Return the traces and the rules of the pools, each once."""
-        rules = {rule.id: rule for pool in pools for rule in pool.rules}
-        return cls(traces, tuple(rules.values()))
+    @property
+    def judged(self) -> bool:
+        """Whether any rule was judged."""
+        return bool(self.failing) or any(rule.truth for rule in self.rules)
 
 
 def names_for(
@@ -143,8 +144,11 @@ class Proposals:
             ranked = sorted(kinds, key=worth.__getitem__, reverse=True)
             said = Counter(word for named in names for word in self._words([named.get(label, "")]))
             ruled = self._in_rules(sources.rules, label)
-            queues = [list(ruled), [word for word, _ in said.most_common()], ranked]
-            words = dict.fromkeys(in_turns(queues))
+            untrue = set(self._in_rules(sources.failing, label, most=1)) - set(ruled)
+            # A word decides like a rule about it. Where rules were judged, a kind without one is none.
+            kept = [] if sources.judged else ranked
+            queues = [list(ruled), [word for word, _ in said.most_common()], kept]
+            words = [word for word in dict.fromkeys(in_turns(queues)) if word not in untrue]
             proposed.append(LabelWord(label=label, word=label))
             proposed += [
                 LabelWord(
@@ -154,20 +158,26 @@ class Proposals:
                     trace_ids=kinds.get(word, ()),
                     named=said[word],
                 )
-                for word in list(words)[: self.config.per_label]
+                for word in words[: self.config.per_label]
             ]
         return tuple(proposed)
 
-    def _in_rules(self, rules: Sequence[Rule], label: str) -> dict[str, tuple[str, ...]]:
-        """Return by word the ids of the label's rules that are about it, of the truest rule first."""
+    def _in_rules(
+        self, rules: Sequence[Rule], label: str, *, most: int | None = None
+    ) -> dict[str, tuple[str, ...]]:
+        """Return by word the ids of the label's rules that are about it, of the truest rule first.
+
+        Rules about more than `most` things are left out: of those that are false, not all need be wrong.
+        """
         own = [rule for rule in rules if rule.main_label == label]
         own.sort(key=lambda rule: (-(rule.truth.worth if rule.truth else 0.0), rule.id))
         found: dict[str, list[str]] = defaultdict(list)
         for rule in own:
             about = _ABOUT.search(rule.text)
             things = _BETWEEN.split(about["things"]) if about else []
-            for word in self._words(things):
-                found[word].append(rule.id)
+            if most is None or len(things) <= most:
+                for word in self._words(things):
+                    found[word].append(rule.id)
         return {word: tuple(dict.fromkeys(ids)) for word, ids in found.items()}
 
     def _by_kind(self, traces: Sequence[Trace]) -> dict[str, tuple[str, ...]]:

@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 OTHERS = "other drafts"
 """Name of the pool of rules that no whole list has; only the search may use them."""
 
+BY_CHANCE = "rules no truer than chance on training examples"
+
 Pair = frozenset[str]
 """Texts of two rules that are alike."""
 
@@ -57,11 +59,24 @@ class Sifted(NamedTuple):
     """By label, for the labels of which no rule is true."""
     dropped: Counter[str]
     """Number of rules left out, by reason."""
+    holding: tuple[Rule, ...] = ()
+    """All judged rules, also those that no pool has, that are true, or of too few examples to tell."""
+    failing: tuple[Rule, ...] = ()
+    """All the other judged rules."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """A sentence on each label of which no rule is true."""
         return tuple(last.warning for last in self.last)
+
+    @property
+    def checked(self) -> tuple[tuple[Rule, ...], tuple[Rule, ...]]:
+        """All rules of the pools and of the check that may be true, and those that are not."""
+        false = {rule.id for rule in self.failing}
+        every = {
+            rule.id: rule for rule in (*(r for p in self.pools for r in p.rules), *self.holding)
+        }
+        return tuple(rule for key, rule in every.items() if key not in false), self.failing
 
     def left_to_words(self, words: Mapping[str, str]) -> Self:
         """Return the rules without the false ones of labels that are shown by a word.
@@ -153,7 +168,7 @@ def falsity(rule: Rule, config: VerifyConfig) -> str | None:
     if truth.precision.estimate < config.min_precision:
         return "rules that are false for too many training examples"
     if p_chance(truth) > config.max_p_chance:
-        return "rules no truer than chance on training examples"
+        return BY_CHANCE
     return None
 
 

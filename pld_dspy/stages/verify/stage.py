@@ -21,7 +21,15 @@ from pld_dspy.stages.common.targets import in_turn
 from pld_dspy.stages.verify.conditions import Stated, stated
 from pld_dspy.stages.verify.covering import covering, drafts
 from pld_dspy.stages.verify.judging import Judgements, judge_own_first
-from pld_dspy.stages.verify.sift import OTHERS, Sifted, falsity, is_judged, pairs_alike, sift
+from pld_dspy.stages.verify.sift import (
+    BY_CHANCE,
+    OTHERS,
+    Sifted,
+    falsity,
+    is_judged,
+    pairs_alike,
+    sift,
+)
 from pld_dspy.stages.verify.truth import truth_of
 
 logger = logging.getLogger(__name__)
@@ -58,10 +66,8 @@ def verify_pools(
     rules = unique_texts(pools)
     known = {rule.text for rule in rules}
     # Without clusters there are no rules, and the student stays as given.
-    all_groups = groups_of(problem.train)
-    suggested = (
-        drafts(traces, config.max_drafts, all_groups) if rules and not problem.topics else ()
-    )
+    count = config.max_drafts if rules and not problem.topics else 0
+    suggested = drafts(traces, count, groups_of(problem.train))
     others = [rule for rule in suggested if rule.text not in known]
     read = {rule.text: said for rule in (*rules, *others) if (said := stated(rule, target.labels))}
     conditions = (
@@ -79,8 +85,7 @@ def verify_pools(
         how=way(config, teacher.lm),
     )
     truths = _truths(read, judgements, gold, groups)
-    unjudged = sum(rule.text not in truths for rule in rules)
-    if unjudged:
+    if unjudged := sum(rule.text not in truths for rule in rules):
         logger.info("%d of %d rules were not judged, and stay", unjudged, len(rules))
     judged = [replace(rule, truth=truths.get(rule.text)) for rule in others]
     true = [rule for rule in judged if rule.truth and falsity(rule, config) is None]
@@ -89,7 +94,19 @@ def verify_pools(
     for warning in sifted.warnings:
         logger.warning("rules: %s", warning)
     found = _with_covering(sifted, true, config, gold, groups)
-    return found._replace(dropped=found.dropped + judgements.dropped)
+    held, failed = _told_apart((*rules, *others), truths, config)
+    every = found.dropped + judgements.dropped
+    return found._replace(dropped=every, holding=held, failing=failed)
+
+
+def _told_apart(
+    rules: Sequence[Rule], truths: Mapping[str, Truth], config: VerifyConfig
+) -> tuple[tuple[Rule, ...], tuple[Rule, ...]]:
+    """Return the judged rules that are true, or of too few examples to tell, and the other ones."""
+    judged = [replace(rule, truth=truths[rule.text]) for rule in rules if rule.text in truths]
+    may_be = {rule.text for rule in judged if falsity(rule, config) in {None, BY_CHANCE}}
+    held = tuple(rule for rule in judged if rule.text in may_be)
+    return held, tuple(rule for rule in judged if rule.text not in may_be)
 
 
 def _truths(
