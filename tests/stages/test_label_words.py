@@ -14,27 +14,13 @@ from fakes import FakeEngine, fake_lm
 from goldens import golden
 from pld_dspy import PLD, PLDConfig, macro_f1
 from pld_dspy.config.optimizer import WordsConfig
-from pld_dspy.data.examples import example_id
 from pld_dspy.models.student import DirectStudent
 from pld_dspy.records import LabelWord, Trace
 from pld_dspy.stages.common.problem import Target
 from pld_dspy.stages.common.rule_text import make_rule
 from pld_dspy.stages.label_words.measure import assignments
-from pld_dspy.stages.label_words.propose import Groups, Proposals, Sources, read_names
-from pld_dspy.stages.verify.truth import truth_of
-from queues import (
-    KIND_OF,
-    KINDS,
-    QUEUES,
-    SELECT,
-    SIGNATURE,
-    TEST,
-    TRAIN,
-    VAL,
-    Speaker,
-    Teacher,
-    things_in,
-)
+from pld_dspy.stages.label_words.propose import Proposals, Sources, read_names
+from queues import KIND_OF, QUEUES, SELECT, SIGNATURE, TEST, TRAIN, VAL, Speaker, Teacher
 
 
 def compiled(
@@ -212,7 +198,7 @@ def proposals(*kinds, labels=("race", "job"), **config):
         Trace(id=f"t{n}", example_id=f"e{n}", label=label, rationale="", rule="", kinds=tuple(own))
         for n, (label, own) in enumerate(kinds)
     ]
-    return Proposals(target, WordsConfig(**config), Groups.of([], traces)).of(Sources(traces), [])
+    return Proposals(target, WordsConfig(**config)).of(Sources(traces), [])
 
 
 def test_a_kind_becomes_a_word_without_its_article():
@@ -251,57 +237,9 @@ def test_kinds_of_many_groups_come_before_those_that_one_group_repeats():
         Trace(id=key, example_id=key, label="job", rationale="", rule="", kinds=(f"a {kind}",))
         for key, kind in named
     ]
-    of_example = dict(zip("abcde", ("m", "m", "m", "n", "o"), strict=True))
-    groups = Groups(of_example, of_example)
+    groups = dict(zip("abcde", ("m", "m", "m", "n", "o"), strict=True))
     found = Proposals(target, WordsConfig(), groups).of(Sources(traces), [])
     assert [word.word for word in found] == ["race", "job", "worker", "musician"]
-
-
-def test_a_word_is_not_measured_on_groups_whose_explanations_named_it():
-    train = [
-        dspy.Example(text=f"t{n}", label="job", pld_group=group).with_inputs("text")
-        for n, group in enumerate(("m", "m", "n"))
-    ]
-    ids = [example_id(e) for e in train]
-    traces = [
-        Trace(id="t", example_id=ids[0], label="job", rationale="", rule="", kinds=("a musician",))
-    ]
-    groups = Groups.of(train, traces)
-    named = LabelWord(label="job", word="musician", trace_ids=("t",))
-    assert [groups.others(named, key) for key in [*ids, "of validation"]] == [
-        False,
-        False,
-        True,
-        True,
-    ]
-    assert groups.others(LabelWord(label="job", word="worker", named=1), ids[0])
-    alone = Groups.of([e.copy(pld_group=None) for e in train], traces)
-    assert [alone.others(named, key) for key in ids] == [False, True, True]
-
-
-def test_the_name_of_the_one_instance_in_train_is_no_good_word():
-    class Literal(Speaker):
-        @staticmethod
-        def log_p(prompt):
-            known = Speaker.log_p(prompt)
-            thing = things_in(prompt.user.partition("\n")[0])
-            return {word: 0.0 if word in thing else p for word, p in known.items()}
-
-    names = list(QUEUES.items())
-    train = [
-        dspy.Example(
-            text=f"note {n} on a {KINDS[names[n % 3][1]][0]}",
-            label=names[n % 3][0],
-            pld_group=n % 3,
-        ).with_inputs("text")
-        for n in range(30)
-    ]
-    part = compiled(Literal(), train=train).pld_result.predictors[0]
-    instances = {w.word: w.separates for w in part.words if w.trace_ids}
-    assert set(instances) == {things[0] for things in KINDS.values()}
-    # On train it is right for all examples of its label, on validation for a fifth.
-    assert all(area < 0.8 for area in instances.values())
-    assert part.chosen.words == QUEUES
 
 
 @pytest.mark.parametrize(
@@ -316,55 +254,52 @@ def test_the_name_of_the_one_instance_in_train_is_no_good_word():
 def test_what_a_rule_is_about_becomes_a_word(text, words):
     target = Target(path="p", signature=SIGNATURE, label_key="label", labels=("race", "job"))
     rule = replace(make_rule(text, [], origin="synthesis"), labels={"race": 1})
-    found = Proposals(target, WordsConfig(), Groups({}, {})).of(Sources([], [rule]), [])
+    found = Proposals(target, WordsConfig()).of(Sources([], [rule]), [])
     assert [word.word for word in found if word.label == "race"] == ["race", *words]
     assert all(word.rule_ids == (rule.id,) for word in found if word.word in words)
 
 
-def about(things, *, judged=False):
-    rule = replace(
-        make_rule(f"If the text is about {things}, answer race.", [], origin="micro"),
-        labels={"race": 1},
-    )
-    truth = truth_of("race", {"a": True, "b": True}, {"a": "race", "b": "race"})
-    return replace(rule, truth=truth if judged else None)
+def about(things):
+    rule = make_rule(f"If the text is about {things}, answer race.", [], origin="micro")
+    return replace(rule, labels={"race": 1})
 
 
 @pytest.mark.parametrize(
-    ("rules", "failing", "words"),
+    ("rules", "false", "words"),
     [
-        # Nothing was judged: kinds are words.
-        (["a land"], [], ["land", "people", "place"]),
-        # A word decides like a rule about it: false ones and kinds without a judgement are none.
+        (["a land"], [], ["land", "people"]),
+        # A word decides like a rule about it.
         (["a land"], ["people"], ["land"]),
-        ([], ["people"], []),
         # Of a false rule about two things one may be right.
-        (["a land"], ["a land or people"], ["land"]),
+        ([], ["people or a land"], ["people"]),
         # Said once truly and once not: the rule that holds counts.
-        (["a land"], ["a land"], ["land"]),
+        (["a land"], ["a land"], ["land", "people"]),
     ],
 )
-def test_a_word_is_no_better_than_the_rule_about_it(rules, failing, words):
+def test_a_word_is_no_better_than_the_rule_about_it(rules, false, words):
     target = Target(path="p", signature=SIGNATURE, label_key="label", labels=("race", "job"))
-    traces = [
-        Trace(
-            id="t", example_id="e", label="race", rationale="", rule="", kinds=("people", "a place")
-        )
-    ]
-    sources = Sources(
-        traces,
-        [about(things, judged=bool(failing)) for things in rules],
-        [about(things, judged=True) for things in failing],
-    )
-    proposals = Proposals(target, WordsConfig(), Groups.of([], traces))
-    found = proposals.of(sources, [{"race": "Nation"}])
+    traces = [Trace(id="t", example_id="e", label="race", rationale="", rule="", kinds=("people",))]
+    sources = Sources(traces, [about(things) for things in rules], [about(t) for t in false])
+    found = Proposals(target, WordsConfig()).of(sources, [{"race": "Nation"}])
     assert {word.word for word in found if word.label == "race"} == {"race", "nation", *words}
 
 
-def test_false_kinds_of_a_judge_are_no_words():
-    # This teacher finds no condition true, so only its own names for the groups are left.
-    part = compiled(verify=True).pld_result.predictors[0]
-    assert {word.word for word in part.words} == {*QUEUES, *QUEUES.values()}
+def test_what_is_true_of_every_example_is_no_word():
+    class Vague(Teacher):
+        def said(self, prompt):
+            if "Conditions: " in prompt.user:
+                return ", ".join(
+                    re.findall(r"^(?:Conditions: )?(\d+)\. .*stuff", prompt.user, re.M)
+                )
+            answer = super().said(prompt)
+            return re.sub(r"names a \w+", "is about stuff", answer)
+
+    checked, unchecked = (
+        {word.word for word in compiled(teacher=Vague(), verify=on).pld_result.predictors[0].words}
+        for on in (True, False)
+    )
+    assert "stuff" in unchecked
+    assert checked == unchecked - {"stuff"}
 
 
 areas = st.floats(0, 1)

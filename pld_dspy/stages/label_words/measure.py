@@ -20,7 +20,7 @@ from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.metrics import accuracy
 from pld_dspy.stages.common.problem import Problem, Target
 from pld_dspy.stages.common.targets import in_turn
-from pld_dspy.stages.label_words.propose import STAGE, Groups
+from pld_dspy.stages.label_words.propose import STAGE
 
 logger = logging.getLogger(__name__)
 
@@ -36,13 +36,8 @@ def measured(
     target: Target,
     problem: Problem,
     evaluator: Evaluator,
-    groups: Groups,
 ) -> tuple[LabelWord, ...]:
-    """Return the words with their areas under the curve, from one answer to each example.
-
-    A word is not measured on the groups whose explanations named it: there the name of an instance
-    does as well as that of the kind, and new inputs are of other groups.
-    """
+    """Return the words with their areas under the curve, from one answer to each example."""
     pool = _readable(word.word for word in proposed)
     asked = _asking_for(program, target, pool)
     examples = [*in_turn(problem.train, target.label_key, len(problem.val)), *problem.val]
@@ -61,15 +56,16 @@ def measured(
         logger.warning("%s: no words for labels: %s", target.path, error)
         return ()
     gold = [label_text(example[target.label_key]) for example in examples]
-    ids = [example_id(example) for example in examples]
     known = {example_id(example) for example in problem.val}
-
-    def area(word: LabelWord) -> float | None:
-        usable = [n for n in range(len(ids)) if groups.others(word, ids[n])]
-        sides = [[n for n in usable if (ids[n] in known) == val] for val in (False, True)]
-        return _mean_area(word, answers, gold, sides)
-
-    found = [replace(word, separates=area(word)) for word in proposed if word.word in pool]
+    sides = [
+        [place for place, e in enumerate(examples) if (example_id(e) in known) == val]
+        for val in (False, True)
+    ]
+    found = [
+        replace(word, separates=_mean_area(word, answers, gold, sides))
+        for word in proposed
+        if word.word in pool
+    ]
     order = {label: place for place, label in enumerate(target.labels)}
     return tuple(sorted(found, key=lambda w: (order[w.label], -_worth(w), w.word)))
 
@@ -98,19 +94,15 @@ def _asking_for(program: dspy.Module, target: Target, pool: tuple[str, ...]) -> 
 def _mean_area(
     word: LabelWord, answers: Sequence[Answer], gold: Sequence[str], sides: Sequence[Sequence[int]]
 ) -> float | None:
-    """Return the area under the curve, the mean over the sides by their examples of the label.
-
-    None if no side has both classes.
-    """
-    areas, weights = [], []
+    """Return the mean over the sides of the area under the curve; None if no side has both classes."""
+    areas = []
     for side in sides:
         usable = [place for place in side if answers[place].probabilities]
         own = [gold[place] == word.label for place in usable]
         if 0 < sum(own) < len(own):
             scores = [(answers[place].probabilities or {}).get(word.word, 0.0) for place in usable]
             areas.append(float(roc_auc_score(own, np.log(np.maximum(scores, _FLOOR)))))
-            weights.append(sum(own))
-    return float(np.average(areas, weights=weights)) if areas else None
+    return sum(areas) / len(areas) if areas else None
 
 
 def assignments(

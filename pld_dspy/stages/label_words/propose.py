@@ -3,14 +3,12 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Self
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-import dspy
 import numpy as np
 
 from pld_dspy.config.optimizer import WordsConfig
-from pld_dspy.data.examples import example_id
 from pld_dspy.models.reading.values import label_text
 from pld_dspy.models.teacher import NameLabels, Request, Teacher
 from pld_dspy.records import LabelWord, Rule, Trace
@@ -34,14 +32,8 @@ class Sources(NamedTuple):
 
     traces: Sequence[Trace]
     rules: Sequence[Rule] = ()
-    """Those that are true or were not judged."""
-    failing: Sequence[Rule] = ()
-    """Those that were judged and are not true."""
-
-    @property
-    def judged(self) -> bool:
-        """Whether any rule was judged."""
-        return bool(self.failing) or any(rule.truth for rule in self.rules)
+    false: Sequence[Rule] = ()
+    """Rules that are false for too many training examples."""
 
 
 def names_for(
@@ -97,39 +89,19 @@ def read_names(text: str, labels: Sequence[str]) -> dict[str, str]:
     return found
 
 
-class Groups(NamedTuple):
-    """Which examples are alike."""
-
-    of_example: Mapping[str, object]
-    """Group of each training example by id; one without is a group of its own."""
-    of_trace: Mapping[str, object]
-    """Group of the example that each trace explains, by the trace's id."""
-
-    @classmethod
-    def of(cls, train: Sequence[dspy.Example], traces: Sequence[Trace]) -> Self:
-        """Return the groups of the examples, and of the traces about them."""
-        known = {example_id(e): g for e in train if (g := e.get("pld_group")) is not None}
-        about = {trace.id: known.get(trace.example_id, trace.example_id) for trace in traces}
-        return cls(known, about)
-
-    def others(self, word: LabelWord, example: str) -> bool:
-        """Return whether no trace about the example's group names the word."""
-        own = self.of_example.get(example, example)
-        return all(self.of_trace[trace] != own for trace in word.trace_ids)
-
-
 @dataclass(frozen=True, slots=True)
 class Proposals:
     """The words to compare: a label's own name, and some from rules, teacher and traces in turn."""
 
     target: Target
     config: WordsConfig
-    groups: Groups
+    groups: Mapping[str, object] = field(default_factory=dict)
+    """Group of each training example by id; one without is a group of its own."""
 
     def of(self, sources: Sources, names: Sequence[Mapping[str, str]]) -> tuple[LabelWord, ...]:
         """Return the words of each label, its own name first, those with the most behind them next."""
         traces = sources.traces
-        place = self.groups.of_trace
+        place = {trace.id: self.groups.get(trace.example_id, trace.example_id) for trace in traces}
         every = self._by_kind(traces)
         proposed: list[LabelWord] = []
         for label in self.target.labels:
@@ -144,10 +116,9 @@ class Proposals:
             ranked = sorted(kinds, key=worth.__getitem__, reverse=True)
             said = Counter(word for named in names for word in self._words([named.get(label, "")]))
             ruled = self._in_rules(sources.rules, label)
-            untrue = set(self._in_rules(sources.failing, label, most=1)) - set(ruled)
-            # A word decides like a rule about it. Where rules were judged, a kind without one is none.
-            kept = [] if sources.judged else ranked
-            queues = [list(ruled), [word for word, _ in said.most_common()], kept]
+            # A word decides like a rule about it.
+            untrue = set(self._in_rules(sources.false, label, most=1)) - set(ruled)
+            queues = [list(ruled), [word for word, _ in said.most_common()], ranked]
             words = [word for word in dict.fromkeys(in_turns(queues)) if word not in untrue]
             proposed.append(LabelWord(label=label, word=label))
             proposed += [
@@ -167,7 +138,7 @@ class Proposals:
     ) -> dict[str, tuple[str, ...]]:
         """Return by word the ids of the label's rules that are about it, of the truest rule first.
 
-        Rules about more than `most` things are left out: of those that are false, not all need be wrong.
+        Rules about more than `most` things are left out: of one that is false, not all need be wrong.
         """
         own = [rule for rule in rules if rule.main_label == label]
         own.sort(key=lambda rule: (-(rule.truth.worth if rule.truth else 0.0), rule.id))

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import dspy
 
 from pld_dspy.config.optimizer import WordsConfig
+from pld_dspy.data.examples import example_id
 from pld_dspy.models.student import DirectStudent
 from pld_dspy.models.teacher import Teacher
 from pld_dspy.records import LabelWord
@@ -15,7 +16,7 @@ from pld_dspy.stages.common.candidates import Leaderboard
 from pld_dspy.stages.common.problem import Problem, Target
 from pld_dspy.stages.common.prompt import make_candidate
 from pld_dspy.stages.label_words.measure import assignments, measured
-from pld_dspy.stages.label_words.propose import Groups, Proposals, Sources, names_for
+from pld_dspy.stages.label_words.propose import Proposals, Sources, names_for
 
 logger = logging.getLogger(__name__)
 
@@ -72,12 +73,14 @@ def choose_words(
     if 2 * sum(bool(answer.probabilities) for answer in given.answers) < len(given.answers):
         logger.info("%s: no words for labels, the endpoint gives no log-probabilities", target.path)
         return Chosen({})
-    groups = Groups.of(problem.train, sources.traces)
+    groups = {
+        example_id(e): group for e in problem.train if (group := e.get("pld_group")) is not None
+    }
     names = names_for(target, problem, teacher, config)
     proposed = Proposals(target, config, groups).of(sources, names)
     if len({word.word for word in proposed}) <= len(target.labels):
         return Chosen({})
-    compared = measured(proposed, program, target, problem, evaluator, groups)
+    compared = measured(proposed, program, target, problem, evaluator)
     best, score = bare, given.score
     for words in assignments(compared, target.labels, config.sets):
         candidate = make_candidate(problem.task, (), origin="label words", words=words)

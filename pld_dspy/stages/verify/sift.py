@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 OTHERS = "other drafts"
 """Name of the pool of rules that no whole list has; only the search may use them."""
 
-BY_CHANCE = "rules no truer than chance on training examples"
+FALSE = "rules that are false for too many training examples"
 
 Pair = frozenset[str]
 """Texts of two rules that are alike."""
@@ -59,10 +59,8 @@ class Sifted(NamedTuple):
     """By label, for the labels of which no rule is true."""
     dropped: Counter[str]
     """Number of rules left out, by reason."""
-    holding: tuple[Rule, ...] = ()
-    """All judged rules, also those that no pool has, that are true, or of too few examples to tell."""
-    failing: tuple[Rule, ...] = ()
-    """All the other judged rules."""
+    false: tuple[Rule, ...] = ()
+    """Judged rules that are false for too many training examples, also those that no pool had."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -71,12 +69,10 @@ class Sifted(NamedTuple):
 
     @property
     def checked(self) -> tuple[tuple[Rule, ...], tuple[Rule, ...]]:
-        """All rules of the pools and of the check that may be true, and those that are not."""
-        false = {rule.id for rule in self.failing}
-        every = {
-            rule.id: rule for rule in (*(r for p in self.pools for r in p.rules), *self.holding)
-        }
-        return tuple(rule for key, rule in every.items() if key not in false), self.failing
+        """The rules of the pools that are not false, each once, and the false ones."""
+        false = {rule.text for rule in self.false}
+        every = {rule.id: rule for pool in self.pools for rule in pool.rules}
+        return tuple(rule for rule in every.values() if rule.text not in false), self.false
 
     def left_to_words(self, words: Mapping[str, str]) -> Self:
         """Return the rules without the false ones of labels that are shown by a word.
@@ -166,9 +162,9 @@ def falsity(rule: Rule, config: VerifyConfig) -> str | None:
     if truth.groups == 1 and (truth.groups_labelled or 0) > 2:
         return "rules that training examples of one group alone bear"
     if truth.precision.estimate < config.min_precision:
-        return "rules that are false for too many training examples"
+        return FALSE
     if p_chance(truth) > config.max_p_chance:
-        return BY_CHANCE
+        return "rules no truer than chance on training examples"
     return None
 
 

@@ -22,7 +22,7 @@ from pld_dspy.stages.verify.conditions import Stated, stated
 from pld_dspy.stages.verify.covering import covering, drafts
 from pld_dspy.stages.verify.judging import Judgements, judge_own_first
 from pld_dspy.stages.verify.sift import (
-    BY_CHANCE,
+    FALSE,
     OTHERS,
     Sifted,
     falsity,
@@ -94,19 +94,18 @@ def verify_pools(
     for warning in sifted.warnings:
         logger.warning("rules: %s", warning)
     found = _with_covering(sifted, true, config, gold, groups)
-    held, failed = _told_apart((*rules, *others), truths, config)
-    every = found.dropped + judgements.dropped
-    return found._replace(dropped=every, holding=held, failing=failed)
+    return found._replace(
+        dropped=found.dropped + judgements.dropped,
+        false=_false((*rules, *others), truths, config),
+    )
 
 
-def _told_apart(
+def _false(
     rules: Sequence[Rule], truths: Mapping[str, Truth], config: VerifyConfig
-) -> tuple[tuple[Rule, ...], tuple[Rule, ...]]:
-    """Return the judged rules that are true, or of too few examples to tell, and the other ones."""
-    judged = [replace(rule, truth=truths[rule.text]) for rule in rules if rule.text in truths]
-    may_be = {rule.text for rule in judged if falsity(rule, config) in {None, BY_CHANCE}}
-    held = tuple(rule for rule in judged if rule.text in may_be)
-    return held, tuple(rule for rule in judged if rule.text not in may_be)
+) -> tuple[Rule, ...]:
+    """Return the judged rules that are false for too many training examples."""
+    judged = (replace(rule, truth=truths[rule.text]) for rule in rules if rule.text in truths)
+    return tuple(rule for rule in judged if falsity(rule, config) == FALSE)
 
 
 def _truths(
