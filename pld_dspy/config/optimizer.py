@@ -151,6 +151,8 @@ class WordsConfig(Settings):
     """Maximum length, in words as they are written."""
     sets: int = Field(default=2, ge=1)
     """Sets of words that are scored on validation."""
+    rest: str = "something else"
+    """What one more set shows for the label that no word fits well; empty tries no such set."""
     max_p_worse: float = Field(default=0.05, gt=0, le=0.5)
     """Words are used only if their paired probability of being worse than the names, on validation, is
     at most this."""

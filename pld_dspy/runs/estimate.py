@@ -187,7 +187,7 @@ def _words(config: RunConfig, loaded: Loaded, bare: int) -> list[PlannedStage]:
         return []
     splits = loaded.splits
     measured = min(len(splits.train), len(splits.val)) + len(splits.val)
-    scored = config.pld.words.sets * len(splits.val)
+    scored = (config.pld.words.sets + bool(config.pld.words.rest)) * len(splits.val)
     labels, drafts = len(loaded.task.labels), config.pld.words.drafts
     texts = labels * TEXTS * _mean_tokens(splits.train, loaded.task)
     named = _tokens(NameGroups.instructions) + texts

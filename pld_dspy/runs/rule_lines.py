@@ -38,6 +38,8 @@ def _behind(word: Mapping[str, Any]) -> str:
     """Return where a word was proposed, and how well it tells its label from the others."""
     if word["word"] == word["label"]:
         return " (its name)"
+    if not (word["rule_ids"] or word["trace_ids"] or word["named"]):
+        return " (what is left)"
     by = {"rule": word["rule_ids"], "trace": word["trace_ids"], "draft": range(word["named"])}
     counts = [f"{len(ids)} {who}{'s' * (len(ids) > 1)}" for who, ids in by.items() if ids]
     named = " and ".join([", ".join(counts[:-1]), counts[-1]] if len(counts) > 1 else counts)

@@ -1,6 +1,7 @@
 """Words for labels whose names say nothing: proposed by the teacher, chosen by the student's answers."""
 
 import json
+import math
 import re
 from dataclasses import replace
 from itertools import permutations
@@ -18,9 +19,9 @@ from pld_dspy.models.student import DirectStudent
 from pld_dspy.records import LabelWord, Trace
 from pld_dspy.stages.common.problem import Target
 from pld_dspy.stages.common.rule_text import make_rule
-from pld_dspy.stages.label_words.measure import assignments
+from pld_dspy.stages.label_words.measure import assignments, with_rest
 from pld_dspy.stages.label_words.propose import Proposals, Sources, read_names
-from queues import KIND_OF, QUEUES, SELECT, SIGNATURE, TEST, TRAIN, VAL, Speaker, Teacher
+from queues import KIND_OF, QUEUES, SELECT, SIGNATURE, TEST, TRAIN, VAL, Speaker, Teacher, things_in
 
 
 def compiled(
@@ -89,6 +90,42 @@ def test_examples_without_a_group_count_one_by_one():
         asked.append(([p.user for p in teacher.prompts if "Groups: " in p.user], words))
     assert asked[0] == asked[1]
     assert asked[1][0] == asked[2][0]
+
+
+def test_a_label_that_no_word_fits_is_what_is_left():
+    # The student has no word for the third group, and can tell what is none of the others.
+    class Rest(Speaker):
+        @staticmethod
+        def log_p(prompt):
+            asked = re.search(r"one of: (.*)\.$", prompt.user)
+            known = Speaker.log_p(prompt)
+            if asked is None or "something else" not in known:
+                return known
+            kind = KIND_OF[things_in(prompt.user.partition("\n")[0])[0]]
+            likely = kind if kind in known else "something else"
+            return {word: math.log(0.9 if word == likely else 0.01) for word in known}
+
+    teacher = Teacher({"1": "food", "2": "tool", "3": "sky"})
+    program = compiled(Rest(), teacher=teacher, per_label=1)
+    part = program.pld_result.predictors[0]
+    assert part.chosen.words == {"q1": "food", "q2": "tool", "q3": "something else"}
+    assert score(program, Rest()) == 1.0
+    assert part.words[-1] == LabelWord(label="q3", word="something else")
+
+    without = compiled(Rest(), teacher=teacher, per_label=1, rest="")
+    assert "something else" not in without.pld_result.predictors[0].chosen.words.values()
+
+
+@pytest.mark.parametrize("rest", ["", "tool"])
+def test_no_rest_is_tried_that_is_empty_or_another_labels_word(rest):
+    words = {"a": "food", "b": "tool", "c": "sky"}
+    compared = [
+        LabelWord(label=label, word=word, separates=0.9 - 0.1 * n)
+        for n, (label, word) in enumerate(words.items())
+    ]
+    assert with_rest(compared, words, rest) is None
+    found = with_rest(compared, words, "something else")
+    assert found == (LabelWord(label="c", word="something else"), {**words, "c": "something else"})
 
 
 def test_words_that_do_not_help_are_not_used():

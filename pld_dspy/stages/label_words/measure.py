@@ -1,7 +1,7 @@
 """Measures how well words tell their labels from the others, and gives each label one."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -127,6 +127,21 @@ def assignments(
         if words not in distinct and any(label != word for label, word in words.items()):
             distinct.append(words)
     return distinct[:count]
+
+
+def with_rest(
+    compared: Sequence[LabelWord], words: Mapping[str, str], rest: str
+) -> tuple[LabelWord, dict[str, str]] | None:
+    """Return the words with `rest` for the label that its own word separates least, as a default.
+
+    None if `rest` is empty or would be read as another word.
+    """
+    area = {word.label: _worth(word) for word in compared if words[word.label] == word.word}
+    label = min(area, key=area.__getitem__)
+    found = {**words, label: rest}
+    if not rest or len(_readable(found.values())) < len(words):
+        return None
+    return LabelWord(label=label, word=rest), found
 
 
 def _assignment(

@@ -15,7 +15,7 @@ from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.stages.common.candidates import Leaderboard
 from pld_dspy.stages.common.problem import Problem, Target
 from pld_dspy.stages.common.prompt import make_candidate
-from pld_dspy.stages.label_words.measure import assignments, measured
+from pld_dspy.stages.label_words.measure import assignments, measured, with_rest
 from pld_dspy.stages.label_words.propose import Proposals, Sources, names_for
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class Chosen(NamedTuple):
     words: Mapping[str, str]
     """Empty if the labels are shown by their names."""
     compared: tuple[LabelWord, ...] = ()
-    """By label, then the ones that tell it best first."""
+    """By label, then the ones that tell it best first; last of all what is left to some label."""
 
 
 def choose_words(
@@ -48,8 +48,8 @@ def choose_words(
     first teach it what the code means. Words come from what the rules are about, from the kinds in the
     traces, and from the teacher, which sees examples of all labels in unnamed groups and names these.
     The student is then asked once about each of some examples with all the words to choose from, and
-    each label gets the word whose probability separates it best from the others, no word twice. Not in
-    the paper; search for label words is that of PETAL (Schick et al., COLING 2020), which has no
+    each label gets the word whose probability separates it best from the others, no word twice. One more
+    set has "something else" for the label that no word fits well. Not in the paper; search for label words is that of PETAL (Schick et al., COLING 2020), which has no
     teacher to propose them.
 
     Args:
@@ -81,8 +81,11 @@ def choose_words(
     if len({word.word for word in proposed}) <= len(target.labels):
         return Chosen({})
     compared = measured(proposed, program, target, problem, evaluator)
+    sets = assignments(compared, target.labels, config.sets)
+    if sets and (found := with_rest(compared, sets[0], config.rest)):
+        compared, sets = (*compared, found[0]), [*sets, found[1]]
     best, score = bare, given.score
-    for words in assignments(compared, target.labels, config.sets):
+    for words in sets:
         candidate = make_candidate(problem.task, (), origin="label words", words=words)
         evaluation = board.run(candidate, "val")
         change = evaluator.compare(given, evaluation)
