@@ -46,7 +46,7 @@ from pld_dspy.stages.search.stage import search_lists
 from pld_dspy.stages.search.topics.stage import search_topics
 from pld_dspy.stages.select import SelectContext, Selector, Verdict, run_selector
 from pld_dspy.stages.verify.leave_out import leave_out
-from pld_dspy.stages.verify.stage import gaps, verify_pools
+from pld_dspy.stages.verify.stage import verify_pools, warnings_of
 
 logger = logging.getLogger(__name__)
 
@@ -183,7 +183,7 @@ class Pipeline:
             decisions=board.decisions(verdict.chosen),
             words=worded.compared,
             left_out=leave_out(verdict.chosen, board, problem, self.evaluator, verifies),
-            warnings=sifted.warnings + gaps(verdict.chosen, target, problem.train, verifies),
+            warnings=warnings_of(sifted, verdict.chosen, target, problem.train, verifies),
         )
 
     def explain(self, target: Target, problem: Problem) -> Traces:

@@ -30,8 +30,10 @@ class LastRule(NamedTuple):
     rule: Rule
     reason: str
     """Why it is not true."""
+    is_kept: bool = True
+    """False where the label is shown by a word that explains it."""
     word: str | None = None
-    """Word that the label is shown by, so that the rule is left out; None if the rule is kept."""
+    """Word that the label is shown by in the end."""
 
     @property
     def warning(self) -> str:
@@ -40,9 +42,9 @@ class LastRule(NamedTuple):
         if truth is not None:
             group = " of 1 group" if truth.groups == 1 else ""
             best = f"{best}, right for {len(truth.borne_by)} of {truth.holds} examples{group},"
-        kept = "is kept"
-        if self.word is not None:
-            kept = f"is left out, since the label is shown as {self.word!r}"
+        kept = "is kept" if self.is_kept else "is left out"
+        if not self.is_kept and self.word is not None:
+            kept += f", since the label is shown as {self.word!r}"
         return (
             f"no rule for {self.label!r} is true of the training examples; {best} {kept}: "
             f"{self.rule.text}"
@@ -62,10 +64,14 @@ class Sifted(NamedTuple):
     false: tuple[Rule, ...] = ()
     """Judged rules that are false for too many training examples, also those that no pool had."""
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """A sentence on each label of which no rule is true."""
-        return tuple(last.warning for last in self.last)
+    def warnings(self, words: Mapping[str, str]) -> tuple[str, ...]:
+        """Return a sentence on each label of which no rule is true.
+
+        Args:
+            words: The words that the labels are shown by in the end.
+        """
+        shown = {label: word for label, word in words.items() if word != label}
+        return tuple(last._replace(word=shown.get(last.label)).warning for last in self.last)
 
     @property
     def checked(self) -> tuple[tuple[Rule, ...], tuple[Rule, ...]]:
@@ -80,9 +86,9 @@ class Sifted(NamedTuple):
         A false rule is kept only so that its label is answered at all; a word that says what the label
         means does that better.
         """
-        shown = {label: word for label, word in words.items() if word != label}
-        last = tuple(rule._replace(word=shown.get(rule.label)) for rule in self.last)
-        gone = {rule.rule.text: rule.reason for rule in last if rule.word is not None}
+        shown = {label for label, word in words.items() if word != label}
+        last = tuple(rule._replace(is_kept=rule.label not in shown) for rule in self.last)
+        gone = {rule.rule.text: rule.reason for rule in last if not rule.is_kept}
         pools = (
             pool._replace(rules=tuple(rule for rule in pool.rules if rule.text not in gone))
             for pool in self.pools

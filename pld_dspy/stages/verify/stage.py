@@ -91,7 +91,7 @@ def verify_pools(
     true = [rule for rule in judged if rule.truth and falsity(rule, config) is None]
     answered = {rule.truth.answer for rule in true if rule.truth}
     sifted = sift(pools, truths, config, answered=answered)
-    for warning in sifted.warnings:
+    for warning in sifted.warnings({}):
         logger.warning("rules: %s", warning)
     found = _with_covering(sifted, true, config, gold, groups)
     return found._replace(
@@ -177,6 +177,17 @@ def way(config: VerifyConfig, lm: dspy.BaseLM) -> Literal["list", "each"]:
     if config.how != "auto":
         return config.how
     return "each" if is_local_lm(lm) else "list"
+
+
+def warnings_of(
+    sifted: Sifted,
+    chosen: Candidate,
+    target: Target,
+    train: Sequence[dspy.Example],
+    config: VerifyConfig,
+) -> tuple[str, ...]:
+    """Return what the report must say of the rules: labels without a true one, or without any."""
+    return sifted.warnings(chosen.words) + gaps(chosen, target, train, config)
 
 
 def gaps(
