@@ -398,7 +398,7 @@ def test_the_results_have_the_figures_of_the_demos():
         first, last, words = report["steps"][0], report["steps"][-1], bag_of_words(report)
         shown = [c.strip() for c in column]
         assert shown[0] == f"`{name}`"
-        assert shown[3:] == [
+        assert shown[4:] == [
             cell(report["baseline"], report["baseline_ci95"]),
             cell(report["compiled"], report["compiled_ci95"]),
             as_read(last),
