@@ -447,6 +447,20 @@ def test_the_rows_of_a_critic_are_those_of_the_grid():
             most["score"],
         ]
         assert cells == [f"{score:.3f}" for score in wanted]
+    ours = lines["stereoset-queues", "1.5B", "pld-rules"]
+    plain = " ".join(section.split())
+    assert f"has {cell(ours['score'], ours['ci95'])} there" in plain
+    told = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    hand, words = (
+        lines["stereoset-queues", "1.5B", k] for k in ("hand-guidelines", "bag-of-words")
+    )
+    assert f"PLD has {cell(ours['score'], ours['ci95'])} by 4 rules" in told
+    assert f"with a fitted decision {hand['decided_score']:.3f}, a bag" in told
+    assert (
+        f"words {words['score']:.3f}, and the student as given {ours['baseline_score']:.3f}" in told
+    )
+    *first, last = ours["program"]["words"].values()
+    assert f"words {', '.join(first)} and {last}, at {ours['prompt_tokens']:.0f} tokens" in plain
     pairs = {
         w["optimizer"]: w
         for w in results("knowledge.jsonl")
