@@ -4,7 +4,7 @@
 import unicodedata
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from label_sets import LABELS
@@ -142,6 +142,9 @@ def same_but_for_form(text, other):
 @example(("U.S.", "U.S"))
 @example(("1", "3:1"))
 def test_every_label_of_a_set_is_read_in_every_form(labels):
+    # In a set with labels that only their Unicode form tells apart, answers are read sign by sign, and
+    # typographic quotes and colons stay what they are.
+    assume(len({unicodedata.normalize("NFKC", label) for label in labels}) == len(labels))
     for label in labels:
         for form in FORMS:
             text = form.format(label, label)
