@@ -422,6 +422,16 @@ def test_the_results_tell_of_the_false_rules():
     assert f"{before:.3f} against {now:.3f}" in text
 
 
+def test_other_looks_at_the_same_sentences_are_told():
+    text = " ".join((ROOT / "docs/results.md").read_text(encoding="utf-8").split())
+    looks = [demo(f"demo_queues_look{n}.json") for n in (1, 2, 3)]
+    first, second, third = (f"{look['compiled']:.3f}" for look in looks)
+    assert f"{first} (*{looks[0]['words']['beta']}* for beta" in text
+    assert f"{second} and {third}, with words that were measured" in text
+    assert f"a run of {demo('demo_queues_timed.json')['compiled']:.3f}" in text
+    assert len({look["split"]["digests"]["test"] for look in [demo(DEMOS[0]), *looks]}) == 1
+
+
 def test_the_rows_of_a_critic_are_those_of_the_grid():
     lines = {
         (w["task"], w["student"][-4:].upper(), w["optimizer"]): w
