@@ -41,3 +41,16 @@ def test_condition_and_answer_are_read(text, condition, answer):
 )
 def test_a_rule_of_another_form_is_not_judged(text):
     assert stated(make_rule(text, [TRACE], origin="synthesis"), LABELS) is None
+
+
+@pytest.mark.parametrize("whole", ["the sentence", "This example", "the given input", "the text"])
+def test_rules_that_differ_in_the_name_of_the_whole_input_have_one_condition(whole):
+    rule = make_rule(f"If {whole} is about rain, answer red.", [TRACE], origin="synthesis")
+
+    assert stated(rule, LABELS).condition == "the text is about rain"
+
+
+def test_a_sentence_of_the_input_is_not_the_whole_input():
+    rule = make_rule("If the sentences rhyme, answer red.", [TRACE], origin="synthesis")
+
+    assert stated(rule, LABELS).condition == "the sentences rhyme"

@@ -132,6 +132,24 @@ def test_micro_rules_that_merges_lose_come_back_as_a_list_that_covers_the_labels
     assert best[program] >= best[none]
 
 
+def test_rules_that_differ_in_the_name_of_the_input_are_judged_once_and_stand_in_no_list_together():
+    def names_it_in_two_ways(prompt):
+        said = with_false_rules(prompt)
+        if judges(prompt) or len(prompt.user) % 2:
+            return said
+        return said.replace("the text mentions", "the sentence mentions")
+
+    program, student, teacher = run(VERIFYING, names_it_in_two_ways)
+    asked = [prompt.user for prompt in teacher.prompts if judges(prompt)]
+
+    assert not any("the sentence mentions" in user for user in asked)
+    assert any("the sentence mentions" in trace.rule for trace in part(program).traces)
+    for candidate in part(program).candidates:
+        texts = [rule.text.replace("the sentence", "the text") for rule in candidate.rules]
+        assert len(set(texts)) == len(texts)
+    assert lines(student)
+
+
 def test_judging_is_bounded():
     bounds = {"max_examples": 5, "max_conditions": 2, "max_drafts": 1}
     _, _, teacher = run(PLDConfig(**SMALL, verify={**bounds, "how": "each"}))
