@@ -63,8 +63,12 @@ class Speaker(FakeEngine):
         return replace(response, logprobs=(TokenLogprob(said, known[said], top=top),))
 
 
+def asks_for_a_title(prompt):
+    return "give them a title" in prompt.system
+
+
 class Teacher(FakeEngine):
-    """Names groups by their kinds, or by `names`; explains, and judges that no condition holds."""
+    """Names texts by their kind, or what `names` has for it; explains, and judges that no condition holds."""
 
     def __init__(self, names=None):
         super().__init__(self.said)
@@ -72,10 +76,9 @@ class Teacher(FakeEngine):
 
     def said(self, prompt):
         user = prompt.user
-        if "Groups: Group 1:" in user:
-            groups = re.findall(r"Group (\d):\n((?:- .*\n?)+)", user)
-            kinds = {number: KIND_OF[things_in(texts)[0]] for number, texts in groups}
-            return "\n".join(f"{n}: The {(self.names or kinds)[n]}." for n in kinds)
+        if asks_for_a_title(prompt):
+            kind = KIND_OF[things_in(user)[0]]
+            return f"The {(self.names or {}).get(kind, kind)}."
         if "\nRationale: <" in user:
             thing = things_in(user)[0]
             label = next(queue for queue, kind in QUEUES.items() if kind == KIND_OF[thing])

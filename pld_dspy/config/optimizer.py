@@ -142,7 +142,7 @@ class WordsConfig(Settings):
     """
 
     drafts: int = Field(default=4, ge=0, le=20)
-    """Times that the teacher names the labels, each time from other examples; 0 shows labels by their
+    """Times that the teacher names each label, each time from other examples; 0 shows labels by their
     names. Other words are tried for a `DirectStudent` that shows 2 to 8 labels by their names, where
     the endpoint gives log-probabilities."""
     per_label: int = Field(default=8, ge=1, le=20)
@@ -151,6 +151,8 @@ class WordsConfig(Settings):
     """Maximum length, in words as they are written."""
     sets: int = Field(default=2, ge=1)
     """Sets of words that are scored on validation."""
+    most: int = Field(default=3, ge=1, le=8)
+    """Maximum words of a label in one more set, whose probabilities are added up; 1 tries no such set."""
     rest: str = "something else"
     """What one more set shows for the label that no word fits well; empty tries no such set."""
     max_p_worse: float = Field(default=0.05, gt=0, le=0.5)

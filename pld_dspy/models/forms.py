@@ -71,15 +71,15 @@ def form_of(program: object) -> Form | None:
     return next((form for form in known if isinstance(form, Form)), None)
 
 
-def shown_labels(program: object, labels: Sequence[str]) -> Mapping[str, str]:
-    """Return the word that the student sees for each label, the label itself if it is shown by name.
+def shown_labels(program: object, labels: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+    """Return the words that the student sees for each label, the label itself if it is shown by name.
 
     >>> from pld_dspy.models.student import DirectStudent
     >>> task = dspy.Signature("text -> label: Literal['red', 'grey']")
     >>> shown_labels(DirectStudent(task, labels_as="letters"), ("red", "grey"))
-    {'red': 'A', 'grey': 'B'}
+    {'red': ('A',), 'grey': ('B',)}
     """
-    return _words_shown(program, labels).by_label
+    return _words_shown(program, labels).every
 
 
 def shown_text(program: object, labels: Sequence[str], text: str) -> str:

@@ -68,11 +68,11 @@ def label_distribution(
     labels: Sequence[str],
     *,
     answer: str | None = None,
-    shown: Mapping[str, str] | None = None,
+    shown: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, float]:
     """Return the probability of every label; they sum to 1, and none is 0.
 
-    As `label_probabilities`, with two additions that a decision needs. If the answer names no label,
+    That of a label with several words is the sum of theirs. As `label_probabilities`, with two additions that a decision needs. If the answer names no label,
     the alternatives to its first token count, so that an answer that begins with other words still
     has a most probable label. And a label that is not among the alternatives gets the probability of
     the least probable one, which it cannot exceed.
@@ -81,7 +81,7 @@ def label_distribution(
         tokens: The tokens of the answer, in order.
         labels: The closed label set.
         answer: The label read from the answer; None if it names none.
-        shown: The word that the student sees for each label, as of `shown_labels`; None is the label.
+        shown: The words that the student sees for each label, as of `shown_labels`; None is the label.
 
     Returns:
         Empty if no alternative begins a label.
@@ -91,15 +91,15 @@ def label_distribution(
     >>> {label: round(p, 3) for label, p in found.items()}
     {'a': 0.212, 'b': 0.576, 'c': 0.212}
     """
-    words = {label: label for label in labels} if shown is None else shown
-    spelled = tuple(words.values())
-    said = None if answer is None else words[answer]
+    words = {label: (label,) for label in labels} if shown is None else shown
+    spelled = _spelled(words)
+    said = _said(words, answer)
     mass = _label_mass(tokens, spelled, said) or _first_token_mass(tokens, spelled)
     if not any(mass.values()):
         return {}
     least = min((math.exp(p) for token in tokens[:1] for _, p in token.top), default=0.0)
     floor = min(least or 1.0, *(part for part in mass.values() if part > 0))
-    filled = {name: max(mass.get(word, 0.0), floor) for name, word in words.items()}
+    filled = {name: max(_sum(mass, own), floor) for name, own in words.items()}
     total = math.fsum(filled.values())
     return {name: part / total for name, part in filled.items()}
 
@@ -157,7 +157,7 @@ def gold_probability(
     answer: str | None,
     gold: str,
     *,
-    shown: Mapping[str, str] | None = None,
+    shown: Mapping[str, Sequence[str]] | None = None,
 ) -> float | None:
     """Return the probability of `gold`, in [0, 1], rounded to 6 digits; None if it is unknown.
 
@@ -166,14 +166,30 @@ def gold_probability(
         labels: The closed label set.
         answer: The label that was read.
         gold: The right label.
-        shown: The word that the student sees for each label, as of `shown_labels`; None is the label.
+        shown: The words that the student sees for each label, as of `shown_labels`; None is the label.
     """
     if answer is None or gold not in labels:
         return None
-    words = {label: label for label in labels} if shown is None else shown
+    words = {label: (label,) for label in labels} if shown is None else shown
     tokens = read_tokens(prediction.get("logprobs", None))
-    probabilities = label_probabilities(tokens, tuple(words.values()), answer=words[answer])
-    return round(probabilities.get(words[gold], 0.0), 6) if probabilities else None
+    said = _said(words, answer)
+    probabilities = label_probabilities(tokens, _spelled(words), answer=said)
+    return round(_sum(probabilities, words[gold]), 6) if probabilities else None
+
+
+def _spelled(words: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    return tuple(word for own in words.values() for word in own)
+
+
+def _said(words: Mapping[str, Sequence[str]], answer: str | None) -> str | None:
+    """Return the word with which an answer names its label; None leaves that to the tokens."""
+    if answer is None or len(words[answer]) > 1:
+        return None
+    return words[answer][0]
+
+
+def _sum(mass: Mapping[str, float], words: Sequence[str]) -> float:
+    return math.fsum(mass.get(word, 0.0) for word in words)
 
 
 def _walk(tokens: Sequence[Token], forms: Prefixes, lead: str, answer: str) -> dict[str, float]:

@@ -155,17 +155,27 @@ class AnswerLikeExamples(dspy.Signature):
     answer: str = dspy.OutputField(desc="one of the possible answers")
 
 
-class NameGroups(dspy.Signature):
-    """You see texts in groups.
+class NameTexts(dspy.Signature):
+    """You see some texts of one kind, and give them a title.
 
-    Give each group a title, in one or two words that fit all texts of the group and none of the other groups: a kind of thing, not an instance of it. For instance, texts about a roll, a soup and an apple have the title "food".
-
-    Write one line for each group, in the form "number: title".
+    The title is the kind of thing that the texts are about, in one or two words. Answer only with the title.
     """
 
-    # Neither the task nor the labels are shown, so that the title is of the texts alone.
-    groups: str = dspy.InputField()
-    names: str = dspy.OutputField(desc="one line for each group, number: title")
+    # Neither the task nor the labels are shown, so that the title is of the texts alone. Weak teachers
+    # follow `TITLED`, and not a description; asked for all labels at once, they write "group".
+    texts: str = dspy.InputField()
+    title: str = dspy.OutputField(desc="the kind of thing, in one or two words")
+
+
+TITLED = (
+    (
+        "food",
+        ("The roll was still warm.", "She cooked a soup for us.", "An apple a day is enough."),
+    ),
+    ("weather", ("The storm came at night.", "It was foggy.", "Snow fell on the hills.")),
+    ("tool", ("He cut the board with a saw.", "The hammer is heavy.", "She lent me a drill.")),
+)
+"""Titles of other texts, shown before the question; their kinds are those of no benchmark here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,8 +201,8 @@ class Prompts:
     """Which conditions of rules hold for an example, all in one request."""
     check: type[dspy.Signature] | str = CheckCondition
     """Whether one condition of a rule holds for an example, in a request of its own."""
-    name: type[dspy.Signature] | str = NameGroups
-    """A word for each label, from examples of all labels in unnamed groups."""
+    name: type[dspy.Signature] | str = NameTexts
+    """A title for some examples of one label, whose name it does not see."""
 
     def __post_init__(self) -> None:
         """Convert texts to signatures and check the fields.

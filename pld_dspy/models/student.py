@@ -168,7 +168,7 @@ class DirectStudent(dspy.Module):
         if words is None or self.decision is None or self.decision.kind == "greedy":
             return {}
         known = tokens or tokenizer_of(self.predict.lm or dspy.settings.lm)
-        return self.decision.logit_bias(words.by_label, known, topic=topic)
+        return self.decision.logit_bias(words.every, known, topic=topic)
 
     def forward(self, **inputs: Any) -> dspy.Prediction:
         """Return a prediction with the label.
@@ -231,7 +231,7 @@ class DirectStudent(dspy.Module):
             read_tokens(found),
             allowed_labels(field),
             answer=None if unread else label_text(prediction[name]),
-            shown=None if words is None else words.by_label,
+            shown=None if words is None else words.every,
         )
         if probabilities:
             topic = topic_of(decision.topic_field, inputs) if decision.topic_field else None

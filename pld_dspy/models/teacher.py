@@ -23,6 +23,7 @@ from pld_dspy.models.adapter import DirectAdapter
 from pld_dspy.models.lm import model_name
 from pld_dspy.models.lm_errors import content_filtered, context_too_long, explain
 from pld_dspy.models.prompts import (
+    TITLED,
     AnswerExample,
     AnswerLikeExamples,
     CheckCondition,
@@ -30,7 +31,7 @@ from pld_dspy.models.prompts import (
     ExplainExample,
     JudgeConditions,
     MergeRules,
-    NameGroups,
+    NameTexts,
     Prompts,
     ResolveConflicts,
 )
@@ -127,7 +128,7 @@ class Teacher:
 
     def _key(self, stage: str, request: Request) -> str:
         prompts = [
-            (path, predictor.signature.instructions)
+            (path, predictor.signature.instructions, *map(str, predictor.demos))
             for path, predictor in request.module.named_predictors()
         ]
         decoding = {k: self.lm.kwargs.get(k) for k in ("temperature", "max_tokens")}
@@ -254,10 +255,18 @@ class Check(_Teacher):
     signature = CheckCondition
 
 
-class NameLabels(_Teacher):
-    """Names groups of examples, one group for each label."""
+class NameLabel(_Teacher):
+    """Gives examples of one label a title, as it is done for other texts before."""
 
-    signature = NameGroups
+    signature = NameTexts
+
+    def __init__(self, signature: type[dspy.Signature] | str | None = None) -> None:
+        super().__init__(signature)
+        self.predict.demos = [
+            {"texts": listed(texts), "title": title}
+            for title, texts in TITLED
+            if "texts" in self.predict.signature.input_fields
+        ]
 
 
 class Classify(_Teacher):
@@ -270,3 +279,12 @@ class ClassifyLike(_Teacher):
     """The same with solved examples in the prompt."""
 
     signature = AnswerLikeExamples
+
+
+def listed(texts: Sequence[str]) -> str:
+    r"""Return the texts as lines of a list.
+
+    >>> listed(["It is warm.", "It is cold."])
+    '- It is warm.\n- It is cold.'
+    """
+    return "\n".join(f"- {text}" for text in texts)

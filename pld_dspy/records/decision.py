@@ -71,7 +71,7 @@ class Decision:
         return max(adjusted, key=lambda label: adjusted[label])
 
     def logit_bias(
-        self, words: Mapping[str, str], tokens: Tokenizer, *, topic: str | None = None
+        self, words: Mapping[str, Sequence[str]], tokens: Tokenizer, *, topic: str | None = None
     ) -> dict[int, float]:
         """Return the bias by token id under which an endpoint itself answers as this decides.
 
@@ -82,16 +82,21 @@ class Decision:
         Empty for a decision that corrects nothing.
 
         Args:
-            words: The word that the student sees for each label.
+            words: The words that the student sees for each label.
             tokens: Of the model that is asked.
             topic: For offsets by topic: each topic has a bias of its own.
 
         Raises:
-            ConfigError: Two labels begin with the same token, or a bias is above `MOST`.
+            ConfigError: Two labels begin with the same token, a label has several words, or a bias is above
+                `MOST`.
         """
         if self.kind == "greedy":
             return {}
-        first = {label: _first_tokens(word, tokens) for label, word in words.items()}
+        for label, several in words.items():
+            if len(several) > 1:
+                msg = f"the label {label!r} has several words ({', '.join(several)}), whose probabilities a bias cannot add up; choose labels from log-probabilities, or show the label as one word"
+                raise ConfigError(msg)
+        first = {label: _first_tokens(own[0], tokens) for label, own in words.items()}
         for one, two in combinations(first, 2):
             if shared := first[one] & first[two]:
                 msg = f"the labels {one!r} and {two!r} begin with the same token ({min(shared)}), and a bias cannot tell them apart; show the labels as letters (labels_as)"

@@ -232,6 +232,8 @@ class LabelWord:
     separates: float | None = None
     """Area under the ROC curve of the word's probability, the label against the rest, in [0, 1]; mean of
     validation and training examples. None if it was not measured."""
+    confused: float | None = None
+    """The largest such area for another label."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

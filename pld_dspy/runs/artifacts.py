@@ -16,6 +16,7 @@ from pld_dspy.ledger.figure_style import picture_file
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.models.embedder import embed, make_embedder
 from pld_dspy.models.forms import allowed_labels, shown_text
+from pld_dspy.models.reading.label_words import words_in
 from pld_dspy.records import Evaluation, Interval, PLDResult, PredictorResult, Rule, Trace
 from pld_dspy.runs.plots.scores import (
     BeforeAfter,
@@ -239,7 +240,7 @@ def _cluster_picture(part: PredictorResult, pictures: Pictures) -> "dict[str, Fi
 def _words(part: PredictorResult) -> list[dict[str, Any]]:
     """Return the words that the student sees for the labels, with what speaks for each."""
     chosen = part.chosen.words
-    return [asdict(word) for word in part.words if chosen.get(word.label) == word.word]
+    return [asdict(w) for w in part.words if w.word in words_in(chosen.get(w.label, ""))]
 
 
 def _demos(

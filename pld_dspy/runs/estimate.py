@@ -16,11 +16,12 @@ from pld_dspy.models.local.catalogue import catalogue_model
 from pld_dspy.models.local.fetch import model_path
 from pld_dspy.models.local.server import check_gguf
 from pld_dspy.models.prompts import (
+    TITLED,
     ContrastLabels,
     ExplainExample,
     JudgeConditions,
     MergeRules,
-    NameGroups,
+    NameTexts,
     ResolveConflicts,
 )
 from pld_dspy.records import Role
@@ -187,12 +188,13 @@ def _words(config: RunConfig, loaded: Loaded, bare: int) -> list[PlannedStage]:
         return []
     splits = loaded.splits
     measured = min(len(splits.train), len(splits.val)) + len(splits.val)
-    scored = (config.pld.words.sets + bool(config.pld.words.rest)) * len(splits.val)
-    labels, drafts = len(loaded.task.labels), config.pld.words.drafts
-    texts = labels * TEXTS * _mean_tokens(splits.train, loaded.task)
-    named = _tokens(NameGroups.instructions) + texts
+    words = config.pld.words
+    scored = (words.sets + (words.most > 1) + bool(words.rest)) * len(splits.val)
+    labels, drafts = len(loaded.task.labels), words.drafts
+    texts = TEXTS * _mean_tokens(splits.train, loaded.task)
+    named = _tokens(NameTexts.instructions) + _tokens(str(TITLED)) + texts
     return [
-        _teacher("names for labels", "words", drafts, False, named, labels * 4),
+        _teacher("names for labels", "words", labels * drafts, False, named, 4),
         _student("label words", "words", measured, bare),
         _student("label words, scored", "val", scored, bare),
     ]

@@ -142,7 +142,7 @@ class Asker:
         )
 
     def _distribution(
-        self, logprobs: Any, label: str | None, shown: Mapping[str, str]
+        self, logprobs: Any, label: str | None, shown: Mapping[str, tuple[str, ...]]
     ) -> dict[str, float] | None:
         if not self.labels:
             return None

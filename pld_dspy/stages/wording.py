@@ -164,7 +164,7 @@ def _score(
 
 def _distinct(ways: Sequence[LabelsAs], labels: tuple[str, ...]) -> Iterator[LabelsAs]:
     """Yield the ways that show other words than the labels and than an earlier way."""
-    seen: list[tuple[str, ...]] = []
+    seen: list[tuple[tuple[str, ...], ...]] = []
     for way in ways:
         if way == "letters" and len(labels) > 26:
             continue

@@ -73,7 +73,7 @@ def test_the_messages_of_each_form(name):
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_the_student_answers_in_the_shown_word_and_gives_the_label(form):
     program = student(form)
-    word = shown_labels(program, tuple(YES_NO))["NotMentioned"]
+    word = shown_labels(program, tuple(YES_NO))["NotMentioned"][0]
     prediction, prompt = ask(program, f"{word}.")
     assert prediction.relation == "NotMentioned"
     assert prompt.system == shown_text(program, tuple(YES_NO), Follows.instructions)
@@ -83,7 +83,7 @@ def test_the_student_answers_in_the_shown_word_and_gives_the_label(form):
 def test_a_repeated_request_is_not_the_answer(form):
     adapter = DirectAdapter(form.wording, labels_as=form.labels_as)
     request = adapter.format_user_message_content(Follows, INPUTS).splitlines()[-1]
-    word = shown_labels(student(form), tuple(YES_NO))["Contradiction"]
+    word = shown_labels(student(form), tuple(YES_NO))["Contradiction"][0]
     assert adapter.parse(Follows, f"{request} {word}") == {"relation": "Contradiction"}
 
 
@@ -167,7 +167,7 @@ def test_the_probability_of_a_label_is_that_of_its_word():
 
 def test_shown_labels_are_the_labels_where_no_form_says_otherwise():
     labels = ("red", "grey")
-    plain = dict(zip(labels, labels, strict=True))
+    plain = {label: (label,) for label in labels}
     assert shown_labels(dspy.Predict(Follows), labels) == plain
     # The program makes its answer from another label set than the one that it asks about.
     assert shown_labels(student(Form(labels_as=YES_NO)), labels) == plain

@@ -14,7 +14,7 @@ from pld_dspy.records import Decision
 from pld_dspy.records.decision import LIFT
 
 LABELS = ("red", "green", "blue")
-WORDS = {label: label for label in LABELS}
+WORDS = {label: (label,) for label in LABELS}
 OFFSETS = st.fixed_dictionaries({label: st.floats(-5, 5) for label in LABELS})
 
 
@@ -66,7 +66,14 @@ def test_labels_that_begin_alike_are_refused():
     decision = Decision(kind="offsets", offsets={"red": 1.0})
 
     with pytest.raises(ConfigError, match="'red' and 'rose' begin with the same token"):
-        decision.logit_bias({"red": "red", "rose": "rose"}, letters)
+        decision.logit_bias({"red": ("red",), "rose": ("rose",)}, letters)
+
+
+def test_a_label_with_several_words_is_refused():
+    decision = Decision(kind="offsets", offsets={"red": 1.0})
+
+    with pytest.raises(ConfigError, match=r"'red' has several words \(rose, ruby\)"):
+        decision.logit_bias({"red": ("rose", "ruby"), "blue": ("sky",)}, letters)
 
 
 def test_a_bias_beyond_what_endpoints_take_is_refused():

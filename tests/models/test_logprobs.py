@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pld_dspy.models.logprobs import Token, gold_probability, label_probabilities, read_tokens
+from pld_dspy.models.logprobs import (
+    Token,
+    gold_probability,
+    label_distribution,
+    label_probabilities,
+    read_tokens,
+)
 from pld_dspy.models.reading.labels import read_label
 
 DOMAINS = ("gender", "profession", "race", "religion")
@@ -327,3 +333,27 @@ def test_the_share_of_gold_is_zero_outside_the_alternatives_and_none_where_nothi
     assert gold_probability(said, DOMAINS, None, "race") is None
     assert gold_probability(said, DOMAINS, "gender", "race") is None
     assert gold_probability({}, DOMAINS, "race", "race") is None
+
+
+@pytest.mark.parametrize("answer", ["q1", None])
+def test_a_label_with_several_words_has_the_sum_of_their_probabilities(answer):
+    shown = {"q1": ("job", "career"), "q2": ("country",), "q3": ("weather",)}
+    tokens = [token("career", ("job", 0.3), ("country", 0.2), ("The", 0.05))]
+    found = label_distribution(tokens, tuple(shown), answer=answer, shown=shown)
+
+    assert found["q1"] / found["q2"] == pytest.approx((0.45 + 0.3) / 0.2)
+    # One that is not among the alternatives has what the least of them has.
+    assert found["q3"] / found["q2"] == pytest.approx(0.05 / 0.2)
+    assert sum(found.values()) == pytest.approx(1)
+
+
+def test_the_share_of_gold_is_that_of_all_its_words():
+    top = [
+        {"token": "job", "logprob": math.log(0.3)},
+        {"token": "country", "logprob": math.log(0.2)},
+    ]
+    said = {"logprobs": {"content": [entry("career", math.log(0.5), top)]}}
+    shown = {"q1": ("job", "career"), "q2": ("country",)}
+
+    assert gold_probability(said, tuple(shown), "q1", "q1", shown=shown) == pytest.approx(0.8)
+    assert gold_probability(said, tuple(shown), "q1", "q2", shown=shown) == pytest.approx(0.2)

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections import Counter
 from dataclasses import replace
 from itertools import permutations
 
@@ -19,9 +20,22 @@ from pld_dspy.models.student import DirectStudent
 from pld_dspy.records import LabelWord, Trace
 from pld_dspy.stages.common.problem import Target
 from pld_dspy.stages.common.rule_text import make_rule
-from pld_dspy.stages.label_words.measure import assignments, with_rest
+from pld_dspy.stages.label_words.measure import assignments, with_more, with_rest
 from pld_dspy.stages.label_words.propose import Proposals, Sources, read_names
-from queues import KIND_OF, QUEUES, SELECT, SIGNATURE, TEST, TRAIN, VAL, Speaker, Teacher, things_in
+from queues import (
+    KIND_OF,
+    KINDS,
+    QUEUES,
+    SELECT,
+    SIGNATURE,
+    TEST,
+    TRAIN,
+    VAL,
+    Speaker,
+    Teacher,
+    asks_for_a_title,
+    things_in,
+)
 
 
 def compiled(
@@ -87,7 +101,7 @@ def test_examples_without_a_group_count_one_by_one():
     for train in (TRAIN, none, grouped):
         teacher = Teacher()
         words = compiled(teacher=teacher, train=train).pld_result.predictors[0].words
-        asked.append(([p.user for p in teacher.prompts if "Groups: " in p.user], words))
+        asked.append(([p.user for p in teacher.prompts if asks_for_a_title(p)], words))
     assert asked[0] == asked[1]
     assert asked[1][0] == asked[2][0]
 
@@ -105,7 +119,7 @@ def test_a_label_that_no_word_fits_is_what_is_left():
             likely = kind if kind in known else "something else"
             return {word: math.log(0.9 if word == likely else 0.01) for word in known}
 
-    teacher = Teacher({"1": "food", "2": "tool", "3": "sky"})
+    teacher = Teacher({"animal": "sky"})
     program = compiled(Rest(), teacher=teacher, per_label=1)
     part = program.pld_result.predictors[0]
     assert part.chosen.words == {"q1": "food", "q2": "tool", "q3": "something else"}
@@ -114,6 +128,85 @@ def test_a_label_that_no_word_fits_is_what_is_left():
 
     without = compiled(Rest(), teacher=teacher, per_label=1, rest="")
     assert "something else" not in without.pld_result.predictors[0].chosen.words.values()
+
+
+TWO = {"food": ("meal", "snack"), "tool": ("blade", "machine"), "animal": ("pet", "beast")}
+
+
+class Narrow(Speaker):
+    """Knows two words for each kind, of which each fits three of its five things."""
+
+    @staticmethod
+    def log_p(prompt):
+        asked = re.search(r"one of: (.*)\.$", prompt.user)
+        if asked is None:
+            return {"ok": 0.0}
+        options, fitting = (
+            asked[1].split(", "),
+            narrow(things_in(prompt.user.partition("\n")[0])[0]),
+        )
+        known = [word for word in options if word in fitting]
+        shares = dict.fromkeys(options, 0.01) | {word: 0.9 / len(known) for word in known}
+        return {word: math.log(share) for word, share in shares.items()}
+
+
+def narrow(thing):
+    place = KINDS[KIND_OF[thing]].index(thing)
+    fits = (place <= 2, place >= 2)
+    return [word for word, does in zip(TWO[KIND_OF[thing]], fits, strict=True) if does]
+
+
+class Narrowly(Teacher):
+    """Gives the two words in turn."""
+
+    def __init__(self):
+        super().__init__()
+        self.drafts = Counter()
+
+    def said(self, prompt):
+        if not asks_for_a_title(prompt):
+            return super().said(prompt)
+        kind = KIND_OF[things_in(prompt.user)[0]]
+        self.drafts[kind] += 1
+        return TWO[kind][self.drafts[kind] % 2]
+
+
+def test_a_label_that_two_words_cover_is_shown_by_both():
+    program = compiled(Narrow(), teacher=Narrowly())
+    part = program.pld_result.predictors[0]
+    both = {label: shown.split(" / ") for label, shown in part.chosen.words.items() if "/" in shown}
+    assert both
+    for label, shown in both.items():
+        assert set(shown) == set(TWO[QUEUES[label]])
+    assert program.form.labels_as == part.chosen.words
+    single = compiled(Narrow(), teacher=Narrowly(), most=1)
+    assert score(program, Narrow()) > score(single, Narrow()) + 0.1
+
+
+def test_further_words_tell_their_own_label_best_and_are_nobodys_name():
+    def word(label, text, own, other=0.5):
+        return LabelWord(label=label, word=text, separates=own, confused=other, named=2)
+
+    compared = [
+        word("a", "food", 0.95),
+        word("a", "bread", 0.9),
+        word("a", "soup", 0.8),
+        word("a", "cake", 0.75),
+        word("a", "thing", 0.8, other=0.85),
+        word("a", "a", 0.99),
+        word("b", "tool", 0.9),
+        word("b", "bread", 0.85),
+        word("b", "axe", 0.69),
+    ]
+    first = {"a": "food", "b": "tool"}
+    assert with_more(compared, first, 3) == {"a": "food / bread / soup", "b": "tool"}
+    assert with_more(compared, first, 2) == {"a": "food / bread", "b": "tool"}
+    assert with_more(compared, first, 1) is None
+    assert with_more(compared[6:], {"b": "tool"}, 3) == {"b": "tool / bread"}
+    forms = [word("a", "food", 0.9), word("a", "foods", 0.9), word("a", "good food", 0.9)]
+    assert with_more(forms, {"a": "food"}, 3) is None
+    once = [replace(found, named=1) for found in compared[:3]]
+    assert with_more(once, {"a": "food"}, 3) is None
 
 
 @pytest.mark.parametrize("rest", ["", "tool"])
@@ -130,13 +223,15 @@ def test_no_rest_is_tried_that_is_empty_or_another_labels_word(rest):
 
 def test_words_that_do_not_help_are_not_used():
     # Of these, the student knows none.
-    program = compiled(teacher=Teacher({"1": "sky", "2": "sea", "3": "sand"}), per_label=1)
+    program = compiled(
+        teacher=Teacher({"food": "sky", "tool": "sea", "animal": "sand"}), per_label=1
+    )
     assert program.form.labels_as == "names"
     assert program.pld_result.predictors[0].words  # they were compared
 
 
 def test_a_word_of_one_label_may_help_where_the_others_keep_their_names():
-    program = compiled(teacher=Teacher({"1": "food", "2": "tool", "3": "tool"}), per_label=1)
+    program = compiled(teacher=Teacher({"animal": "tool"}), per_label=1)
     shown = program.form.labels_as
     assert shown["q1"] == "food"
     assert len(set(shown.values())) == 3
@@ -162,21 +257,21 @@ def test_a_student_that_shows_other_words_keeps_them(program):
 
     teacher = Teacher()
     found = compiled(Knows(), teacher=teacher, program=program)
-    assert not any("Groups: " in prompt for prompt in teacher.prompts)
+    assert not any(asks_for_a_title(prompt) for prompt in teacher.prompts)
     assert found.pld_result.predictors[0].words == ()
 
 
 def test_without_log_probabilities_no_words_are_looked_for():
     teacher = Teacher()
     program = compiled(Speaker(tells=False), teacher=teacher)
-    assert not any("Groups: " in prompt for prompt in teacher.prompts)
+    assert not any(asks_for_a_title(prompt) for prompt in teacher.prompts)
     assert program.form.labels_as == "names"
 
 
 def test_unreadable_names_leave_the_kinds_of_the_traces():
     class Silent(Teacher):
         def said(self, prompt):
-            return "I rather not." if "Groups: " in prompt.user else super().said(prompt)
+            return "I rather not." if asks_for_a_title(prompt) else super().said(prompt)
 
     words = compiled(teacher=Silent()).pld_result.predictors[0].words
     assert {word.named for word in words} == {0}
@@ -204,8 +299,8 @@ def test_a_saved_program_shows_the_same_words(tmp_path):
 def test_the_teacher_sees_neither_the_task_nor_the_labels():
     teacher = Teacher()
     compiled(teacher=teacher)
-    shown = [prompt for prompt in teacher.prompts if "Groups: " in prompt.user]
-    assert len({prompt.user for prompt in shown}) == 4  # other examples each time
+    shown = [prompt for prompt in teacher.prompts if asks_for_a_title(prompt)]
+    assert len({prompt.user for prompt in shown}) == 12  # other examples each time
     assert not any(
         "queue" in prompt or any(label in prompt for label in QUEUES) for prompt in shown
     )
@@ -214,19 +309,22 @@ def test_the_teacher_sees_neither_the_task_nor_the_labels():
 def test_the_request_for_names_is_the_pinned_text():
     teacher = Teacher()
     compiled(teacher=teacher, drafts=1)
-    prompt = next(prompt for prompt in teacher.prompts if "Groups: " in prompt.user)
-    shown = f"=== system\n{prompt.system}\n=== user\n{prompt.user}\n"
-    assert shown == golden("teacher_names.txt", shown)
+    prompt = next(prompt for prompt in teacher.prompts if asks_for_a_title(prompt))
+    assert prompt.endswith(prompt.user)  # after the titles of other texts
+    assert f"{prompt}\n" == golden("teacher_names.txt", f"{prompt}\n")
 
 
-def test_names_are_read_line_by_line():
-    text = "Here they are:\n1: Group 1: Food\n- Group 2: hand tools\n**3**. Animals"
-    assert read_names(text, ("a", "b", "c")) == {"a": "Food", "b": "hand tools", "c": "Animals"}
-
-
-def test_lists_of_single_texts_are_no_names():
-    assert read_names("1: Bread\n2: Saw\n3: Soup", ("a", "b")) == {}
-    assert read_names("Group 1:\n1: Bread\n2: Soup\nGroup 2:\n1: Saw\n2: Drill", ("a", "b")) == {}
+@pytest.mark.parametrize(
+    ("title", "names"),
+    [
+        ("food", ("food",)),
+        ("\nTitle: Food and drink\n\nTexts: ...", ("Food", "drink")),
+        ("**Title:** hand tools, a tool, hand tools", ("hand tools", "a tool")),
+        ("", ()),
+    ],
+)
+def test_a_title_may_be_several_names(title, names):
+    assert read_names(title) == names
 
 
 def proposals(*kinds, labels=("race", "job"), **config):
@@ -235,7 +333,7 @@ def proposals(*kinds, labels=("race", "job"), **config):
         Trace(id=f"t{n}", example_id=f"e{n}", label=label, rationale="", rule="", kinds=tuple(own))
         for n, (label, own) in enumerate(kinds)
     ]
-    return Proposals(target, WordsConfig(**config)).of(Sources(traces), [])
+    return Proposals(target, WordsConfig(**config)).of(Sources(traces), {})
 
 
 def test_a_kind_becomes_a_word_without_its_article():
@@ -275,7 +373,7 @@ def test_kinds_of_many_groups_come_before_those_that_one_group_repeats():
         for key, kind in named
     ]
     groups = dict(zip("abcde", ("m", "m", "m", "n", "o"), strict=True))
-    found = Proposals(target, WordsConfig(), groups).of(Sources(traces), [])
+    found = Proposals(target, WordsConfig(), groups).of(Sources(traces), {})
     assert [word.word for word in found] == ["race", "job", "worker", "musician"]
 
 
@@ -291,7 +389,7 @@ def test_kinds_of_many_groups_come_before_those_that_one_group_repeats():
 def test_what_a_rule_is_about_becomes_a_word(text, words):
     target = Target(path="p", signature=SIGNATURE, label_key="label", labels=("race", "job"))
     rule = replace(make_rule(text, [], origin="synthesis"), labels={"race": 1})
-    found = Proposals(target, WordsConfig()).of(Sources([], [rule]), [])
+    found = Proposals(target, WordsConfig()).of(Sources([], [rule]), {})
     assert [word.word for word in found if word.label == "race"] == ["race", *words]
     assert all(word.rule_ids == (rule.id,) for word in found if word.word in words)
 
@@ -317,7 +415,7 @@ def test_a_word_is_no_better_than_the_rule_about_it(rules, false, words):
     target = Target(path="p", signature=SIGNATURE, label_key="label", labels=("race", "job"))
     traces = [Trace(id="t", example_id="e", label="race", rationale="", rule="", kinds=("people",))]
     sources = Sources(traces, [about(things) for things in rules], [about(t) for t in false])
-    found = Proposals(target, WordsConfig()).of(sources, [{"race": "Nation"}])
+    found = Proposals(target, WordsConfig()).of(sources, {"race": ["Nation"]})
     assert {word.word for word in found if word.label == "race"} == {"race", "nation", *words}
 
 

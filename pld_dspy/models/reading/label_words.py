@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 
 from pld_dspy.errors import ConfigError, nearest
 from pld_dspy.models.reading.label_set import LabelSet, Place, label_set, variants
-from pld_dspy.models.reading.labels import LEAD_IN, read_label
+from pld_dspy.models.reading.labels import LEAD_IN, occurring, read_label
 from pld_dspy.records import LabelsAs
 
 _ANSWER = re.compile(
@@ -37,22 +37,33 @@ _LINE_START = re.compile(r"""\s*(?:[-*•]\s+)?["'`*_]*$""")
 _NUMBERED = re.compile(r"\s*\d+[.)]\s")
 
 
+BETWEEN = " / "
+"""Stands between several words for one label."""
+
+
 class LabelWords(NamedTuple):
-    """A closed label set with the word that the student sees for each label.
+    """A closed label set with the word, or the words, that the student sees for each label.
 
     >>> words = LabelWords.of(("gender", "race"), "letters")
     >>> words.choices, words.read("b."), words.shown("1. If race is named, answer race.")
     ('A (gender), B (race)', 'race', '1. If race is named, answer B.')
+    >>> words = LabelWords.of(("q1", "q2"), {"q1": "job / career", "q2": "country"})
+    >>> words.choices, words.read("Career."), words.shown("1. If a job is named, answer q1.")
+    ('job, career, country', 'q1', '1. If a job is named, answer job.')
     """
 
     labels: tuple[str, ...]
-    words: tuple[str, ...]
-    """By position, the word for each label."""
+    words: tuple[tuple[str, ...], ...]
+    """By position, the words for each label, the one that rules and demos use first."""
     letters: bool
 
     @classmethod
     def of(cls, labels: Sequence[str], labels_as: LabelsAs) -> Self:
         """Return the words for these labels.
+
+        Args:
+            labels: The closed label set.
+            labels_as: A label with several words has them with `BETWEEN` between.
 
         Raises:
             ConfigError: A label has no word, an empty one, or one that is read as another's; a word
@@ -63,14 +74,19 @@ class LabelWords(NamedTuple):
 
     @property
     def by_label(self) -> Mapping[str, str]:
-        """The word for each label."""
+        """The first word for each label."""
+        return {label: words[0] for label, words in self.every.items()}
+
+    @property
+    def every(self) -> Mapping[str, tuple[str, ...]]:
+        """All words for each label."""
         return dict(zip(self.labels, self.words, strict=True))
 
     @property
     def choices(self) -> str:
         """The words as the request lists them; letters have the names beside them."""
         if not self.letters:
-            return ", ".join(self.words)
+            return ", ".join(word for words in self.words for word in words)
         return ", ".join(
             word if word == label else f"{word} ({label})" for label, word in self.by_label.items()
         )
@@ -78,12 +94,19 @@ class LabelWords(NamedTuple):
     def read(self, text: str) -> str | None:
         """Return the label whose word `text` names; None if it names none or several.
 
-        Beside letters the request has the names, so a name is read where no letter is.
+        Beside letters the request has the names, so a name is read where no letter is. Several words of
+        one label name it as well.
         """
-        word = read_label(text, self.words)
+        label_of = {word: label for label, words in self.every.items() for word in words}
+        word = read_label(text, tuple(label_of))
         if word is not None:
-            return self.labels[self.words.index(word)]
-        return read_label(text, self.labels) if self.letters else None
+            return label_of[word]
+        if self.letters:
+            return read_label(text, self.labels)
+        if len(label_of) == len(self.labels):
+            return None
+        named = {label_of[word] for word in occurring(text, tuple(label_of))}
+        return named.pop() if len(named) == 1 else None
 
     def shown(self, text: str) -> str:
         """Return `text` with the word in place of each label that stands as an answer.
@@ -92,7 +115,11 @@ class LabelWords(NamedTuple):
         at the start of a line that explains it (`gender: ...`). In a numbered rule without any such
         place it is the last label. Other mentions stay, because there the word would mean nothing.
         """
-        return text if self.words == self.labels else _shown(self, text)
+        return (
+            text
+            if all(label == word for label, word in self.by_label.items())
+            else _shown(self, text)
+        )
 
 
 @lru_cache(maxsize=256)
@@ -116,18 +143,29 @@ def _line(words: LabelWords, line: str) -> str:
 @lru_cache(maxsize=256)
 def _made(labels: tuple[str, ...], labels_as: str | tuple[tuple[str, str], ...]) -> LabelWords:
     if labels_as == "names":
-        return LabelWords(labels, labels, False)
+        return LabelWords(labels, tuple((label,) for label in labels), False)
     if labels_as == "letters":
         if len(labels) > len(string.ascii_uppercase):
             msg = f"labels_as is 'letters', and there are {len(labels)} labels for 26 letters; use 'names', or a word for each label"
             raise ConfigError(msg)
-        return LabelWords(labels, tuple(string.ascii_uppercase[: len(labels)]), True)
+        return LabelWords(
+            labels, tuple((letter,) for letter in string.ascii_uppercase[: len(labels)]), True
+        )
     if isinstance(labels_as, str):
         msg = f"labels_as is {labels_as!r}; give 'names', 'letters', or a word for each label"
         raise ConfigError(msg)
     given = dict(labels_as)
     _check(labels, given)
-    return LabelWords(labels, tuple(given[label] for label in labels), False)
+    return LabelWords(labels, tuple(words_in(given[label]) for label in labels), False)
+
+
+def words_in(words: str) -> tuple[str, ...]:
+    """Return the words for a label, one by one.
+
+    >>> words_in("job / career")
+    ('job', 'career')
+    """
+    return tuple(words.split(BETWEEN))
 
 
 def _check(labels: tuple[str, ...], given: Mapping[str, str]) -> None:
@@ -141,21 +179,24 @@ def _check(labels: tuple[str, ...], given: Mapping[str, str]) -> None:
     if missing is not None:
         msg = f"labels_as has no word for the label {missing!r}; give one for each label"
         raise ConfigError(msg)
-    for label, word in given.items():
-        if read_label(word, tuple(given.values())) != word:
+    pairs = [(label, word) for label, words in given.items() for word in words_in(words)]
+    every = tuple(word for _, word in pairs)
+    for label, word in pairs:
+        if read_label(word, every) != word:
             msg = f"labels_as shows {label!r} as {word!r}, which cannot be read back as an answer; give it another word"
             raise ConfigError(msg)
 
 
 def check_words(given: Mapping[str, str]) -> None:
     """Raise ConfigError if a word is empty or has line breaks, or two are alike."""
-    for label, word in given.items():
+    pairs = [(label, word) for label, words in given.items() for word in words_in(words)]
+    for label, word in pairs:
         if not word.strip() or word != word.strip() or len(word.splitlines()) > 1:
             msg = f"labels_as shows {label!r} as {word!r}; give it a word without outer spaces and line breaks"
             raise ConfigError(msg)
-    alike = next(iter(variants(given.values())), None)
+    alike = next(iter(variants(word for _, word in pairs)), None)
     if alike is not None:
-        names = [label for label, word in given.items() if word in alike]
+        names = dict.fromkeys(label for label, word in pairs if word in alike)
         msg = f"labels_as shows {' and '.join(map(repr, names))} alike, as {alike[0]!r}; give each label a word of its own"
         raise ConfigError(msg)
 

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from pld_dspy.data.examples import example_id
 from pld_dspy.errors import ConfigError, PLDError
-from pld_dspy.models.reading.label_words import LabelWords
+from pld_dspy.models.reading.label_words import BETWEEN, LabelWords
 from pld_dspy.models.reading.values import label_text
 from pld_dspy.records import Answer, Event, LabelWord
 from pld_dspy.scoring.evaluator import Evaluator
@@ -28,6 +28,9 @@ Floats = npt.NDArray[np.float64]
 
 _FLOOR = 1e-9
 _TIE = 1e-4
+_STEM = 4
+LEAST = 0.7
+"""Minimum area under the curve of a further word for a label."""
 
 
 def measured(
@@ -61,8 +64,19 @@ def measured(
         [place for place, e in enumerate(examples) if (example_id(e) in known) == val]
         for val in (False, True)
     ]
+
+    def area(word: str, label: str) -> float | None:
+        return _mean_area(word, label, answers, gold, sides)
+
     found = [
-        replace(word, separates=_mean_area(word, answers, gold, sides))
+        replace(
+            word,
+            separates=area(word.word, word.label),
+            confused=max(
+                (a for y in target.labels if y != word.label and (a := area(word.word, y))),
+                default=None,
+            ),
+        )
         for word in proposed
         if word.word in pool
     ]
@@ -92,15 +106,22 @@ def _asking_for(program: dspy.Module, target: Target, pool: tuple[str, ...]) -> 
 
 
 def _mean_area(
-    word: LabelWord, answers: Sequence[Answer], gold: Sequence[str], sides: Sequence[Sequence[int]]
+    word: str,
+    label: str,
+    answers: Sequence[Answer],
+    gold: Sequence[str],
+    sides: Sequence[Sequence[int]],
 ) -> float | None:
-    """Return the mean over the sides of the area under the curve; None if no side has both classes."""
+    """Return the mean over the sides of the area under the curve of a word, the label against the rest.
+
+    None if no side has both classes.
+    """
     areas = []
     for side in sides:
         usable = [place for place in side if answers[place].probabilities]
-        own = [gold[place] == word.label for place in usable]
+        own = [gold[place] == label for place in usable]
         if 0 < sum(own) < len(own):
-            scores = [(answers[place].probabilities or {}).get(word.word, 0.0) for place in usable]
+            scores = [(answers[place].probabilities or {}).get(word, 0.0) for place in usable]
             areas.append(float(roc_auc_score(own, np.log(np.maximum(scores, _FLOOR)))))
     return sum(areas) / len(areas) if areas else None
 
@@ -127,6 +148,47 @@ def assignments(
         if words not in distinct and any(label != word for label, word in words.items()):
             distinct.append(words)
     return distinct[:count]
+
+
+def with_more(
+    compared: Sequence[LabelWord], words: Mapping[str, str], most: int
+) -> dict[str, str] | None:
+    """Return the words with up to `most` for each label, those first that separate it best.
+
+    The probability of a label is then the sum of its words', which depends less on any one of them
+    (knowledgeable prompt-tuning, Hu et al., ACL 2022). A further word is no label's name and no form of a
+    word that is there, was proposed at least twice, and has an area of at least `LEAST`, which is none
+    smaller than the one with which it tells another label. None if no label has one.
+    """
+    names, chosen = {word.label for word in compared}, set(words.values())
+    found: dict[str, str] = {}
+    for label, first in words.items():
+        fitting = [
+            word
+            for word in compared
+            if word.label == label
+            and word.word not in names | chosen
+            and _behind(word) > 1
+            and (word.separates or 0.0) >= max(LEAST, word.confused or 0.0)
+        ]
+        own = [first]
+        for word in sorted(fitting, key=lambda word: (-_worth(word), word.word)):
+            if len(own) < most and not any(_near(word.word, other) for other in (*chosen, *own)):
+                own.append(word.word)
+        chosen |= set(own)
+        found[label] = BETWEEN.join(own)
+    return None if found == words else found
+
+
+def _near(one: str, two: str) -> bool:
+    """Return whether two words share a word or a stem, as "profession" and "professional role".
+
+    >>> _near("country", "countries"), _near("family member", "family"), _near("job", "jockey")
+    (True, True, False)
+    """
+    pairs = ((a, b) for a in one.casefold().split() for b in two.casefold().split())
+    stems = ((a, b, max(_STEM, min(len(a), len(b)) - 2)) for a, b in pairs)
+    return any(a[:stem] == b[:stem] for a, b, stem in stems)
 
 
 def with_rest(
@@ -163,5 +225,10 @@ def _assignment(
 
 def _worth(word: LabelWord) -> float:
     """Return the area under the curve; of equal ones, that of a word with more behind it is larger."""
-    behind = word.named + len(word.trace_ids) + len(word.rule_ids)
+    behind = _behind(word)
     return (word.separates or 0.0) + _TIE * behind / (behind + 1)
+
+
+def _behind(word: LabelWord) -> int:
+    """Return how many rules, traces and titles name the word."""
+    return word.named + len(word.trace_ids) + len(word.rule_ids)

@@ -10,7 +10,7 @@ import numpy as np
 
 from pld_dspy.config.optimizer import WordsConfig
 from pld_dspy.models.reading.values import label_text
-from pld_dspy.models.teacher import NameLabels, Request, Teacher
+from pld_dspy.models.teacher import NameLabel, Request, Teacher, listed
 from pld_dspy.records import LabelWord, Rule, Trace
 from pld_dspy.stages.common.problem import Problem, Target
 from pld_dspy.stages.common.prompt import render_example
@@ -23,8 +23,7 @@ _MOST_SIGNS = 28
 _ABOUT = re.compile(r"\babout\s+(?P<things>[^.;:]+?)\s*,?\s*(?:then\s+)?answer\b", re.IGNORECASE)
 _BETWEEN = re.compile(r"\s*,\s*(?:or|and)\s+|\s*,\s*|\s+or\s+|\s+and\s+", re.IGNORECASE)
 _ARTICLE = re.compile(r"^(?:an?|the|some|any)\s+", re.IGNORECASE)
-# Small models write `1: Group 1: food`.
-_LINE = re.compile(r"^(?:\W*(?:group\s*)?(?P<number>\d+)\W+)+(?P<name>[^\W\d_].*)$", re.IGNORECASE)
+_TITLE = re.compile(r"^\W*title\W+", re.IGNORECASE)
 
 
 class Sources(NamedTuple):
@@ -38,23 +37,28 @@ class Sources(NamedTuple):
 
 def names_for(
     target: Target, problem: Problem, teacher: Teacher, config: WordsConfig
-) -> list[Mapping[str, str]]:
-    """Return the teacher's names for the labels, one mapping for each draft that could be read."""
-    requests = []
+) -> Mapping[str, Sequence[str]]:
+    """Return the teacher's names for each label, those of a draft that could not be read left out."""
+    asked: list[str] = []
+    requests: list[Request] = []
     for draft in range(config.drafts):
-        lines = []
-        for number, label in enumerate(target.labels, 1):
+        for label in target.labels:
             texts = _texts(target, problem, label, draft)
-            lines += [f"Group {number}:", *(f"- {text}" for text in texts), ""]
-        requests.append(
-            Request(
-                module=NameLabels(teacher.prompts.name),
-                inputs={"groups": "\n".join(lines).rstrip()},
-                name=f"draft {draft + 1} of names for the labels",
+            if not texts:
+                continue
+            asked.append(label)
+            requests.append(
+                Request(
+                    module=NameLabel(teacher.prompts.name),
+                    inputs={"texts": listed(texts)},
+                    name=f"draft {draft + 1} of a name for {label!r}",
+                )
             )
-        )
-    replies = [output for output in teacher.ask(STAGE, requests) if output is not None]
-    return [read_names(output["names"], target.labels) for output in replies]
+    names: dict[str, list[str]] = {label: [] for label in target.labels}
+    for label, output in zip(asked, teacher.ask(STAGE, requests), strict=True):
+        if output is not None:
+            names[label].append(output["title"])
+    return names
 
 
 def _texts(target: Target, problem: Problem, label: str, draft: int) -> list[str]:
@@ -72,21 +76,15 @@ def _texts(target: Target, problem: Problem, label: str, draft: int) -> list[str
     return in_turns(shuffled)[:TEXTS]
 
 
-def read_names(text: str, labels: Sequence[str]) -> dict[str, str]:
-    """Return the name in each line `number: name`, by the label with this number.
+def read_names(title: str) -> tuple[str, ...]:
+    """Return the names in a title, which may be several.
 
-    Empty if a number has several lines, or is that of no label: then the lines name single texts.
+    >>> read_names("Title: food, a drink")
+    ('food', 'a drink')
     """
-    found: dict[str, str] = {}
-    for line in text.splitlines():
-        match = _LINE.match(line.strip())
-        if match is None:
-            continue
-        place = int(match["number"]) - 1
-        if not 0 <= place < len(labels) or labels[place] in found:
-            return {}
-        found[labels[place]] = match["name"]
-    return found
+    line = next((line for line in title.splitlines() if line.strip()), "")
+    names = _BETWEEN.split(_TITLE.sub("", line))
+    return tuple(dict.fromkeys(name for name in map(str.strip, names) if name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,7 @@ class Proposals:
     groups: Mapping[str, object] = field(default_factory=dict)
     """Group of each training example by id; one without is a group of its own."""
 
-    def of(self, sources: Sources, names: Sequence[Mapping[str, str]]) -> tuple[LabelWord, ...]:
+    def of(self, sources: Sources, names: Mapping[str, Sequence[str]]) -> tuple[LabelWord, ...]:
         """Return the words of each label, its own name first, those with the most behind them next."""
         traces = sources.traces
         place = {trace.id: self.groups.get(trace.example_id, trace.example_id) for trace in traces}
@@ -114,7 +112,7 @@ class Proposals:
                 for word, ids in kinds.items()
             }
             ranked = sorted(kinds, key=worth.__getitem__, reverse=True)
-            said = Counter(word for named in names for word in self._words([named.get(label, "")]))
+            said = Counter(word for title in names.get(label, ()) for word in self._said(title))
             ruled = self._in_rules(sources.rules, label)
             # A word decides like a rule about it.
             untrue = set(self._in_rules(sources.false, label, most=1)) - set(ruled)
@@ -161,6 +159,9 @@ class Proposals:
 
     def _kinds(self, trace: Trace) -> list[str]:
         return list(dict.fromkeys(self._words(trace.kinds)))
+
+    def _said(self, title: str) -> list[str]:
+        return list(dict.fromkeys(self._words(read_names(title))))
 
     def _words(self, texts: Iterable[str]) -> list[str]:
         return [word for text in texts if (word := self._word(text)) is not None]

@@ -15,7 +15,7 @@ from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.stages.common.candidates import Leaderboard
 from pld_dspy.stages.common.problem import Problem, Target
 from pld_dspy.stages.common.prompt import make_candidate
-from pld_dspy.stages.label_words.measure import assignments, measured, with_rest
+from pld_dspy.stages.label_words.measure import assignments, measured, with_more, with_rest
 from pld_dspy.stages.label_words.propose import Proposals, Sources, names_for
 
 logger = logging.getLogger(__name__)
@@ -46,11 +46,12 @@ def choose_words(
 
     A small student cannot say what it has no word for: where labels are codes or queues, a rule must
     first teach it what the code means. Words come from what the rules are about, from the kinds in the
-    traces, and from the teacher, which sees examples of all labels in unnamed groups and names these.
+    traces, and from the teacher, which gives examples of a label a title without knowing the label.
     The student is then asked once about each of some examples with all the words to choose from, and
     each label gets the word whose probability separates it best from the others, no word twice. One more
-    set has "something else" for the label that no word fits well. Not in the paper; search for label words is that of PETAL (Schick et al., COLING 2020), which has no
-    teacher to propose them.
+    set has several words for each label, and one has "something else" for the label that no word fits
+    well. Not in the paper; search for label words is that of PETAL (Schick et al., COLING 2020), which
+    has no teacher to propose them.
 
     Args:
         target: The predictor.
@@ -82,6 +83,8 @@ def choose_words(
         return Chosen({})
     compared = measured(proposed, program, target, problem, evaluator)
     sets = assignments(compared, target.labels, config.sets)
+    if sets and (several := with_more(compared, sets[0], config.most)):
+        sets.insert(1, several)
     if sets and (found := with_rest(compared, sets[0], config.rest)):
         compared, sets = (*compared, found[0]), [*sets, found[1]]
     best, score = bare, given.score

@@ -39,7 +39,10 @@ def stated(rule: Rule, labels: Sequence[str]) -> Stated | None:
     Stated(condition='it rains', answer='wet')
     >>> stated(make_rule("Otherwise answer dry.", [], origin="micro"), ["wet", "dry"])
     Stated(condition='', answer='dry')
-    >>> stated(make_rule("If this sentence is about rain, answer wet.", [], origin="micro"), ["wet", "dry"])
+    >>> stated(
+    ...     make_rule("If this sentence is about rain, answer wet.", [], origin="micro"),
+    ...     ["wet", "dry"],
+    ... )
     Stated(condition='the text is about rain', answer='wet')
     """
     answers = answers_of(rule.text, labels)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from label_sets import LABELS
 from pld_dspy.errors import ConfigError, PLDError
 from pld_dspy.models.reading.label_set import variants
-from pld_dspy.models.reading.label_words import LabelWords
+from pld_dspy.models.reading.label_words import BETWEEN, LabelWords
 from pld_dspy.models.reading.labels import read_label
 
 DOMAINS = ("gender", "profession", "race", "religion")
@@ -76,6 +76,7 @@ def words_for(labels, words, *, like):
         return LabelWords.of(labels, "letters")
     assume(len(words) >= len(labels))
     chosen = dict(zip(labels, words, strict=False))
+    assume(not any(BETWEEN in word for word in chosen.values()))
     assume(not variants(chosen.values()))
     try:
         return LabelWords.of(labels, chosen)
@@ -107,6 +108,8 @@ def test_each_word_is_read_as_its_label_and_each_rule_shows_it(labels, others, l
         (NLI, {**YES_NO, "NotMentioned": "YES"}, "'Entailment' and 'NotMentioned' alike, as 'Yes'"),
         (NLI, {**YES_NO, "NotMentioned": ""}, "'NotMentioned' as ''"),
         (NLI, {**YES_NO, "NotMentioned": "Un\nclear"}, "without outer spaces and line breaks"),
+        (NLI, {**YES_NO, "NotMentioned": "Unclear / yes"}, "'Entailment' and 'NotMentioned' alike"),
+        (NLI, {**YES_NO, "NotMentioned": "Unclear /  / Open"}, "'NotMentioned' as ''"),
         (tuple(f"label{n}" for n in range(27)), "letters", "27 labels for 26 letters"),
         (NLI, "numbers", "labels_as is 'numbers'; give 'names', 'letters'"),
     ],
@@ -116,3 +119,31 @@ def test_words_that_cannot_work_are_named_in_one_line(labels, labels_as, message
         LabelWords.of(labels, labels_as)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+SEVERAL = LabelWords.of(
+    ("q1", "q2", "q3"), {"q1": "job / career", "q2": "family member", "q3": "country / nationality"}
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "label"),
+    [
+        ("job", "q1"),
+        ("Career.", "q1"),
+        ("a nationality", "q3"),
+        ("job / career", "q1"),
+        ("a job or career", "q1"),
+        ("job or country", None),
+        ("q1", None),
+        ("weather", None),
+    ],
+)
+def test_each_of_several_words_is_read_as_the_label(said, label):
+    assert SEVERAL.read(said) == label
+
+
+def test_a_request_lists_all_words_and_rules_have_the_first_one():
+    assert SEVERAL.choices == "job, career, family member, country, nationality"
+    assert SEVERAL.shown("1. If it fits, answer q3.") == "1. If it fits, answer country."
+    assert SEVERAL.by_label["q1"] == "job"
