@@ -328,12 +328,14 @@ def test_the_results_table_has_the_figures_of_the_result_files(page):
 
 DEMOS = (
     "demo_queues.json",
+    "demo_queues_one_word.json",
     "demo_queues_false.json",
     "demo_queues_names.json",
     "demo_queues_full.json",
     "demo_queues_full_seed1.json",
 )
-"""The present version first, then the one that kept false rules; the others are of before words for labels."""
+"""The present version first, then those with one word a label, the second of which kept false rules; the others are
+of before words for labels."""
 
 
 def demo(name):
@@ -365,22 +367,30 @@ def test_the_readme_has_the_figures_of_the_demos():
             cell(words["score"], words["ci95"]),
             f"{report['prompt_tokens']:.0f}",
         ]
-    right, every = demo(DEMOS[3])["steps"][-1]["right"]["alpha"]
+    right, every = demo(DEMOS[4])["steps"][-1]["right"]["alpha"]
     plain = " ".join(text.split())
     assert f"of {every} sentences about grandfathers and gentlemen {right} go there" in plain
     assert f"the same {words['labelled']} labelled examples" in plain
     now = demo(DEMOS[0])
-    words = ", ".join(f"*{word}* for {label}" for label, word in now["words"].items())
-    assert f"It shows {words}, and no rule" in plain
-    assert now["rules"] == 0
+    shown = plain.partition("The first row is the present version: ")[2].partition(".")[0]
+    for label, several in now["words"].items():
+        assert f"*{several.split(' / ')[-1]}* for {label}" in shown
+        assert all(f"*{word}*" in shown for word in several.split(" / "))
+    assert "two rules" in shown
+    assert now["rules"] == 2
+    alone = next(step for step in now["steps"] if step["name"] == "label words")
+    assert f"The words alone have {alone['score']:.3f}." in plain
+    assert f"The words alone have {alone['score']:.3f}." in " ".join(
+        (ROOT / "docs/results.md").read_text(encoding="utf-8").split()
+    )
 
 
 def test_the_first_page_has_the_figures_of_the_demo():
     now = demo(DEMOS[0])
     plain = " ".join((ROOT / "docs/index.md").read_text(encoding="utf-8").split())
     assert (
-        f"{now['baseline']:.3f} before, {now['compiled']:.3f} with words for the labels and no rule"
-        in plain
+        f"{now['baseline']:.3f} before, {now['compiled']:.3f} with words for the labels and "
+        f"{now['rules']} rules" in plain
     )
     low, high = now["delta_ci95"]
     assert f"change {now['delta']:+.3f} [{low:+.3f}, {high:+.3f}]" in plain
@@ -391,7 +401,7 @@ def test_the_results_have_the_figures_of_the_demos():
     text = (ROOT / "docs/results.md").read_text(encoding="utf-8")
     section = text.partition("## The demo")[2].partition("The demo of earlier")[0]
     rows = [row.strip("|").split("|") for row in section.splitlines() if row.startswith("|")]
-    columns = list(zip(*(row[1:] for row in rows if len(row) == 6), strict=True))
+    columns = list(zip(*(row[1:] for row in rows if len(row) == len(DEMOS) + 1), strict=True))
 
     for column, name in zip(columns, DEMOS, strict=True):
         report = demo(name)
@@ -414,18 +424,20 @@ def test_the_results_have_the_figures_of_the_demos():
 
 def test_the_results_tell_of_the_false_rules():
     text = " ".join((ROOT / "docs/results.md").read_text(encoding="utf-8").split())
-    for name in DEMOS[:2]:
+    for name in DEMOS[1:3]:
         found = [re.search(r"right for (\d+ of \d+)", w)[1] for w in demo(name)["rule_warnings"]]
         assert found == ["5 of 9", "6 of 11"]
     assert 'right for 5 of 9) and beta ("a person", 6 of 11)' in text
-    now, before = (demo(name)["compiled"] for name in DEMOS[:2])
-    assert f"{before:.3f} against {now:.3f}" in text
+    without, kept = (demo(name)["compiled"] for name in DEMOS[1:3])
+    assert f"{kept:.3f} against {without:.3f}" in text
 
 
 def test_other_looks_at_the_same_sentences_are_told():
     text = " ".join((ROOT / "docs/results.md").read_text(encoding="utf-8").split())
-    looks = [demo(f"demo_queues_look{n}.json") for n in (1, 2, 3)]
-    first, second, third = (f"{look['compiled']:.3f}" for look in looks)
+    looks = [demo(f"demo_queues_look{n}.json") for n in (1, 2, 3, 4)]
+    first, second, third, fourth = (f"{look['compiled']:.3f}" for look in looks)
+    assert f"{fourth} (`demo_queues_look4.json`), with the word *action* for alpha" in text
+    assert "action" in looks[3]["words"]["alpha"]
     assert f"{first} (*{looks[0]['words']['beta']}* for beta" in text
     assert f"{second} and {third}, with words that were measured" in text
     assert f"a run of {demo('demo_queues_timed.json')['compiled']:.3f}" in text
