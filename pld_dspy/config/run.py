@@ -132,8 +132,8 @@ class StudentConfig(ModelConfig):
     on validation."""
     labels_as: Literal["names", "letters", "words", "auto"] | dict[str, str] = "names"
     """How labels are shown and read: `names`, `letters` (`A (a), B (b)`), `words` (those of the task),
-    or a word for each label, as `{Entailment = "Yes", Contradiction = "No"}`; `auto` takes the best of
-    names, letters and the task's words on validation."""
+    or a word for each label, as `{Entailment = "Yes", Contradiction = "No"}`, several with ` / `
+    between; `auto` takes the best of names, letters and the task's words on validation."""
     inputs_first: tuple[str, ...] = ()
     """Inputs that the prompt has before the others; empty is the order of the task."""
 

@@ -72,10 +72,10 @@ def label_distribution(
 ) -> dict[str, float]:
     """Return the probability of every label; they sum to 1, and none is 0.
 
-    That of a label with several words is the sum of theirs. As `label_probabilities`, with two additions that a decision needs. If the answer names no label,
-    the alternatives to its first token count, so that an answer that begins with other words still
-    has a most probable label. And a label that is not among the alternatives gets the probability of
-    the least probable one, which it cannot exceed.
+    That of a label with several words is the sum of theirs. As `label_probabilities`, with two additions
+    that a decision needs. If the answer names no label, the alternatives to its first token count, so
+    that an answer that begins with other words still has a most probable label. And a label that is not
+    among the alternatives gets the probability of the least probable one, which it cannot exceed.
 
     Args:
         tokens: The tokens of the answer, in order.

@@ -87,8 +87,8 @@ class Decision:
             topic: For offsets by topic: each topic has a bias of its own.
 
         Raises:
-            ConfigError: Two labels begin with the same token, a label has several words, or a bias is above
-                `MOST`.
+            ConfigError: Two labels begin with the same token, a label has several words, or a bias is
+                above `MOST`.
         """
         if self.kind == "greedy":
             return {}

@@ -12,7 +12,7 @@ Wording = Literal["field", "sentence", "question"]
 
 LabelsAs = Literal["names", "letters"] | Mapping[str, str]
 """How labels are shown and read: by their names, as letters with the names beside them, or as a
-word for each label."""
+word for each label; several words of one label have ` / ` between them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
