@@ -234,7 +234,8 @@ def _search_finding(
     given: float | None,
     metric: str,
 ) -> str:
-    best = max(seen, key=lambda c: scores[c.id, "val"])
+    # Of equals on validation, selection examples decide.
+    best = max(seen, key=lambda c: (scores[c.id, "val"], scores.get((c.id, "select"), -1.0)))
     top = scores[best.id, "val"]
     found = f"Best of {len(seen)} candidates: {metric} {top:.2f} on validation"
     if given is not None:

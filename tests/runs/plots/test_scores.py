@@ -212,6 +212,13 @@ def test_scores_stand_at_the_place_of_their_candidate():
     )
 
 
+def test_of_equals_on_validation_the_title_has_the_best_on_selection_examples():
+    scored = [evaluation([], name=f"c{n}", score=s) for n, s in enumerate([0.5, 0.8, 0.8])]
+    scored += [evaluation([], name=f"c{n}", split="select", score=0.5 + n / 10) for n in (1, 2)]
+    figure = score_over_candidates(scored, candidates(["as given", "synthesis", "search"]))
+    assert title(figure).endswith("0.80 on validation (+0.30), 0.70 on selection examples")
+
+
 @pytest.mark.parametrize(
     ("draw_it", "arguments"), [(before_after_figure, [[]]), (score_over_candidates, [[], []])]
 )
