@@ -1,7 +1,7 @@
 """Measures how well words tell their labels from the others, and gives each label one."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -68,20 +68,18 @@ def measured(
     def area(word: str, label: str) -> float | None:
         return _mean_area(word, label, answers, gold, sides)
 
-    found = [
-        replace(
-            word,
-            separates=area(word.word, word.label),
-            confused=max(
-                (a for y in target.labels if y != word.label and (a := area(word.word, y))),
-                default=None,
-            ),
-        )
-        for word in proposed
-        if word.word in pool
-    ]
+    found = [_with_areas(word, target.labels, area) for word in proposed if word.word in pool]
     order = {label: place for place, label in enumerate(target.labels)}
     return tuple(sorted(found, key=lambda w: (order[w.label], -_worth(w), w.word)))
+
+
+def _with_areas(
+    word: LabelWord, labels: Sequence[str], area: Callable[[str, str], float | None]
+) -> LabelWord:
+    """Return the word with its area for its own label, and the largest for another."""
+    others = (area(word.word, label) for label in labels if label != word.label)
+    confused = max((other for other in others if other is not None), default=None)
+    return replace(word, separates=area(word.word, word.label), confused=confused)
 
 
 def _readable(words: Iterable[str]) -> tuple[str, ...]:
