@@ -84,7 +84,7 @@ def test_the_whole_pipeline_on_a_real_model(tmp_path):
     if found.chosen_id == as_given.id:
         assert "the student stays as given" in found.reason
     else:
-        assert found.chosen.rules
+        assert found.chosen.rules or found.chosen.words
         assert found.select_delta.estimate > 0
     assert program.predict.signature.instructions == found.chosen.prompt
 
