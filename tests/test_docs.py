@@ -422,6 +422,38 @@ def test_the_results_have_the_figures_of_the_demos():
         ]
 
 
+def test_what_is_said_of_the_demo_s_rules_is_what_they_were_judged():
+    judged = demo("demo_queues_rules.json")
+    results_page, readme = (
+        " ".join((ROOT / name).read_text(encoding="utf-8").split())
+        for name in ("docs/results.md", "README.md")
+    )
+    first, second = (rule["truth"] for rule in judged["rules"])
+    assert [rule["text"] for rule in judged["rules"]] == [
+        "If the sentence is about a person or a family member, answer alpha.",
+        "If the text mentions a country, answer gamma.",
+    ]
+    assert (
+        f"right for {first['right']} of the {first['holds']} judged examples that it holds for, "
+        f"{first['right']} of the {first['labelled']} of alpha, all {first['groups']} groups"
+    ) in results_page
+    assert first["groups"] == first["groups_labelled"]
+    assert (
+        f"({second['right']} of {second['holds']}, {second['right']} of the {second['labelled']} of "
+        f"gamma, {second['groups']} of {second['groups_labelled']} groups)"
+    ) in results_page
+    assert (
+        f"right for {first['right']} of the {first['holds']} and {second['right']} of the "
+        f"{second['holds']} training examples"
+    ) in readme
+    shown = {(word["label"], word["word"]) for word in judged["words"]}
+    assert shown == {
+        (label, word)
+        for label, several in demo(DEMOS[0])["words"].items()
+        for word in several.split(" / ")
+    }
+
+
 def test_the_results_tell_of_the_false_rules():
     text = " ".join((ROOT / "docs/results.md").read_text(encoding="utf-8").split())
     for name in DEMOS[1:3]:

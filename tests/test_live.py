@@ -84,7 +84,11 @@ def test_the_whole_pipeline_on_a_real_model(tmp_path):
     if found.chosen_id == as_given.id:
         assert "the student stays as given" in found.reason
     else:
-        assert found.chosen.rules or found.chosen.words
+        # Words for the labels may do without rules; each of them was proposed, or is what is left.
+        assert found.chosen.rules or found.chosen.origin == "label words"
+        named = {w.word for w in found.words if w.rule_ids or w.trace_ids or w.named}
+        for label, shown in found.chosen.words.items():
+            assert set(shown.split(" / ")) <= named | {label, CONFIG.words.rest}
         assert found.select_delta.estimate > 0
     assert program.predict.signature.instructions == found.chosen.prompt
 
