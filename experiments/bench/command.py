@@ -12,12 +12,11 @@ from experiments.bench.configs import (
     BenchConfig,
     budget_of,
     cells_of,
-    model_file,
     read_bench,
     results_file,
 )
 from experiments.bench.lines import Line, Status, add_line, read_lines
-from experiments.bench.plan import RUNS, Plan
+from experiments.bench.plan import RUNS, Plan, endpoints_of, repeated
 from experiments.bench.run_cell import failed_line, run_cell
 from experiments.bench.workers import run_here, run_on_ray
 from pld_dspy.errors import ConfigError, PLDError
@@ -46,7 +45,7 @@ def run(  # noqa: PLR0913 - the options
     try:
         plan = Plan(
             config=read_bench(config),
-            endpoints=_endpoints(endpoint),
+            endpoints=endpoints_of(endpoint),
             # A cluster gives a machine as many cells as it has cores.
             alone=jobs == 1 and not ray,
             runs=runs.resolve(),
@@ -62,7 +61,7 @@ def run(  # noqa: PLR0913 - the options
             _spread(cells, plan, results, ray)
         else:
             arguments = [str(config), "--results", str(results), "--runs", str(runs)]
-            arguments += ["--jobs", str(jobs), *_repeat("--endpoint", endpoint)]
+            arguments += ["--jobs", str(jobs), *repeated("--endpoint", endpoint)]
             _here(cells, plan, results, arguments, jobs)
     except PLDError as error:
         typer.echo(f"error: {error}", err=True)
@@ -158,19 +157,3 @@ def _tell(line: Line) -> None:
         f"    {line.status}: {line.metric} {line.score:.3f} (as given {line.baseline_score:.3f}), "
         f"{calls}, {line.wall_s:.0f} s"
     )
-
-
-def _endpoints(pairs: Sequence[str]) -> dict[str, str]:
-    found = {}
-    for pair in pairs:
-        model, equals, url = pair.partition("=")
-        if not equals or not url:
-            msg = f"--endpoint {pair!r} is no MODEL=URL, such as qwen2.5-coder-0.5b=http://127.0.0.1:8080/v1"
-            raise ConfigError(msg)
-        model_file(model)
-        found[model] = url
-    return found
-
-
-def _repeat(option: str, values: Sequence[str]) -> list[str]:
-    return [word for value in values for word in (option, value)]

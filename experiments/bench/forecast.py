@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from experiments.bench.cells import OWN, Cell
-from experiments.bench.configs import BenchConfig, cells_of, read_bench, results_file
+from experiments.bench.configs import cells_of, read_bench, results_file
 from experiments.bench.lines import Broken, Record, add_line, read_records
-from experiments.bench.plan import RUNS, Plan, run_config
+from experiments.bench.plan import RUNS, Plan, endpoints_of, repeated, run_config
 from experiments.bench.workers import run_here
 from pld_dspy.errors import PLDError
 from pld_dspy.ledger.versions import commit
@@ -75,10 +75,13 @@ def settings_of(cells: Iterable[Cell]) -> list[Cell]:
     return list(first.values())
 
 
-def forecast(
+def forecast(  # noqa: PLR0913 - the options
     config: Annotated[Path, typer.Argument(help="A TOML file of experiments/configs.")],
     only: Annotated[str, typer.Option(help="Settings whose name holds this text.")] = "",
     dry_run: Annotated[bool, typer.Option(help="List the settings, and stop.")] = False,
+    endpoint: Annotated[
+        list[str], typer.Option(help="MODEL=URL: ask this address for a model.")
+    ] = [],  # noqa: B006 - typer copies it
     one: Annotated[str, typer.Option(help="Ask about this setting here.")] = "",
     results: Annotated[
         Path | None, typer.Option(help="File of the lines; its forecasts stand beside it.")
@@ -87,36 +90,37 @@ def forecast(
 ) -> None:
     """Ask what `pld diagnose` asks in each setting that has no forecast yet; test is not looked at."""
     try:
-        bench = read_bench(config)
-        results = results or results_file(config, bench)
+        plan = Plan(
+            config=read_bench(config), endpoints=endpoints_of(endpoint), runs=runs.resolve()
+        )
+        results = results or results_file(config, plan.config)
         if one:
-            add_line(foretell(Cell.named(one), bench, runs.resolve()), forecasts_file(results))
+            add_line(foretell(Cell.named(one), plan), forecasts_file(results))
             return
         known = {found.cell for found in read_forecasts(results)[0]}
-        every = [cell for cell in settings_of(cells_of(bench)) if only in cell.name]
+        every = [cell for cell in settings_of(cells_of(plan.config)) if only in cell.name]
         todo = [cell for cell in every if cell.name not in known]
         if dry_run:
             for cell in every:
                 typer.echo(f"{'to do' if cell in todo else 'done':6} {cell.name}")
         typer.echo(f"{len(every)} settings, {len(every) - len(todo)} done, {len(todo)} to do")
         if not dry_run:
-            _here(
-                todo, results, [str(config), "--results", str(results), "--runs", str(runs)], runs
-            )
+            arguments = [str(config), "--results", str(results), "--runs", str(runs)]
+            _here(todo, results, [*arguments, *repeated("--endpoint", endpoint)], runs)
     except PLDError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
 
 
-def foretell(cell: Cell, config: BenchConfig, runs: Path) -> Forecast:
+def foretell(cell: Cell, plan: Plan) -> Forecast:
     """Return the forecast of a setting; answers are kept in the folder, and none is asked for twice.
 
     Raises:
         PLDError: The data or a model cannot be used.
     """
     started = time.monotonic()
-    settings = run_config(cell, Plan(config=config, endpoints={}, runs=runs))
-    folder = runs / "forecasts" / cell.name.replace("/", "-")
+    settings = run_config(cell, plan)
+    folder = plan.runs / "forecasts" / cell.name.replace("/", "-")
     checkup = run_diagnose(settings.model_copy(update={"run_dir": folder}))
     advice = advise(checkup)
     return Forecast(

@@ -1,6 +1,6 @@
 """How cells are run: what is the same for all of them, and the package's own settings for one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from experiments.bench.cells import Cell
 from experiments.bench.configs import BenchConfig, ModelFile, TaskFile, model_file, task_file
 from pld_dspy.config.run import RunConfig
+from pld_dspy.errors import ConfigError
 
 RUNS = Path("runs/compare")
 
@@ -56,3 +57,25 @@ def _model(name: str, max_tokens: int, task: TaskFile, plan: Plan) -> dict[str, 
     if file.model.startswith("local/"):
         settings["server"] = {"context_tokens": task.context_tokens}
     return settings | {"model": file.model}
+
+
+def endpoints_of(pairs: Sequence[str]) -> dict[str, str]:
+    """Return the address by model of options `MODEL=URL`.
+
+    Raises:
+        ConfigError: One is not of that form, or names no model of `experiments/models`.
+    """
+    found = {}
+    for pair in pairs:
+        model, equals, url = pair.partition("=")
+        if not equals or not url:
+            msg = f"--endpoint {pair!r} is no MODEL=URL, such as qwen2.5-coder-0.5b=http://127.0.0.1:8080/v1"
+            raise ConfigError(msg)
+        model_file(model)
+        found[model] = url
+    return found
+
+
+def repeated(option: str, values: Sequence[str]) -> list[str]:
+    """Return the option before each of its values, as a command line gives them."""
+    return [word for value in values for word in (option, value)]

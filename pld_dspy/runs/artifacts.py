@@ -240,7 +240,7 @@ def _cluster_picture(part: PredictorResult, pictures: Pictures) -> "dict[str, Fi
 def _words(part: PredictorResult) -> list[dict[str, Any]]:
     """Return the words that the student sees for the labels, with what speaks for each."""
     chosen = part.chosen.words
-    return [asdict(w) for w in part.words if w.word in words_in(chosen.get(w.label, ""))]
+    return [asdict(w) for w in part.words if w.word in words_in(chosen.get(w.label, ""), w.label)]
 
 
 def _demos(

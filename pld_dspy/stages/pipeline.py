@@ -46,7 +46,7 @@ from pld_dspy.stages.search.stage import search_lists
 from pld_dspy.stages.search.topics.stage import search_topics
 from pld_dspy.stages.select import SelectContext, Selector, Verdict, run_selector
 from pld_dspy.stages.verify.leave_out import leave_out
-from pld_dspy.stages.verify.stage import verify_pools, warnings_of
+from pld_dspy.stages.verify.stage import left_to_words, verify_pools, warnings_of
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +153,7 @@ class Pipeline:
         sifted = verify_pools(pools, traces, self.judge, target, problem, verifies)
         # Words for labels and demos, if they help; rule lists are scored with both.
         worded = self.words(board, problem, target, Sources(traces, *sifted.checked))
-        sifted = sifted.left_to_words(worded.words)
+        sifted = left_to_words(sifted, worded.words)
         self.dropped += lost + dropped + sifted.dropped
         pools, problem = sifted.pools, replace(problem, alike=sifted.alike, words=worded.words)
         demos, limit = self.config.demos, self.config.search.max_prompt_tokens

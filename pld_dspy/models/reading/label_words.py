@@ -156,16 +156,21 @@ def _made(labels: tuple[str, ...], labels_as: str | tuple[tuple[str, str], ...])
         raise ConfigError(msg)
     given = dict(labels_as)
     _check(labels, given)
-    return LabelWords(labels, tuple(words_in(given[label]) for label in labels), False)
+    return LabelWords(labels, tuple(words_in(given[label], label) for label in labels), False)
 
 
-def words_in(words: str) -> tuple[str, ...]:
-    """Return the words for a label, one by one.
+def words_in(words: str, label: str) -> tuple[str, ...]:
+    """Return the words for a label, one by one; its own name is one word, whatever it has in it.
 
-    >>> words_in("job / career")
-    ('job', 'career')
+    >>> words_in("job / career", "q1"), words_in("work / life", "work / life")
+    (('job', 'career'), ('work / life',))
     """
-    return tuple(words.split(BETWEEN))
+    return (words,) if words == label else tuple(words.split(BETWEEN))
+
+
+def _pairs(given: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return each label with each of its words."""
+    return [(label, word) for label, words in given.items() for word in words_in(words, label)]
 
 
 def _check(labels: tuple[str, ...], given: Mapping[str, str]) -> None:
@@ -179,7 +184,7 @@ def _check(labels: tuple[str, ...], given: Mapping[str, str]) -> None:
     if missing is not None:
         msg = f"labels_as has no word for the label {missing!r}; give one for each label"
         raise ConfigError(msg)
-    pairs = [(label, word) for label, words in given.items() for word in words_in(words)]
+    pairs = _pairs(given)
     every = tuple(word for _, word in pairs)
     for label, word in pairs:
         if read_label(word, every) != word:
@@ -189,14 +194,17 @@ def _check(labels: tuple[str, ...], given: Mapping[str, str]) -> None:
 
 def check_words(given: Mapping[str, str]) -> None:
     """Raise ConfigError if a word is empty or has line breaks, or two are alike."""
-    pairs = [(label, word) for label, words in given.items() for word in words_in(words)]
+    pairs = _pairs(given)
     for label, word in pairs:
         if not word.strip() or word != word.strip() or len(word.splitlines()) > 1:
             msg = f"labels_as shows {label!r} as {word!r}; give it a word without outer spaces and line breaks"
             raise ConfigError(msg)
     alike = next(iter(variants(word for _, word in pairs)), None)
     if alike is not None:
-        names = dict.fromkeys(label for label, word in pairs if word in alike)
+        names = list(dict.fromkeys(label for label, word in pairs if word in alike))
+        if len(names) == 1:
+            msg = f"labels_as has {alike[0]!r} twice for {names[0]!r}; give each word once"
+            raise ConfigError(msg)
         msg = f"labels_as shows {' and '.join(map(repr, names))} alike, as {alike[0]!r}; give each label a word of its own"
         raise ConfigError(msg)
 

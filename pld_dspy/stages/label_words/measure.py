@@ -164,7 +164,9 @@ def with_more(
         fitting = [
             word
             for word in compared
+            # A name with the separator in it can stand only alone.
             if word.label == label
+            and BETWEEN not in first
             and word.word not in names | chosen
             and _behind(word) > 1
             and (word.separates or 0.0) >= max(LEAST, word.confused or 0.0)

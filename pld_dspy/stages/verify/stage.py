@@ -91,13 +91,19 @@ def verify_pools(
     true = [rule for rule in judged if rule.truth and falsity(rule, config) is None]
     answered = {rule.truth.answer for rule in true if rule.truth}
     sifted = sift(pools, truths, config, answered=answered)
-    for warning in sifted.warnings({}):
-        logger.warning("rules: %s", warning)
     found = _with_covering(sifted, true, config, gold, groups)
     return found._replace(
         dropped=found.dropped + judgements.dropped,
         false=_false((*rules, *others), truths, config),
     )
+
+
+def left_to_words(sifted: Sifted, words: Mapping[str, str]) -> Sifted:
+    """Return `sifted.left_to_words(words)`, and log the labels of which no rule is true."""
+    found = sifted.left_to_words(words)
+    for warning in found.warnings(words):
+        logger.warning("rules: %s", warning)
+    return found
 
 
 def _false(

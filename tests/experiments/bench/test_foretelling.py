@@ -1,6 +1,7 @@
 """What `pld diagnose` foretells for the settings of a config, with fakes for both models."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from dspy.lm15 import TransportError
@@ -79,6 +80,22 @@ def test_a_dry_run_asks_nothing(command):
     assert f"to do  {NAME}" in shown.output
     assert command.world.student.calls == 0
     assert "0 settings" in command("--dry-run", "--only", "logiqa").output
+
+
+def test_a_model_may_be_asked_at_an_address(command, monkeypatch):
+    seen, foretell = [], forecast.foretell
+
+    def asked(cell, plan):
+        seen.append(plan.endpoints)
+        return foretell(cell, replace(plan, endpoints={}))
+
+    monkeypatch.setattr(forecast, "foretell", asked)
+    done = command("--endpoint", "small=http://127.0.0.1:1/v1")
+    refused = command("--endpoint", "small")
+    assert done.exit_code == 0, done.output
+    assert seen == [{"small": "http://127.0.0.1:1/v1"}]
+    assert refused.exit_code == 2
+    assert "'small' is no MODEL=URL" in refused.output
 
 
 def test_answers_are_kept_when_the_line_is_lost(command):

@@ -110,6 +110,7 @@ def test_each_word_is_read_as_its_label_and_each_rule_shows_it(labels, others, l
         (NLI, {**YES_NO, "NotMentioned": "Un\nclear"}, "without outer spaces and line breaks"),
         (NLI, {**YES_NO, "NotMentioned": "Unclear / yes"}, "'Entailment' and 'NotMentioned' alike"),
         (NLI, {**YES_NO, "NotMentioned": "Unclear /  / Open"}, "'NotMentioned' as ''"),
+        (NLI, {**YES_NO, "NotMentioned": "Open / open"}, "has 'Open' twice for 'NotMentioned'"),
         (tuple(f"label{n}" for n in range(27)), "letters", "27 labels for 26 letters"),
         (NLI, "numbers", "labels_as is 'numbers'; give 'names', 'letters'"),
     ],
@@ -147,3 +148,9 @@ def test_a_request_lists_all_words_and_rules_have_the_first_one():
     assert SEVERAL.choices == "job, career, family member, country, nationality"
     assert SEVERAL.shown("1. If it fits, answer q3.") == "1. If it fits, answer country."
     assert SEVERAL.by_label["q1"] == "job"
+
+
+def test_a_label_given_its_own_name_has_one_word_whatever_is_in_it():
+    words = LabelWords.of(("N / A", "yes"), {"N / A": "N / A", "yes": "right / true"})
+    assert words.words == (("N / A",), ("right", "true"))
+    assert (words.read("N / A"), words.read("true")) == ("N / A", "yes")
