@@ -75,7 +75,7 @@ def settings_of(cells: Iterable[Cell]) -> list[Cell]:
     return list(first.values())
 
 
-def forecast(  # noqa: PLR0913 - the options
+def forecast(
     config: Annotated[Path, typer.Argument(help="A TOML file of experiments/configs.")],
     only: Annotated[str, typer.Option(help="Settings whose name holds this text.")] = "",
     dry_run: Annotated[bool, typer.Option(help="List the settings, and stop.")] = False,

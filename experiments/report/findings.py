@@ -10,18 +10,21 @@ from experiments.bench.lines import Line
 from experiments.report.coverage import Setting
 from experiments.report.resampling import SeedAnswers
 from experiments.report.statistics import (
+    ASKED_BEST,
     GIVEN,
     OURS,
     REFERENCES,
     Standing,
     beyond_noise_below,
     change,
+    difference,
     is_ours,
     pairs,
     scored,
     with_given,
 )
 from pld_dspy.records import Interval
+from pld_dspy.scoring.statistics import PairedResult
 
 Verdict = Literal["holds", "does not hold", "not measured"]
 
@@ -51,10 +54,17 @@ class Standoff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fall:
-    """A run of a PLD variant that ends below the student as given by more than noise."""
+    """A run of a PLD variant that ends below the student without rules by more than noise."""
 
     line: Line
+    than: Line | None = None
+    """The student as asked best; None is the student as given, which the line itself knows."""
     delta: Interval
+
+    @property
+    def other(self) -> str:
+        """Name of the row that it ends below."""
+        return GIVEN if self.than is None else self.than.optimizer
 
 
 class LabelRow(NamedTuple):
@@ -132,13 +142,37 @@ def standoff(setting: Setting, found: Sequence[Standing], *, missing: int = 0) -
 
 
 def falls(lines: Iterable[Line]) -> list[Fall]:
-    """Return the PLD runs that end below the student as given by more than noise."""
-    found = []
-    for line in scored(lines):
-        delta = change(line) if is_ours(line.optimizer) else None
-        if delta is not None and beyond_noise_below(delta):
-            found.append(Fall(line=line, delta=delta.delta))
-    return found
+    """Return the PLD runs that end below the student as given, or as asked best, by more than noise."""
+    every = scored(lines)
+    ours = [line for line in every if is_ours(line.optimizer)]
+    given = [(line, None, change(line)) for line in ours]
+    best = [(line, other, _against(other, line)) for line, other in beside_best(every)]
+    return [
+        Fall(line=line, than=other, delta=delta.delta)
+        for line, other, delta in (*given, *best)
+        if delta is not None and beyond_noise_below(delta)
+    ]
+
+
+def beside_best(lines: Iterable[Line]) -> list[tuple[Line, Line]]:
+    """Return each PLD run with the student as asked best on the same test examples, where it was run."""
+    every = scored(lines)
+    best = [line for line in every if line.optimizer == ASKED_BEST]
+    return [
+        (line, other)
+        for line in every
+        for other in best
+        if is_ours(line.optimizer)
+        and all(getattr(line, key) == getattr(other, key) for key in _SAME_STUDENT)
+        and pairs([other], [line])
+    ]
+
+
+_SAME_STUDENT = ("task", "student", "split_by", "seed", "metric")
+
+
+def _against(other: Line, line: Line) -> PairedResult | None:
+    return difference(line.metric, pairs([other], [line]))
 
 
 def why_behind(check: Standoff, found: Sequence[Standing]) -> Evidence:
@@ -150,8 +184,9 @@ def why_behind(check: Standoff, found: Sequence[Standing]) -> Evidence:
 
 
 def why_below(fall: Fall) -> Evidence:
-    """Return what tells a PLD run from the student as given."""
-    return _evidence(fall.line.cell, [fall.line], GIVEN, with_given([fall.line]))
+    """Return what tells a PLD run from the student without rules."""
+    runs = with_given([fall.line]) if fall.than is None else pairs([fall.than], [fall.line])
+    return _evidence(fall.line.cell, [fall.line], fall.other, runs)
 
 
 def reasons(

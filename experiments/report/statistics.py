@@ -22,6 +22,8 @@ VARIANTS = (OURS, "pld-rules", "pld-clustered", "pld-refined", "pld-gepa")
 """The variants of PLD that are compared with the rivals; others vary a setting, in a table apart."""
 GIVEN = "zero-shot"
 """The student as given; a table has this row even where no cell of that name was run."""
+ASKED_BEST = "asked-best"
+"""The student without rules in the best of several wordings, with the decision layer."""
 TEACHER = "teacher-cot"
 """The teacher that answers in the student's place, with its reasoning."""
 REFERENCES = (GIVEN, "student-cot", TEACHER)

@@ -7,6 +7,7 @@ from experiments.bench.lines import Line
 from experiments.report.coverage import Gap, Setting
 from experiments.report.findings import Fall, Standoff
 from experiments.report.statistics import (
+    ASKED_BEST,
     GIVEN,
     OURS,
     REFERENCES,
@@ -31,6 +32,7 @@ _SPLITS = {"item": "item split", "group": "group split"}
 _TRACES = {"teacher": "teacher's traces", "recorded": "recorded traces"}
 _NAMES = {
     GIVEN: "student as given",
+    ASKED_BEST: "student as asked best",
     "student-cot": "student with chain of thought",
     TEACHER: "teacher with chain of thought",
 }
@@ -70,17 +72,18 @@ def claim_table(checks: Iterable[Standoff]) -> str:
 
 
 def falls_table(found: Iterable[Fall]) -> str:
-    """Return the PLD runs that end below the student as given by more than noise."""
+    """Return the PLD runs that end below the student without rules by more than noise."""
     rows = [
         [
             fall.line.cell,
-            _score(fall.line.baseline_score),
+            name(fall.other),
+            _score(fall.line.baseline_score if fall.than is None else fall.than.score),
             _score(fall.line.score),
             signed(fall.delta),
         ]
         for fall in found
     ]
-    return table(["run", "as given", "PLD", "change [95%]"], rows)
+    return table(["run", "without rules", "its score", "PLD", "change [95%]"], rows)
 
 
 def standing_table(found: Sequence[Standing], gaps: Sequence[Gap]) -> str:

@@ -101,7 +101,8 @@ def _log_parent(run: OpenRun, comparison: Comparison, report: Path, pictures: Pa
         "claim_holds": verdicts.count("holds"),
         "claim_does_not_hold": verdicts.count("does not hold"),
         "claim_not_measured": verdicts.count("not measured"),
-        "pld_runs_below_given": len(comparison.falls),
+        "pld_runs_below_given": sum(fall.than is None for fall in comparison.falls),
+        "pld_runs_below_asked_best": sum(fall.than is not None for fall in comparison.falls),
     }
     log_metrics(run, run.id, counts, 0)
     digests = {

@@ -173,6 +173,29 @@ def test_a_variant_below_the_student_as_given_counts_as_a_pld_run():
     assert [fall.line.optimizer for fall in compared(*wins(), bad).falls] == ["pld-eps-02"]
 
 
+def test_a_pld_run_below_the_student_as_asked_best_is_named_and_explained():
+    best = line("asked-best", rate=1.0, budget="own")
+    found = compared(line(OURS, rate=0.6), best, line("pld-refined", rate=1.0, budget="own"))
+    (fall,) = found.falls
+
+    assert (fall.line.optimizer, fall.other, fall.delta.high < 0) == (OURS, "asked-best", True)
+    told = page(found, {})
+    assert f"**Does not hold:** `{fall.line.cell}` ends below the student as asked best" in told
+    assert f"| {fall.line.cell} | student as asked best | 1.000 |" in told
+    assert f"### {fall.line.cell}: {OURS} against student as asked best" in told
+    assert "none of the 2 PLD runs ends below the student as given" in told
+
+
+def test_pld_runs_are_held_to_the_student_asked_best_on_the_same_test_examples_alone():
+    best = line("asked-best", rate=0.2, budget="own")
+    beside = [line(OURS, rate=0.8), line("pld-rules", rate=0.8, traces="recorded")]
+    apart = [line(OURS, rate=0.8, seed=1), line(OURS, rate=0.8, student="other")]
+    told = headline(compared(best, *beside, *apart))
+
+    assert any("none of the 2 PLD runs ends below the student as asked best" in s for s in told)
+    assert any("none of the 4 PLD runs ends below the student as given" in s for s in told)
+
+
 # Why.
 
 
