@@ -353,36 +353,46 @@ def as_read(step):
 
 def test_the_readme_has_the_figures_of_the_demos():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    rows = [row for row in text.splitlines() if row.startswith(("| the package", "| its own"))]
-
-    assert len(rows) == len(DEMOS)
-    for row, report in zip(rows, map(demo, DEMOS), strict=True):
-        words, last = bag_of_words(report), report["steps"][-1]
-        assert ("package index" in row) == ("PyPI" in report["task_notes"])
-        assert f", {report['seed']}" in row.split("|")[1]
-        assert [c.strip() for c in row.split("|")[2:-1]] == [
-            cell(report["baseline"], report["baseline_ci95"]),
-            cell(report["compiled"], report["compiled_ci95"]),
-            as_read(last),
-            cell(words["score"], words["ci95"]),
-            f"{report['prompt_tokens']:.0f}",
-        ]
-    right, every = demo(DEMOS[4])["steps"][-1]["right"]["alpha"]
-    plain = " ".join(text.split())
-    assert f"of {every} sentences about grandfathers and gentlemen {right} go there" in plain
-    assert f"the same {words['labelled']} labelled examples" in plain
     now = demo(DEMOS[0])
-    shown = plain.partition("The first row is the present version: ")[2].partition(".")[0]
+    given, alone, rules = now["steps"]
+    assert [given["name"], alone["name"], rules["name"]] == ["as given", "label words", "rules"]
+    majority = next(r for r in now["references"] if r["name"] == "majority")
+    words = bag_of_words(now)
+    table = text.partition("| program |")[2].partition("\n\n")[0]
+    rows = [[c.strip() for c in row.split("|")[2:-1]] for row in table.splitlines()[2:]]
+    assert rows == [
+        [cell(step["score"], step["ci95"]), f"{tokens:.0f}" if tokens else "-"]
+        for step, tokens in (
+            (given, given["prompt_tokens"]),
+            (majority, None),
+            (words, None),
+            (alone, alone["prompt_tokens"]),
+            (rules, rules["prompt_tokens"]),
+        )
+    ]
+    plain = " ".join(text.split())
+    assert f"the same {words['labelled']} labelled examples" in plain
+    shown = plain.partition("The words are ")[2].partition(";")[0]
     for label, several in now["words"].items():
         assert f"*{several.split(' / ')[-1]}* for {label}" in shown
         assert all(f"*{word}*" in shown for word in several.split(" / "))
-    assert "two rules" in shown
+    assert f"last two rows have {as_read(alone)} and {as_read(rules)}." in plain
+    assert "words and two rules" in table
     assert now["rules"] == 2
-    alone = next(step for step in now["steps"] if step["name"] == "label words")
-    assert f"The words alone have {alone['score']:.3f}." in plain
+    earlier = [demo(name) for name in DEMOS[1:]]
+    same = [d["compiled"] for d in earlier if "PyPI" in d["task_notes"]]
+    other = sorted(d["compiled"] for d in earlier if "PyPI" not in d["task_notes"])
+    assert f"had {min(same):.3f} to {max(same):.3f} on it, and {other[0]:.3f} and" in plain
+    assert f"and {other[1]:.3f} on two draws of other sentences" in plain
     assert f"The words alone have {alone['score']:.3f}." in " ".join(
         (ROOT / "docs/results.md").read_text(encoding="utf-8").split()
     )
+
+
+def test_the_results_tell_what_the_demo_s_own_file_lacks():
+    right, every = demo(DEMOS[4])["steps"][-1]["right"]["alpha"]
+    text = " ".join((ROOT / "docs/results.md").read_text(encoding="utf-8").split())
+    assert f"of {every} sentences about grandfathers and gentlemen {right} go there" in text
 
 
 def test_the_first_page_has_the_figures_of_the_demo():
