@@ -518,7 +518,11 @@ def test_the_rows_of_a_critic_are_those_of_the_grid():
     hand, words = (
         lines["stereoset-queues", "1.5B", k] for k in ("hand-guidelines", "bag-of-words")
     )
-    assert f"PLD has {cell(ours['score'], ours['ci95'])} by 4 rules" in told
+    assert "\n1. " in ours["program"]["instructions"]
+    assert "\n2. " not in ours["program"]["instructions"]
+    tokens = f"{ours['prompt_tokens']:.0f} tokens a call"
+    assert f"PLD has {cell(ours['score'], ours['ci95'])} by one rule and words at {tokens}" in told
+    assert f"without the fitted decision it has {ours['greedy_score']:.3f}." in plain
     assert f"with a fitted decision {hand['decided_score']:.3f}, a bag" in told
     assert (
         f"words {words['score']:.3f}, and the student as given {ours['baseline_score']:.3f}" in told
