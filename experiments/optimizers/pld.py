@@ -103,6 +103,14 @@ def random_rules(job: Job) -> Found:
     return _asked_with(job, rules, result.chosen.words)._replace(note=note)
 
 
+def words_alone(job: Job) -> Found:
+    """Return the student with the words for the labels that PLD chose, and no rule: what rules add to."""
+    words = _result(_distil(job, demos=False)).chosen.words
+    told = ", ".join(f"{label} as {word!r}" for label, word in words.items())
+    note = f"labels shown: {told}" if told else "no word was better than the labels' names"
+    return Found(with_words(job.student(), "predict", words), note)
+
+
 def _asked_with(job: Job, rules: Sequence[Rule], words: Mapping[str, str]) -> Found:
     student = with_words(job.student(), "predict", words)
     task = student.predict.signature.instructions
@@ -139,5 +147,6 @@ ENTRIES = (
     Optimizer(name=SETS_BUDGET, run=searched, **_OF_TRACES),
     Optimizer(name="random-rules", run=random_rules, **_OF_TRACES),
     Optimizer(name="pld-all-rules", run=all_rules, extra=True, **_OF_TRACES),
+    Optimizer(name="pld-words", run=words_alone, extra=True, **_OF_TRACES),
     Optimizer(name="pld-gepa", run=as_seed, traces=True),
 )

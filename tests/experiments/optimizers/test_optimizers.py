@@ -2,14 +2,18 @@
 
 import importlib.util
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Literal
 
+import dspy
 import pytest
 from dspy.utils.exceptions import LMInvalidRequestError
 
 from compare_runs import OWN, PING, PLD_SETTINGS, TASK, Cell, World
 from experiments.bench.plan import run_config
 from experiments.bench.run_cell import one_line
-from experiments.optimizers import OPTIMIZERS, Found, Optimizer
+from experiments.optimizers import OPTIMIZERS, Found, Optimizer, pld
+from pld_dspy.models.student import DirectStudent
 from pld_dspy.runs.setup import load
 
 BUDGET = 130
@@ -52,7 +56,7 @@ def test_it_runs_and_the_meter_counts_what_the_models_count(world, name):
     assert line.replayed_calls == 0
     assert line.input_tokens == sum(len(p.split()) for prompts in asked for p in prompts)
     changed = line.program.instructions != "Give the label from the text." or line.program.demos
-    told = ("the program is the student as given", "asked as", "nearest of")
+    told = ("the program is the student as given", "asked as", "nearest of", "no word was better")
     assert changed or any(note in line.note for note in told) or name.endswith("-cot")
     if name != "teacher-cot":
         assert not [p for p in world.teacher.prompts if any(text in p for text in texts)]
@@ -326,3 +330,21 @@ def test_inferred_rules_are_the_last_as_shipped_and_the_best_when_repaired(world
 
     assert "Answer as you like." in shipped.program.instructions
     assert repaired.score == 1.0 > shipped.score
+
+
+@pytest.mark.parametrize("words", [{"red": "blood", "green": "leaf"}, {}])
+def test_the_row_of_words_alone_has_the_words_of_pld_and_no_rule(monkeypatch, words):
+    class Colour(dspy.Signature):
+        """Name the colour."""
+
+        text: str = dspy.InputField()
+        colour: Literal["red", "green"] = dspy.OutputField()
+
+    chosen = SimpleNamespace(words=words)
+    monkeypatch.setattr(pld, "_distil", lambda job, demos: None)
+    monkeypatch.setattr(pld, "_result", lambda program: SimpleNamespace(chosen=chosen))
+    found = pld.words_alone(SimpleNamespace(student=lambda: DirectStudent(Colour)))
+    request = found.program.predict.signature.instructions
+    assert request == "Name the colour."
+    assert found.program.form.labels_as == (words or "names")
+    assert ("'blood'" in found.note) == bool(words)
