@@ -84,7 +84,7 @@ class World:
             csv.writer(file).writerows([("text", "label"), *TASK.rows])
         self._task = folder / "tasks" / "keywords.toml"
         self._task.write_text(TASK_FILE.format(folder=folder), encoding="utf-8")
-        for name in ("small", "large"):
+        for name in ("small", "other", "large"):
             (folder / "models" / f"{name}.toml").write_text(
                 f'model = "fake/{name}"\n', encoding="utf-8"
             )
@@ -98,7 +98,8 @@ class World:
         self._task.write_text(lines + text, encoding="utf-8")
 
     def make_lm(self, name, *, temperature, max_tokens, **settings):
-        lm = fake_lm({"fake/small": self.student, "fake/large": self.teacher}[name], name=name)
+        engine = self.teacher if name == "fake/large" else self.student
+        lm = fake_lm(engine, name=name)
         return lm.copy(temperature=temperature, max_tokens=max_tokens)
 
     def plan(self, runs="runs", **settings):
@@ -110,10 +111,10 @@ class World:
         config = BenchConfig(**{"grid": [grid], "pld": PLD_SETTINGS, **settings})
         return Plan(config=config, endpoints={}, runs=self.folder / runs)
 
-    def run(self, optimizer, budget=None, plan=None, seed=0):
+    def run(self, optimizer, budget=None, plan=None, seed=0, student="small"):
         """Return the line of a cell; `budget` None is one that sets or spends none."""
         which = OWN if budget is None else "x1"
-        cell = Cell("keywords", optimizer, "small", "large", "teacher", "item", seed, which)
+        cell = Cell("keywords", optimizer, student, "large", "teacher", "item", seed, which)
         return run_cell(cell, plan or self.plan(), budget)
 
     def searching(self, engine, test_texts):

@@ -23,7 +23,7 @@ class Plan:
     alone: bool = True
     """Whether nothing else runs beside a cell, so that its seconds say something."""
     runs: Path = RUNS
-    """Folder of the tapes; cells of the same task, models, split and seed share one."""
+    """Folder of the tapes; cells of the same task, split, seed and model share one for each role."""
 
 
 def run_config(cell: Cell, plan: Plan) -> RunConfig:

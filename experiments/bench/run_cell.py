@@ -3,6 +3,7 @@
 import importlib.metadata
 import importlib.util
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import dspy
@@ -12,7 +13,7 @@ from experiments.bench.cells import Cell
 from experiments.bench.configs import task_file
 from experiments.bench.decided import Layer, have_probabilities, program_note
 from experiments.bench.lines import Line, Status
-from experiments.bench.meter import BudgetSpentError, Meter, Role, Tape, metered_lm
+from experiments.bench.meter import ROLES, BudgetSpentError, Meter, Role, Tape, metered_lm
 from experiments.bench.plan import Plan, run_config
 from experiments.optimizers import Found, Job, Optimizer
 from experiments.optimizers.table import MAX_ERRORS
@@ -92,9 +93,7 @@ class _Run:
             self.loaded.task, self.metric, splits.train, topic=self.task.topic, seed=cell.seed
         )
         self.models: Models = make_models(self.settings)
-        # Same task, models, split and seed: what one cell was answered, another need not ask.
-        shared = (cell.task, cell.student, cell.teacher, cell.split_by, str(cell.seed))
-        self.tape = Tape(plan.runs / "tapes" / "-".join(shared), cell.name.replace("/", "-"))
+        self.tapes: Mapping[Role, Tape] = {role: self._tape(role) for role in ROLES}
 
     def line(self) -> Line:
         """Return the line of a cell that did not crash."""
@@ -237,8 +236,18 @@ class _Run:
     def _inner(self, role: Role) -> dspy.LM:
         return self.models.student if role == "student" else self.models.teacher
 
+    def _tape(self, role: Role) -> Tape:
+        """Return the tape that all cells of this task, split, seed, and model of the role share.
+
+        A teacher that explains for one student need not be asked again for another.
+        """
+        cell = self.cell
+        model = cell.student if role == "student" else cell.teacher
+        shared = (cell.task, role, model, cell.split_by, str(cell.seed))
+        return Tape(self.plan.runs / "tapes" / "-".join(shared), cell.name.replace("/", "-"))
+
     def _lm(self, role: Role, meter: Meter, **changes: Any) -> dspy.LM:
-        return metered_lm(self._inner(role), role, meter, self.tape, **changes)
+        return metered_lm(self._inner(role), role, meter, self.tapes[role], **changes)
 
     def _test(self, found: Found, meter: Meter) -> Evaluation:
         with dspy.context(callbacks=[]):

@@ -287,6 +287,17 @@ def test_a_cell_that_is_run_again_asks_for_nothing_and_has_the_same_line(world):
     assert (world.student.calls, world.teacher.calls) == (calls[0] + 1, calls[1] + 1)
 
 
+def test_another_student_pays_for_no_answer_of_the_teacher_again(world):
+    first = run(world, "pld-clustered")
+    asked = world.teacher.calls
+    other = run(world, "pld-clustered", student="other")
+
+    # The answer to whether it is there, as above.
+    assert world.teacher.calls == asked + 1
+    assert other.teacher_calls == first.teacher_calls == other.replayed_calls > 0
+    assert other.student_calls == first.student_calls
+
+
 @pytest.mark.parametrize("name", ["pld-searched", "gepa"])
 def test_a_cell_that_was_killed_goes_on_from_what_it_was_answered(world, name):
     whole = run(world, name, plan=world.plan("whole"))
