@@ -486,49 +486,78 @@ def test_other_looks_at_the_same_sentences_are_told():
     assert len({look["split"]["digests"]["test"] for look in [demo(DEMOS[0]), *looks]}) == 1
 
 
+CRITICS = {
+    "student as given": "zero-shot",
+    "student as asked best": "asked-best",
+    "guidelines by hand": "hand-guidelines",
+    "few labelled examples": "labeled-few-shot",
+    "more labelled examples": "labeled-more-shots",
+    "MIPROv2, light": "mipro-light",
+    "MIPROv2, instructions": "mipro-instructions",
+    "GEPA": "gepa",
+    "InferRules": "infer-rules-repaired",
+    "random search": "random-search",
+    "PLD's words alone": "pld-words",
+    "PLD": "pld-rules",
+    "PLD with worked examples": "pld-searched",
+    "bag of words": "bag-of-words",
+    "majority label": "majority",
+}
+"""Rows of the tables, by what the comparison calls them."""
+
+
+def grid_cells(line):
+    """What the tables show of a line: score as shipped, with the layer, and tokens a call."""
+    if line is None:
+        return ["-"] * 3
+    layer, tokens = line["decided_score"], line["prompt_tokens"]
+    return [
+        cell(line["score"], line["ci95"]),
+        "-" if layer is None else cell(layer, line["decided_ci95"]),
+        f"{tokens:.0f}" if tokens else "-",
+    ]
+
+
 def test_the_rows_of_a_critic_are_those_of_the_grid():
     lines = {
         (w["task"], w["student"][-4:].upper(), w["optimizer"]): w
         for w in results("knowledge.jsonl")
-        if (w["split_by"], w["seed"]) == ("group", 0)
+        if (w["split_by"], w["seed"], w["traces"]) == ("group", 0, "teacher")
     }
     text = (ROOT / "docs/results.md").read_text(encoding="utf-8")
     section = text.partition("## Rows that a critic asks for")[2].partition("\n## ")[0]
-    rows = [row for row in section.splitlines() if row.startswith("| stereoset")]
-
-    assert len(rows) == 4
-    for row in rows:
-        name, *cells = (cell.strip() for cell in row.strip("|").split("|"))
-        task, student = name.split(", ")
-        kinds = ("zero-shot", "hand-guidelines", "bag-of-words", "majority")
-        given, hand, words, most = (lines[task, student, kind] for kind in kinds)
-        wanted = [
-            given["score"],
-            given["decided_score"],
-            hand["score"],
-            hand["decided_score"],
-            words["score"],
-            most["score"],
-        ]
-        assert cells == [f"{score:.3f}" for score in wanted]
+    for task in ("stereoset-queues", "stereoset"):
+        table = section.partition(f"(`{task}`):\n\n")[2].partition("\n\n")[0].splitlines()
+        shown = [[c.strip() for c in row.strip("|").split("|")] for row in table[2:]]
+        for name, *cells in shown:
+            both = [lines.get((task, student, CRITICS[name])) for student in ("1.5B", "0.5B")]
+            assert cells == [c for line in both for c in grid_cells(line)], (task, name)
+        assert {CRITICS[name] for name, *_ in shown} == {o for t, _, o in lines if t == task}
     ours = lines["stereoset-queues", "1.5B", "pld-rules"]
+    small = lines["stereoset-queues", "0.5B", "pld-rules"]
     plain = " ".join(section.split())
-    assert f"has {cell(ours['score'], ours['ci95'])} there" in plain
+    assert "\n1. " in ours["program"]["instructions"]
+    assert "\n2. " not in ours["program"]["instructions"]
+    assert f"without the fitted decision it has {ours['greedy_score']:.3f}" in plain
+    assert ours["program"]["words"] == small["program"]["words"]
+    *first, last = ours["program"]["words"].values()
+    assert f"the words *{'*, *'.join(first)}* and *{last}*" in plain
     told = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     hand, words = (
         lines["stereoset-queues", "1.5B", k] for k in ("hand-guidelines", "bag-of-words")
     )
-    assert "\n1. " in ours["program"]["instructions"]
-    assert "\n2. " not in ours["program"]["instructions"]
     tokens = f"{ours['prompt_tokens']:.0f} tokens a call"
     assert f"PLD has {cell(ours['score'], ours['ci95'])} by one rule and words at {tokens}" in told
-    assert f"without the fitted decision it has {ours['greedy_score']:.3f}." in plain
     assert f"with a fitted decision {hand['decided_score']:.3f}, a bag" in told
+    assert f"words {words['score']:.3f}, and the student as" in told
+    assert f"given {ours['baseline_score']:.3f}" in told
+    shots = lines["stereoset-queues", "1.5B", "labeled-more-shots"]
+    tokens = f"at {shots['prompt_tokens']:.0f} tokens"
+    assert shots["program"]["demos"] == 16
+    assert f"decision have {shots['decided_score']:.3f}, {tokens}" in told
     assert (
-        f"words {words['score']:.3f}, and the student as given {ours['baseline_score']:.3f}" in told
-    )
-    *first, last = ours["program"]["words"].values()
-    assert f"words {', '.join(first)} and {last}, at {ours['prompt_tokens']:.0f} tokens" in plain
+        f"{small['baseline_score']:.3f} as given, {cell(small['score'], small['ci95'])} with PLD"
+    ) in told
     pairs = {
         w["optimizer"]: w
         for w in results("knowledge.jsonl")
