@@ -500,7 +500,7 @@ CRITICS = {
     "GEPA": "gepa",
     "InferRules": "infer-rules-repaired",
     "random search": "random-search",
-    "PLD's words alone": "pld-words",
+    "PLD's words alone": "label-words",
     "PLD": "pld-rules",
     "PLD with worked examples": "pld-searched",
     "bag of words": "bag-of-words",

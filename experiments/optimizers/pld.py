@@ -147,6 +147,6 @@ ENTRIES = (
     Optimizer(name=SETS_BUDGET, run=searched, **_OF_TRACES),
     Optimizer(name="random-rules", run=random_rules, **_OF_TRACES),
     Optimizer(name="pld-all-rules", run=all_rules, extra=True, **_OF_TRACES),
-    Optimizer(name="pld-words", run=words_alone, extra=True, **_OF_TRACES),
+    Optimizer(name="label-words", run=words_alone, extra=True, **_OF_TRACES),
     Optimizer(name="pld-gepa", run=as_seed, traces=True),
 )

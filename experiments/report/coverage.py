@@ -8,8 +8,8 @@ from experiments.bench.lines import Line
 from experiments.report.statistics import is_ours
 
 RECORDED = "recorded"
-_RANDOM_RULES = "random-rules"
-"""No variant of PLD, but its rules are made from traces, too."""
+_OF_TRACES = ("random-rules", "label-words")
+"""No variants of PLD, but their rules or words are made from traces, too."""
 
 
 class Setting(NamedTuple):
@@ -81,7 +81,7 @@ def _placed(cells: Sequence[Cell]) -> list[tuple[tuple[str, ...], Cell]]:
     for cell in cells:
         place = (cell.task, cell.student, cell.teacher, cell.split_by)
         name = cell.optimizer
-        uses_traces = name in traced or is_ours(name) or name == _RANDOM_RULES
+        uses_traces = name in traced or is_ours(name) or name in _OF_TRACES
         stands = {cell.traces} if uses_traces else kinds[place]
         placed.extend(((*place[:3], traces, cell.split_by), cell) for traces in stands)
     return placed

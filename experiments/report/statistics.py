@@ -18,7 +18,7 @@ from pld_dspy.scoring.statistics import PairedResult, holm, mcnemar
 
 OURS = SETS_BUDGET
 """The variant of PLD that the claim is about."""
-VARIANTS = (OURS, "pld-rules", "pld-words", "pld-clustered", "pld-refined", "pld-gepa")
+VARIANTS = (OURS, "pld-rules", "pld-clustered", "pld-refined", "pld-gepa")
 """The variants of PLD that are compared with the rivals; others vary a setting, in a table apart."""
 GIVEN = "zero-shot"
 """The student as given; a table has this row even where no cell of that name was run."""

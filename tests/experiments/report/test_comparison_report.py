@@ -325,7 +325,7 @@ def test_names_of_cells_and_keys_of_lines_agree():
     assert gaps([one], [one.where]) == []
 
 
-@pytest.mark.parametrize("optimizer", ["pld-gepa", "random-rules"])
+@pytest.mark.parametrize("optimizer", ["pld-gepa", "random-rules", "label-words"])
 def test_rules_of_the_teachers_traces_do_not_stand_beside_recorded_ones(optimizer):
     lines = [line(OURS), line(OURS, traces="recorded"), line(optimizer)]
     found = compared(*lines).found
