@@ -557,6 +557,11 @@ def test_the_rows_of_a_critic_are_those_of_the_grid():
     assert f"is helped by two words, {told}, and by no rule; its answers need no decision" in plain
     assert "\n1. " not in large["program"]["instructions"]
     assert large["decision"]["kind"] == "greedy"
+    [forecast] = results("knowledge_forecasts.jsonl")
+    assert forecast["cell"].startswith("stereoset-queues/diagnose/qwen2.5-coder-0.5b/")
+    assert (forecast["step"], forecast["examples"]) == ("examples", 40)
+    assert "`pld diagnose` foretold that worked examples gain most for the 0.5B" in plain
+    assert small["score"] > lines["stereoset-queues", "0.5B", "labeled-more-shots"]["decided_score"]
     best = lines["stereoset", "0.5B", "asked-best"]
     assert (little["score"], little["said"]) == (best["score"], best["said"])
 
