@@ -90,11 +90,7 @@ class Teacher:
     )
 
     def ask(self, stage: str, requests: Sequence[Request]) -> list[Record | None]:
-        """Return the output fields of each answer, in order; None where it could not be read.
-
-        Raises:
-            ModelError: See `replies`.
-        """
+        """Return the output fields of each answer, in order, None for unreadable ones; see `replies`."""
         return [reply.output for reply in self.replies(stage, requests)]
 
     def replies(self, stage: str, requests: Sequence[Request]) -> list[Reply]:
@@ -110,9 +106,20 @@ class Teacher:
         keys = [self._key(stage, request) for request in requests]
         records = {key: self.store.get(stage, key) for key in keys}
         todo = {key: r for key, r in zip(keys, requests, strict=True) if records[key] is None}
+        stopped = threading.Event()
+
+        def one(key: str, request: Request) -> Record | None:
+            if stopped.is_set():  # the rest is cancelled only when the failure is heard of
+                return None
+            try:
+                return self._one(stage, key, request)
+            except BaseException:
+                stopped.set()
+                raise
+
         with ThreadPoolExecutor(max_workers=max(1, self.threads)) as pool:
             futures = {
-                pool.submit(copy_context().run, self._one, stage, key, request): key
+                pool.submit(copy_context().run, one, key, request): key
                 for key, request in todo.items()
             }
             try:

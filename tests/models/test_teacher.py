@@ -138,7 +138,8 @@ def test_a_refusal_of_every_request_stops_the_run(threads):
     engine = failing(InvalidRequestError("unknown setting"), "Example")
     with pytest.raises(ModelError, match="unknown setting"):
         teacher(engine, threads=threads).ask("traces", requests(40))
-    assert engine.calls < 40
+    # Those that were under way when the first was refused, and no other.
+    assert engine.calls <= threads
 
 
 @pytest.mark.parametrize("said", ["content filter triggered", "invalid character"])
