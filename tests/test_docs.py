@@ -19,6 +19,9 @@ from datasets import Dataset
 from typer.testing import CliRunner
 
 import pld_dspy
+from experiments.bench.lines import Line
+from experiments.report.resampling import SeedAnswers
+from experiments.report.statistics import difference
 from fakes import FakeEngine, follow, keyword_rule
 from pld_dspy.cli.commands import app
 from pld_dspy.config.run import RunConfig, read_config
@@ -562,6 +565,15 @@ def test_the_rows_of_a_critic_are_those_of_the_grid():
     assert (forecast["step"], forecast["examples"]) == ("examples", 40)
     assert "`pld diagnose` foretold that worked examples gain most for the 0.5B" in plain
     assert small["score"] > lines["stereoset-queues", "0.5B", "labeled-more-shots"]["decided_score"]
+    for one, row in ((ours, "1.5B"), (small, "0.5B")):
+        shots = lines["stereoset-queues", row, "labeled-more-shots"]
+        first, second = (Line.model_validate(line) for line in (shots, one))
+        answers = SeedAnswers(second.gold, first.decided_said, second.said)
+        delta = difference(second.metric, [answers]).delta
+        told = f"{delta.estimate:+.3f} [{delta.low:+.3f}, {delta.high:+.3f}])"
+        assert told in plain
+    [earlier] = results("knowledge_earlier.jsonl")
+    assert f"{earlier['score']:.3f} with one word a label and no titles" in plain
     best = lines["stereoset", "0.5B", "asked-best"]
     assert (little["score"], little["said"]) == (best["score"], best["said"])
 
