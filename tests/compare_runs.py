@@ -7,10 +7,11 @@ import re
 import experiments.bench.configs as configs
 from experiments.bench.cells import OWN, SETS_BUDGET, Cell
 from experiments.bench.configs import BenchConfig, budget_of
-from experiments.bench.plan import Plan
+from experiments.bench.plan import Plan, run_config
 from experiments.bench.run_cell import run_cell
 from fakes import FakeEngine, asked_fields, fake_lm, follow, keyword_rule, keyword_task, mentions
 from keyword_runs import Student, teach
+from pld_dspy.runs.setup import load
 
 TASK = keyword_task(90)
 TASK_FILE = """
@@ -126,6 +127,21 @@ class World:
         ]
 
 
+def splits_of(world, name):
+    """Return the splits of a cell."""
+    cell = Cell("keywords", name, "small", "large", "teacher", "item", 0, OWN)
+    return load(run_config(cell, world.plan())).splits
+
+
+def with_topics(world, topic_of):
+    """Give the table a second input."""
+    rows = [(text, topic_of(text, label), label) for text, label in TASK.rows]
+    with (world.folder / "table.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("text", "topic", "label"), *rows])
+    path = world.folder / "tasks" / "keywords.toml"
+    path.write_text(path.read_text("utf-8").replace('["text"]', '["text", "topic"]'), "utf-8")
+
+
 __all__ = [
     "OWN",
     "PING",
@@ -137,4 +153,6 @@ __all__ = [
     "budget_of",
     "keyword_rule",
     "mentions",
+    "splits_of",
+    "with_topics",
 ]

@@ -14,6 +14,8 @@ from pld_dspy.data.tasks import Task
 from pld_dspy.ledger.store import key_of
 from pld_dspy.models.forms import form_of
 from pld_dspy.models.reading.labels import read_label
+from pld_dspy.models.topics import to_state, topics_in
+from pld_dspy.records import TopicPrompts
 from pld_dspy.scoring.metrics import CorpusMetric
 
 
@@ -24,6 +26,8 @@ class State(NamedTuple):
     """Path, signature and demonstrations."""
     wording: str | None = None
     """How it asks; copies keep that of the program that they are made from."""
+    topics: TopicPrompts | None = None
+    """Instructions by topic."""
 
     @classmethod
     def of(cls, program: dspy.Module) -> "State":
@@ -38,6 +42,7 @@ class State(NamedTuple):
                 for path, predictor in program.named_predictors()
             ),
             None if (form := form_of(program)) is None else form.name,
+            topics_in(program),
         )
 
     @property
@@ -45,6 +50,7 @@ class State(NamedTuple):
         """What changes with anything that makes the program ask otherwise."""
         return key_of(
             self.wording,
+            None if self.topics is None else to_state(self.topics),
             [
                 [
                     path,
@@ -61,8 +67,9 @@ class State(NamedTuple):
 
     @property
     def length(self) -> int:
-        """Characters of instructions and demonstrations."""
-        return sum(
+        """Characters of instructions and demonstrations, those of all topics together."""
+        by_topic = {} if self.topics is None else self.topics.prompts
+        return sum(map(len, by_topic.values())) + sum(
             len(signature.instructions) + sum(len(str(dict(demo))) for demo in demos)
             for _, signature, demos in self.predictors
         )
@@ -74,6 +81,8 @@ class State(NamedTuple):
         for path, signature, demos in self.predictors:
             predictors[path].signature = signature
             predictors[path].demos = list(demos)
+        if self.topics is not None:
+            copy.topics = self.topics
         return copy
 
 

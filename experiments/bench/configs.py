@@ -44,13 +44,16 @@ class TaskFile(Settings):
     """What a split by group does with a label of too few groups."""
     recorded: str | tuple[str, ...] | None = None
     """Recorded traces; with either kind of traces their examples go to train first."""
+    guides: str | None = None
+    """Rules of the model whose traces were recorded: with them, PLD's candidates beside its own."""
     clusters: dict[str, Any] = Field(default={})
     """Settings of PLD's clustering that suit the task."""
     wording: Wording | None = None
     """How the student is asked, in place of the config's."""
     topic: str | None = None
     """Input field with few values that tell much, such as the hypothesis of ContractNLI: label shares
-    by its value are used by `topic-majority` and by the decision layer of all rows."""
+    by its value are used by `topic-majority` and by the decision layer of all rows, and PLD makes
+    rules by it."""
     context_tokens: Count = 8192
     """For local models."""
     guidelines: str = ""
@@ -136,8 +139,9 @@ class BenchConfig(Settings):
         Raises:
             ConfigError: A setting is unknown or not allowed.
         """
-        variant = self.variants.get(optimizer, Variant())
-        merged = _merge(_merge({"clusters": task.clusters}, self.pld), variant.pld)
+        of_task = {"clusters": task.clusters, "topics": {"by": task.topic}}
+        of_row = self.variants.get(optimizer, Variant()).pld
+        merged = _merge(_merge(of_task, self.pld), of_row)
         try:
             return PLDConfig(**merged)
         except ConfigError as error:

@@ -11,7 +11,7 @@ from pld_dspy.data.tasks import Task
 from pld_dspy.errors import ConfigError, nearest
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.models.forms import form_of
-from pld_dspy.models.topics import topic_of
+from pld_dspy.models.topics import topic_of, topics_in
 from pld_dspy.records import Answer, Decide, Decision, Evaluation
 from pld_dspy.scoring.calibration import Calibrator, decided
 from pld_dspy.scoring.evaluator import Evaluator, decision_of, score_answers
@@ -163,11 +163,12 @@ def have_probabilities(answers: Sequence[Answer]) -> bool:
 
 def program_note(program: dspy.Module) -> ProgramNote:
     """Return what the student is asked with."""
-    predictors = program.predictors()
+    predictors, topics = program.predictors(), topics_in(program)
     return ProgramNote(
         instructions="\n\n".join(p.signature.instructions for p in predictors),
         demos=sum(len(p.demos) for p in predictors),
         words={label: word for p in predictors for label, word in _words(p).items()},
+        topics={} if topics is None else dict(topics.prompts),
     )
 
 

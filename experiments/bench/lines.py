@@ -38,6 +38,8 @@ class ProgramNote(BaseModel):
     """Demonstrations in the prompt."""
     words: dict[str, str] = {}
     """Word shown for each label where it is not the label itself; in lines of a version that chose some."""
+    topics: dict[str, str] = {}
+    """Instructions by topic; empty where all questions are asked with the same ones."""
 
 
 class Earlier(BaseModel):

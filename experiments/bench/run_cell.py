@@ -4,6 +4,7 @@ import importlib.metadata
 import importlib.util
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import dspy
@@ -17,6 +18,7 @@ from experiments.bench.meter import ROLES, BudgetSpentError, Meter, Role, Tape, 
 from experiments.bench.plan import Plan, run_config
 from experiments.optimizers import Found, Job, Optimizer
 from experiments.optimizers.table import MAX_ERRORS
+from pld_dspy.config.paths import data_file
 from pld_dspy.config.run import TracesConfig
 from pld_dspy.errors import ConfigError, DataError, LeakageError
 from pld_dspy.ledger.versions import commit, package_versions
@@ -84,6 +86,7 @@ class _Run:
         _check_module(self.optimizer)
         self.settings = run_config(cell, plan)
         self.loaded = self._load()
+        self.guides = self._guides()
         self.metric: CorpusMetric = corpus_metric_by_name(self.loaded.task.metric)
         splits = self.loaded.splits
         facts["metric"] = self.metric.name
@@ -219,7 +222,12 @@ class _Run:
             pld=self.config.pld_settings(self.task, self.cell.optimizer),
             embedder=self.config.embedder,
             traces=traces.paths if traces.imported else None,
+            guides=self.guides,
         )
+
+    def _guides(self) -> Path | None:
+        given, imported = self.task.guides, self.settings.traces.imported
+        return data_file(given, "guides") if given is not None and imported else None
 
     def _archive(self, student: dspy.LM, meter: Meter) -> Archive:
         splits = self.loaded.splits

@@ -10,10 +10,12 @@ from experiments.bench.cells import SETS_BUDGET
 from experiments.optimizers.instructions import gepa_from
 from experiments.optimizers.table import Found, Job, Optimizer
 from pld_dspy.config.optimizer import PLDConfig
+from pld_dspy.models.student import DirectStudent
 from pld_dspy.optimizer import PLD
 from pld_dspy.records import Candidate, PredictorResult, Rule
 from pld_dspy.stages.common.prompt import make_candidate, with_prompt, with_words
 from pld_dspy.stages.search.space import ordered
+from pld_dspy.stages.wording import compare_forms
 
 WITHOUT_REFINEMENT: Mapping[str, Any] = {"rounds": 0}
 WITHOUT_SEARCH: Mapping[str, Any] = {"trials": 0}
@@ -38,6 +40,7 @@ def _distil(
     job: Job, *, refine: bool = True, search: bool = True, demos: bool = True
 ) -> dspy.Module:
     """Return the program with `pld_result`. It keeps nothing: the tape does."""
+    student = _asked(job)
     optimizer = PLD(
         metric=job.corpus_metric,
         teacher_lm=job.teacher_lm,
@@ -45,14 +48,27 @@ def _distil(
         config=_settings(job.pld, refine=refine, search=search, demos=demos),
         seed=job.seed,
         traces=job.traces,
+        initial_rules=job.guides,
     )
     with dspy.context(lm=job.student_lm):
         return optimizer.compile(
-            job.student(),
+            student,
             trainset=list(job.train),
             valset=list(job.val),
             selectset=list(job.select),
         )
+
+
+def _asked(job: Job) -> DirectStudent:
+    """Return the student, with the words of the task for its labels if it validates better with them."""
+    student, words = job.student(), job.task.label_words
+    if not words:
+        return student
+    evaluator = job.layer.evaluator(job.student_lm, decide="calibrated")
+    choice = compare_forms(
+        student, list(job.val), evaluator, wordings=(), labels_as=("names", words)
+    )
+    return student.asked(choice.best)
 
 
 def _result(program: dspy.Module) -> PredictorResult:

@@ -49,6 +49,8 @@ class Job:
     embedder: str
     traces: tuple[Path, ...] | None
     """Recorded traces in the teacher's place."""
+    guides: Path | None = None
+    """Rules of the model whose traces were recorded; None without such traces."""
 
     @property
     def valset(self) -> list[dspy.Example]:

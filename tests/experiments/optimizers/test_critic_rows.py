@@ -1,17 +1,13 @@
 """Rows that a critic asks for: no model, the student asked best, nearest examples."""
 
-import csv
 from collections import Counter, defaultdict
 
 import dspy
 import pytest
 
 from biased_keywords import BiasedStudent
-from compare_runs import TASK, World
-from experiments.bench.cells import OWN, Cell
-from experiments.bench.plan import run_config
+from compare_runs import World, splits_of, with_topics
 from experiments.optimizers.nearest import TfidfVectors
-from pld_dspy.runs.setup import load
 from pld_dspy.scoring.metrics import macro_f1
 from pld_dspy.scoring.references import bag_of_words as fitted
 from pld_dspy.scoring.references import texts
@@ -19,23 +15,9 @@ from pld_dspy.scoring.references import texts
 WITHOUT = ("majority", "topic-majority", "bag-of-words")
 
 
-def splits_of(world, name):
-    cell = Cell("keywords", name, "small", "large", "teacher", "item", 0, OWN)
-    return load(run_config(cell, world.plan())).splits
-
-
 @pytest.fixture
 def world(tmp_path, monkeypatch):
     return World(tmp_path, monkeypatch)
-
-
-def with_topics(world, topic_of):
-    """Give the table a second input."""
-    rows = [(text, topic_of(text, label), label) for text, label in TASK.rows]
-    with (world.folder / "table.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([("text", "topic", "label"), *rows])
-    path = world.folder / "tasks" / "keywords.toml"
-    path.write_text(path.read_text("utf-8").replace('["text"]', '["text", "topic"]'), "utf-8")
 
 
 def test_the_majority_is_that_of_all_labelled_examples(world):
