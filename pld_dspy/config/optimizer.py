@@ -146,7 +146,10 @@ class WordsConfig(Settings):
     names. Other words are tried for a `DirectStudent` that shows 2 to 8 labels by their names, where
     the endpoint gives log-probabilities."""
     per_label: int = Field(default=8, ge=1, le=20)
-    """Maximum words of a label that are compared besides its name."""
+    """Maximum words of a label that one round compares besides its name."""
+    rounds: int = Field(default=2, ge=1, le=5)
+    """Maximum rounds of comparison: a further one is for labels that no word tells from the others by
+    an area under the curve of 0.7, and compares their next words."""
     max_length: int = Field(default=2, ge=1, le=4)
     """Maximum length, in words as they are written."""
     sets: int = Field(default=2, ge=1)

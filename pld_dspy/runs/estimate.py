@@ -187,8 +187,8 @@ def _words(config: RunConfig, loaded: Loaded, bare: int) -> list[PlannedStage]:
     if not _tries_words(config, loaded):
         return []
     splits = loaded.splits
-    measured = min(len(splits.train), len(splits.val)) + len(splits.val)
     words = config.pld.words
+    measured = words.rounds * (min(len(splits.train), len(splits.val)) + len(splits.val))
     scored = (words.sets + (words.most > 1) + bool(words.rest)) * len(splits.val)
     labels, drafts = len(loaded.task.labels), words.drafts
     texts = TEXTS * _mean_tokens(splits.train, loaded.task)

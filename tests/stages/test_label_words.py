@@ -20,7 +20,7 @@ from pld_dspy.models.student import DirectStudent
 from pld_dspy.records import LabelWord, Trace
 from pld_dspy.stages.common.problem import Target
 from pld_dspy.stages.common.rule_text import make_rule
-from pld_dspy.stages.label_words.measure import assignments, with_more, with_rest
+from pld_dspy.stages.label_words.measure import LEAST, assignments, in_rounds, with_more, with_rest
 from pld_dspy.stages.label_words.propose import Proposals, Sources, read_names
 from queues import (
     KIND_OF,
@@ -327,13 +327,17 @@ def test_a_title_may_be_several_names(title, names):
     assert read_names(title) == names
 
 
+def flat(proposed):
+    return [word for words in proposed.values() for word in words]
+
+
 def proposals(*kinds, labels=("race", "job"), **config):
     target = Target(path="p", signature=SIGNATURE, label_key="label", labels=labels)
     traces = [
         Trace(id=f"t{n}", example_id=f"e{n}", label=label, rationale="", rule="", kinds=tuple(own))
         for n, (label, own) in enumerate(kinds)
     ]
-    return Proposals(target, WordsConfig(**config)).of(Sources(traces), {})
+    return flat(Proposals(target, WordsConfig(**config)).of(Sources(traces), {}))
 
 
 def test_a_kind_becomes_a_word_without_its_article():
@@ -373,7 +377,7 @@ def test_kinds_of_many_groups_come_before_those_that_one_group_repeats():
         for key, kind in named
     ]
     groups = dict(zip("abcde", ("m", "m", "m", "n", "o"), strict=True))
-    found = Proposals(target, WordsConfig(), groups).of(Sources(traces), {})
+    found = flat(Proposals(target, WordsConfig(), groups).of(Sources(traces), {}))
     assert [word.word for word in found] == ["race", "job", "worker", "musician"]
 
 
@@ -389,7 +393,7 @@ def test_kinds_of_many_groups_come_before_those_that_one_group_repeats():
 def test_what_a_rule_is_about_becomes_a_word(text, words):
     target = Target(path="p", signature=SIGNATURE, label_key="label", labels=("race", "job"))
     rule = replace(make_rule(text, [], origin="synthesis"), labels={"race": 1})
-    found = Proposals(target, WordsConfig()).of(Sources([], [rule]), {})
+    found = flat(Proposals(target, WordsConfig()).of(Sources([], [rule]), {}))
     assert [word.word for word in found if word.label == "race"] == ["race", *words]
     assert all(word.rule_ids == (rule.id,) for word in found if word.word in words)
 
@@ -415,8 +419,72 @@ def test_a_word_is_no_better_than_the_rule_about_it(rules, false, words):
     target = Target(path="p", signature=SIGNATURE, label_key="label", labels=("race", "job"))
     traces = [Trace(id="t", example_id="e", label="race", rationale="", rule="", kinds=("people",))]
     sources = Sources(traces, [about(things) for things in rules], [about(t) for t in false])
-    found = Proposals(target, WordsConfig()).of(sources, {"race": ["Nation"]})
+    found = flat(Proposals(target, WordsConfig()).of(sources, {"race": ["Nation"]}))
     assert {word.word for word in found if word.label == "race"} == {"race", "nation", *words}
+
+
+def ranked_words(counts):
+    return {
+        label: [LabelWord(label=label, word=f"{label}{n}") for n in range(count)]
+        for label, count in counts.items()
+    }
+
+
+def measuring(areas, asked):
+    """A measure that knows the area of each word, 0.5 where none is given."""
+
+    def measure(words):
+        asked.append([word.word for word in words])
+        found = [replace(word, separates=areas.get(word.word, 0.5)) for word in words]
+        return tuple(sorted(found, key=lambda w: (w.label, -w.separates, w.word)))
+
+    return measure
+
+
+def test_a_label_that_no_word_tells_gets_its_next_words_beside_the_best_of_the_others():
+    asked = []
+    areas = {"a1": 0.9, "b2": 0.6, "b1": 0.55, "b7": 0.95}
+    found = in_rounds(
+        ranked_words({"a": 9, "b": 9}), measuring(areas, asked), WordsConfig(per_label=3)
+    )
+
+    assert asked == [
+        ["a0", "a1", "a2", "a3", "b0", "b1", "b2", "b3"],
+        ["a1", "a0", "b2", "b1", "b4", "b5", "b6", "b7"],
+    ]
+    assert [word.word for word in found if word.label == "b"][:3] == ["b7", "b2", "b1"]
+    assert [word.word for word in found if word.label == "a"] == ["a1", "a0", "a2", "a3"]
+
+
+@pytest.mark.parametrize(
+    ("areas", "counts", "rounds", "asked"),
+    [
+        ({"a0": LEAST, "b3": LEAST}, {"a": 9, "b": 9}, 5, 1),
+        ({"a0": 0.9}, {"a": 9, "b": 9}, 1, 1),
+        ({"a0": 0.9}, {"a": 9, "b": 4}, 5, 1),  # b has no further word
+        ({"a0": 0.9}, {"a": 9, "b": 9}, 5, 3),
+        ({"a0": 0.9, "b4": 0.8}, {"a": 9, "b": 9}, 5, 2),
+    ],
+)
+def test_rounds_end_when_every_label_is_told_or_no_word_is_left(areas, counts, rounds, asked):
+    batches = []
+    config = WordsConfig(per_label=3, rounds=rounds)
+    found = in_rounds(ranked_words(counts), measuring(areas, batches), config)
+
+    assert len(batches) == asked
+    assert all(len(batch) <= len(batches[0]) for batch in batches)
+    assert {word.word for word in found} == {word for batch in batches for word in batch}
+
+
+def test_a_further_round_that_fails_loses_nothing():
+    asked = []
+    measure = measuring({"a0": 0.9}, asked)
+    found = in_rounds(
+        ranked_words({"a": 9, "b": 9}),
+        lambda words: () if asked else measure(words),
+        WordsConfig(per_label=3),
+    )
+    assert [word.word for word in found] == asked[0]
 
 
 def test_what_is_true_of_every_example_is_no_word():

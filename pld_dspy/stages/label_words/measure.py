@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import roc_auc_score
 
+from pld_dspy.config.optimizer import WordsConfig
 from pld_dspy.data.examples import example_id
 from pld_dspy.errors import ConfigError, PLDError
 from pld_dspy.models.reading.label_words import BETWEEN, LabelWords
@@ -20,6 +21,7 @@ from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.metrics import accuracy
 from pld_dspy.stages.common.problem import Problem, Target
 from pld_dspy.stages.common.targets import in_turn
+from pld_dspy.stages.common.turns import in_turns
 from pld_dspy.stages.label_words.propose import STAGE
 
 logger = logging.getLogger(__name__)
@@ -30,7 +32,50 @@ _FLOOR = 1e-9
 _TIE = 1e-4
 _STEM = 4
 LEAST = 0.7
-"""Minimum area under the curve of a further word for a label."""
+"""Minimum area under the curve of a word that tells its label; also of a further word for it."""
+_KEPT = 2
+"""Words of each label that a further round compares the next ones with."""
+
+Measure = Callable[[Sequence[LabelWord]], tuple[LabelWord, ...]]
+"""Returns words with their areas, those of a label together and the best first; empty if it fails."""
+
+
+def in_rounds(
+    proposed: Mapping[str, Sequence[LabelWord]], measure: Measure, config: WordsConfig
+) -> tuple[LabelWord, ...]:
+    """Return the words with their areas under the curve, measured in at most `rounds` rounds.
+
+    The first compares the name and the next `per_label` words of each label. Each further one compares
+    the words that come next for the labels of which no word has an area of `LEAST`, beside the best
+    ones of every label, so that it shows no more words than the first.
+    """
+    taken = {label: list(words[: config.per_label + 1]) for label, words in proposed.items()}
+    first = [word for words in taken.values() for word in words]
+    found = measure(first)
+    for _ in range(config.rounds - 1):
+        ranked = {label: [word for word in found if word.label == label] for label in proposed}
+        told = {
+            label: words and (words[0].separates or 0.0) >= LEAST for label, words in ranked.items()
+        }
+        kept = [word for words in ranked.values() for word in words[:_KEPT]]
+        waiting = (proposed[label][len(taken[label]) :] for label in proposed if not told[label])
+        following = in_turns(waiting)[: max(0, len(first) - len(kept))]
+        if not found or not following:
+            break
+        for word in following:
+            taken[word.label].append(word)
+        again = {(word.label, word.word): word for word in measure([*kept, *following])}
+        found = tuple(
+            word
+            for label in proposed
+            for word in _best_first(
+                [
+                    *(again.pop((word.label, word.word), word) for word in ranked[label]),
+                    *(word for word in again.values() if word.label == label),
+                ]
+            )
+        )
+    return found
 
 
 def measured(
@@ -69,8 +114,15 @@ def measured(
         return _mean_area(word, label, answers, gold, sides)
 
     found = [_with_areas(word, target.labels, area) for word in proposed if word.word in pool]
-    order = {label: place for place, label in enumerate(target.labels)}
-    return tuple(sorted(found, key=lambda w: (order[w.label], -_worth(w), w.word)))
+    return tuple(
+        word
+        for label in target.labels
+        for word in _best_first(w for w in found if w.label == label)
+    )
+
+
+def _best_first(words: Iterable[LabelWord]) -> list[LabelWord]:
+    return sorted(words, key=lambda word: (-_worth(word), word.word))
 
 
 def _with_areas(

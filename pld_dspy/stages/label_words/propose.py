@@ -89,19 +89,21 @@ def read_names(title: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Proposals:
-    """The words to compare: a label's own name, and some from rules, teacher and traces in turn."""
+    """The words to compare: a label's own name, and those from rules, teacher and traces in turn."""
 
     target: Target
     config: WordsConfig
     groups: Mapping[str, object] = field(default_factory=dict)
     """Group of each training example by id; one without is a group of its own."""
 
-    def of(self, sources: Sources, names: Mapping[str, Sequence[str]]) -> tuple[LabelWord, ...]:
-        """Return the words of each label, its own name first, those with the most behind them next."""
+    def of(
+        self, sources: Sources, names: Mapping[str, Sequence[str]]
+    ) -> dict[str, tuple[LabelWord, ...]]:
+        """Return the words by label, its own name first, those with the most behind them next."""
         traces = sources.traces
         place = {trace.id: self.groups.get(trace.example_id, trace.example_id) for trace in traces}
         every = self._by_kind(traces)
-        proposed: list[LabelWord] = []
+        proposed: dict[str, tuple[LabelWord, ...]] = {}
         for label in self.target.labels:
             kinds = self._by_kind([trace for trace in traces if trace.label == label])
             # A kind of many groups is a general one; one that only this label's traces name counts in
@@ -118,18 +120,20 @@ class Proposals:
             untrue = set(self._in_rules(sources.false, label, most=1)) - set(ruled)
             queues = [list(ruled), [word for word, _ in said.most_common()], ranked]
             words = [word for word in dict.fromkeys(in_turns(queues)) if word not in untrue]
-            proposed.append(LabelWord(label=label, word=label))
-            proposed += [
-                LabelWord(
-                    label=label,
-                    word=word,
-                    rule_ids=ruled.get(word, ()),
-                    trace_ids=kinds.get(word, ()),
-                    named=said[word],
-                )
-                for word in words[: self.config.per_label]
-            ]
-        return tuple(proposed)
+            proposed[label] = (
+                LabelWord(label=label, word=label),
+                *(
+                    LabelWord(
+                        label=label,
+                        word=word,
+                        rule_ids=ruled.get(word, ()),
+                        trace_ids=kinds.get(word, ()),
+                        named=said[word],
+                    )
+                    for word in words
+                ),
+            )
+        return proposed
 
     def _in_rules(
         self, rules: Sequence[Rule], label: str, *, most: int | None = None

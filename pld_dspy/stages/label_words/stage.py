@@ -1,7 +1,7 @@
 """Label words stage: proposes words, measures them, and scores the best sets on validation."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import dspy
@@ -15,7 +15,13 @@ from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.stages.common.candidates import Leaderboard
 from pld_dspy.stages.common.problem import Problem, Target
 from pld_dspy.stages.common.prompt import make_candidate
-from pld_dspy.stages.label_words.measure import assignments, measured, with_more, with_rest
+from pld_dspy.stages.label_words.measure import (
+    assignments,
+    in_rounds,
+    measured,
+    with_more,
+    with_rest,
+)
 from pld_dspy.stages.label_words.propose import Proposals, Sources, names_for
 
 logger = logging.getLogger(__name__)
@@ -48,7 +54,8 @@ def choose_words(
     first teach it what the code means. Words come from what the rules are about, from the kinds in the
     traces, and from the teacher, which gives examples of a label a title without knowing the label.
     The student is then asked once about each of some examples with all the words to choose from, and
-    each label gets the word whose probability separates it best from the others, no word twice. One more
+    each label gets the word whose probability separates it best from the others, no word twice. Where
+    none of a label's words tells it, its next ones are compared in a further round. One more
     set has several words for each label, and one has "something else" for the label that no word fits
     well. Not in the paper; search for label words is that of PETAL (Schick et al., COLING 2020), which
     has no teacher to propose them.
@@ -79,9 +86,13 @@ def choose_words(
     }
     names = names_for(target, problem, teacher, config)
     proposed = Proposals(target, config, groups).of(sources, names)
-    if len({word.word for word in proposed}) <= len(target.labels):
+    if len({word.word for words in proposed.values() for word in words}) <= len(target.labels):
         return Chosen({})
-    compared = measured(proposed, program, target, problem, evaluator)
+
+    def measure(words: Sequence[LabelWord]) -> tuple[LabelWord, ...]:
+        return measured(words, program, target, problem, evaluator)
+
+    compared = in_rounds(proposed, measure, config)
     sets = assignments(compared, target.labels, config.sets)
     if sets and (several := with_more(compared, sets[0], config.most)):
         sets.insert(1, several)
