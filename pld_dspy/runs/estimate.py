@@ -155,7 +155,8 @@ def _teacher_stages(config: RunConfig, loaded: Loaded, topics: int) -> list[Plan
     conditions = pld.verify.max_conditions + drafts
     asked = 1 if each else conditions
     judge = _tokens(JudgeConditions.instructions) + example + asked * _RULE_TOKENS
-    judged *= conditions if each else 1
+    # New rules of each round of edits are judged on the same examples.
+    judged *= conditions + rounds * pld.refine.edits if each else 1 + rounds
     resolve = _tokens(ResolveConflicts.instructions) + about_task + shown
     answer = _RATIONALE_TOKENS + _RULE_TOKENS
     sides = _contrasts(config, loaded)

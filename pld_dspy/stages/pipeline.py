@@ -33,6 +33,7 @@ from pld_dspy.scoring.evaluator import Evaluator, Metric, decision_of, with_deci
 from pld_dspy.stages.build import build_program
 from pld_dspy.stages.cluster.methods import Clusterer
 from pld_dspy.stages.common.candidates import Leaderboard
+from pld_dspy.stages.common.checks import Checked
 from pld_dspy.stages.common.pools import Pool
 from pld_dspy.stages.common.problem import Problem, Target
 from pld_dspy.stages.common.topics import Topics, priors_of
@@ -46,7 +47,7 @@ from pld_dspy.stages.search.stage import search_lists
 from pld_dspy.stages.search.topics.stage import search_topics
 from pld_dspy.stages.select import SelectContext, Selector, Verdict, run_selector
 from pld_dspy.stages.verify.leave_out import leave_out
-from pld_dspy.stages.verify.stage import left_to_words, verify_pools, warnings_of
+from pld_dspy.stages.verify.stage import check_rules, left_to_words, verify_pools, warnings_of
 
 logger = logging.getLogger(__name__)
 
@@ -283,18 +284,16 @@ class Pipeline:
             # Another output is scored, so its errors are not those of this predictor.
             logger.info("%s: no refinement, its output is not the one scored", target.path)
             return Refinement(start)
-        refined = run_refiner(
-            self.refiner,
-            RefineContext(
-                start=start,
-                score=board.scores["val"][start.id],
-                problem=problem,
-                evaluator=self.evaluator,
-                teacher=self.teacher,
-                traces=traces,
-            ),
-        )
+        about: dict[str, Any] = {"problem": problem, "traces": traces, "teacher": self.teacher}
+        score, evaluator = board.scores["val"][start.id], self.evaluator
+
+        def check(rules: Sequence[Rule]) -> Checked:
+            return check_rules(rules, self.judge, target, problem, self.config.verify)
+
+        context = RefineContext(start=start, score=score, evaluator=evaluator, check=check, **about)
+        refined = run_refiner(self.refiner, context)
         self.dropped["edit lines that could not be read"] += refined.unreadable
+        self.dropped.update(refined.left_out)
         for candidate, evaluation in zip(refined.candidates, refined.evaluations, strict=True):
             board.add(candidate, evaluation)
         return refined

@@ -10,6 +10,7 @@ from pld_dspy.errors import DataError
 from pld_dspy.models.teacher import Teacher
 from pld_dspy.records import Candidate, Edit, Evaluation, Trace
 from pld_dspy.scoring.evaluator import Evaluator
+from pld_dspy.stages.common.checks import Check, unchecked
 from pld_dspy.stages.common.problem import Problem
 
 
@@ -25,6 +26,8 @@ class Refinement(NamedTuple):
     """The edit that made each of these lists, in the same order; empty if none was recorded."""
     unreadable: int = 0
     """Number of edit lines that could not be read."""
+    left_out: tuple[str, ...] = ()
+    """Why edits were not tried, one reason an edit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,8 @@ class RefineContext:
     teacher: Teacher
     traces: Sequence[Trace]
     """Traces of the training examples, the evidence for new rules."""
+    check: Check = unchecked
+    """Tells which new rules are false for the training examples; by default none is."""
 
 
 class Refiner(Protocol):

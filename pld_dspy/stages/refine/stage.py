@@ -35,7 +35,8 @@ class EditRules:
         """Return the list after conflict resolution, never worse on validation than the start.
 
         The paper rewrites the whole prompt and keeps the last state. Here each edit changes named
-        rules and is kept only if a paired comparison on validation does not get worse. An edit that
+        rules and is kept only if these are not false for the training examples and a paired comparison
+        on validation does not get worse. An edit that
         does not change the score must make the prompt shorter or raise the mean probability of the
         gold labels, if the endpoint returns it.
 
@@ -103,8 +104,14 @@ def _round(context: RefineContext, config: RefineConfig, turn: int) -> Refinemen
     if all(a.error is not None or a.answer == a.gold for a in shown.answers):
         return None
     proposed, unreadable = _propose(context, shown, feedback, config)
-    candidates, evaluations, edits = [], [], []
+    checked = context.check([rule for edit in proposed for rule in edit.added])
+    candidates, evaluations, edits, left_out = [], [], [], []
     for edit in proposed:
+        why = next((checked.false[r.text] for r in edit.added if r.text in checked.false), None)
+        if why is not None:
+            left_out.append(f"edits with {why}")
+            continue
+        edit = replace(edit, added=tuple(checked.rules[rule.text] for rule in edit.added))
         rules = apply_edit(best.rules, edit)
         if rules is None:
             continue
@@ -124,7 +131,8 @@ def _round(context: RefineContext, config: RefineConfig, turn: int) -> Refinemen
         evaluations.append(result)
         if keep:
             best, score = candidate, result
-    return Refinement(best, tuple(candidates), tuple(evaluations), tuple(edits), unreadable)
+    tried = (tuple(candidates), tuple(evaluations), tuple(edits))
+    return Refinement(best, *tried, unreadable, tuple(left_out))
 
 
 def _joined(first: Refinement, then: Refinement) -> Refinement:
@@ -134,6 +142,7 @@ def _joined(first: Refinement, then: Refinement) -> Refinement:
         first.evaluations + then.evaluations,
         first.edits + then.edits,
         first.unreadable + then.unreadable,
+        first.left_out + then.left_out,
     )
 
 

@@ -4,7 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import dspy
 
@@ -14,6 +14,7 @@ from pld_dspy.models.lm import is_local_lm
 from pld_dspy.models.reading.values import label_text
 from pld_dspy.models.teacher import Teacher
 from pld_dspy.records import Candidate, Rule, Trace, Truth
+from pld_dspy.stages.common.checks import Checked, unchecked
 from pld_dspy.stages.common.pools import Pool
 from pld_dspy.stages.common.problem import Problem, Target
 from pld_dspy.stages.common.prompt import render_example
@@ -74,6 +75,67 @@ def verify_pools(
         *_first_conditions(rules, read, config.max_conditions),
         *_first_conditions(others, read, config.max_drafts),
     )
+    truths, gold, groups, lost = _judged(read, conditions, teacher, target, problem, config)
+    if unjudged := sum(rule.text not in truths for rule in rules):
+        logger.info("%d of %d rules were not judged, and stay", unjudged, len(rules))
+    judged = [replace(rule, truth=truths.get(rule.text)) for rule in others]
+    true = [rule for rule in judged if rule.truth and falsity(rule, config) is None]
+    answered = {rule.truth.answer for rule in true if rule.truth}
+    sifted = sift(pools, truths, config, answered=answered)
+    found = _with_covering(sifted, true, config, gold, groups)
+    return found._replace(
+        dropped=found.dropped + lost, false=_false((*rules, *others), truths, config)
+    )
+
+
+def check_rules(
+    rules: Sequence[Rule],
+    teacher: Teacher,
+    target: Target,
+    problem: Problem,
+    config: VerifyConfig,
+) -> Checked:
+    """Return the rules of a later stage with what the judged examples say of them; see `verify_pools`.
+
+    Args:
+        rules: At most `max_conditions` different conditions of them are judged.
+        teacher: Judges.
+        target: The predictor.
+        problem: Has the training examples.
+        config: Bounds; with `enabled=False` nothing is judged.
+
+    Raises:
+        ModelError: The teacher cannot be reached; answers so far are kept.
+    """
+    own = [rule for rule in rules if is_judged(rule)] if config.enabled else []
+    read = {rule.text: said for rule in own if (said := stated(rule, target.labels))}
+    conditions = _first_conditions(own, read, config.max_conditions)
+    if not conditions:
+        return unchecked(rules)
+    truths = _judged(read, conditions, teacher, target, problem, config).truths
+    found = {rule.text: replace(rule, truth=truths.get(rule.text)) for rule in rules}
+    false = {text: why for text, rule in found.items() if (why := falsity(rule, config))}
+    return Checked(found, false)
+
+
+class _Judged(NamedTuple):
+    truths: dict[str, Truth]
+    """By text of the rule."""
+    gold: dict[str, str]
+    """Label of each judged example, by id."""
+    groups: dict[str, str] | None
+    dropped: Counter[str]
+
+
+def _judged(
+    read: Mapping[str, Stated],
+    conditions: Sequence[str],
+    teacher: Teacher,
+    target: Target,
+    problem: Problem,
+    config: VerifyConfig,
+) -> _Judged:
+    """Return what the training examples, the same ones each time, say of the rules."""
     examples = in_turn(problem.train, target.label_key, config.max_examples)
     gold = {example_id(e): label_text(e[target.label_key]) for e in examples}
     groups = groups_of(examples)
@@ -85,17 +147,7 @@ def verify_pools(
         how=way(config, teacher.lm),
     )
     truths = _truths(read, judgements, gold, groups)
-    if unjudged := sum(rule.text not in truths for rule in rules):
-        logger.info("%d of %d rules were not judged, and stay", unjudged, len(rules))
-    judged = [replace(rule, truth=truths.get(rule.text)) for rule in others]
-    true = [rule for rule in judged if rule.truth and falsity(rule, config) is None]
-    answered = {rule.truth.answer for rule in true if rule.truth}
-    sifted = sift(pools, truths, config, answered=answered)
-    found = _with_covering(sifted, true, config, gold, groups)
-    return found._replace(
-        dropped=found.dropped + judgements.dropped,
-        false=_false((*rules, *others), truths, config),
-    )
+    return _Judged(truths, gold, groups, judgements.dropped)
 
 
 def left_to_words(sifted: Sifted, words: Mapping[str, str]) -> Sifted:

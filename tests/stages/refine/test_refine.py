@@ -16,6 +16,7 @@ from pld_dspy.models.teacher import Teacher
 from pld_dspy.records import silent
 from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.metrics import accuracy
+from pld_dspy.stages.common.checks import Checked, unchecked
 from pld_dspy.stages.common.problem import Problem
 from pld_dspy.stages.common.prompt import make_candidate, with_prompt
 from pld_dspy.stages.common.rule_text import make_rule, make_trace
@@ -55,7 +56,7 @@ class Loop:
             seed=0,
         )
 
-    def run(self, texts, traces=TRACES, **settings):
+    def run(self, texts, traces=TRACES, check=unchecked, **settings):
         rules = [make_rule(text, TRACES[:2], origin="synthesis") for text in texts]
         self.start = make_candidate("Name the colour.", rules, origin="synthesis")
         self.score = self.evaluator.run(
@@ -72,6 +73,7 @@ class Loop:
             evaluator=self.evaluator,
             teacher=Teacher(lm=fake_lm(self.teacher), store=self.store, progress=silent),
             traces=traces,
+            check=check,
         )
         return EditRules(RefineConfig(**settings))(context)
 
@@ -124,6 +126,26 @@ def random_edits(seed):
         return edits(line(), line(), line())
 
     return answer
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_edits_with_a_rule_that_fails_the_check_are_not_tried(seed):
+    asked = []
+
+    def check(rules):
+        asked.extend(rule.text for rule in rules)
+        false = {rule.text: "rules that are false" for rule in rules if "answer red" in rule.text}
+        return Checked({rule.text: rule for rule in rules}, false)
+
+    loop = Loop(random_edits(seed))
+    refined = loop.run(TASK.rules[2:3], check=check, rounds=4, patience=4)
+    added = [rule.text for edit in refined.edits for rule in edit.added]
+
+    assert set(added) <= set(asked)
+    assert not any("answer red" in text for text in added)
+    assert not any("answer red" in rule.text for c in refined.candidates for rule in c.rules)
+    assert set(refined.left_out) <= {"edits with rules that are false"}
+    assert bool(refined.left_out) == any("answer red" in text for text in asked)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -270,7 +292,7 @@ def test_no_mistakes_or_no_rounds_ask_nothing(texts, settings):
     loop = Loop(Script())  # a call would fail
     refined = loop.run(texts, **settings)
 
-    assert refined == (loop.start, (), (), (), 0)
+    assert refined == (loop.start, (), (), (), 0, ())
 
 
 def test_the_loop_ends_when_nothing_is_accepted_any_more():

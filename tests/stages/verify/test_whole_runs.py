@@ -51,6 +51,36 @@ def test_a_planted_false_rule_is_never_shown_to_the_student():
     assert sum(n for why, n in counted.items() if why.startswith("rules ")) > 0
 
 
+def edits_falsely(prompt):
+    """Judge and merge truly; each round of edits adds a false rule and one that is true."""
+    if judges(prompt):
+        return judge_truly(prompt)
+    if "\nEdits: <" in prompt.user:
+        return f"Cause: so.\nEdits: ADD: {FALSE_EDIT}\nADD: {TRUE_EDIT}"
+    return teach(prompt)
+
+
+FALSE_EDIT = keyword_rule("river", "red")
+TRUE_EDIT = TASK.rules[0].rstrip(".") + ", whatever else it says."
+ROUND = {"refine": {"rounds": 1, "edits": 2}}
+# Without the drafts and merges that know every rule already there is something to mend.
+WEAK = {"rules": {"per_label": False}, "explain": 4}
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_an_edit_with_a_false_rule_is_never_shown_to_the_student(enabled):
+    config = PLDConfig(**{**SMALL, **ROUND, **WEAK}, verify={"enabled": enabled, "max_drafts": 0})
+    program, student, _ = run(config, edits_falsely)
+    tried = {rule.text for edit in part(program).edits for rule in edit.added}
+
+    assert TRUE_EDIT in tried
+    assert (FALSE_EDIT in lines(student)) == (FALSE_EDIT in tried) == (not enabled)
+    truths = [rule.truth for edit in part(program).edits for rule in edit.added]
+    assert all((truth is not None) == enabled for truth in truths)
+    left_out = [why for why in program.pld_result.dropped if why.startswith("edits with rules")]
+    assert bool(left_out) == enabled
+
+
 def test_each_rule_of_the_final_list_says_what_bears_it_and_what_it_gains():
     program, _, _ = run(VERIFYING)
     result = part(program)
