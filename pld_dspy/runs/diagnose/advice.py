@@ -1,7 +1,7 @@
 """What to do first, from a checkup.
 
 The cheapest step that helps goes first: a wording costs nothing, calibration a few labelled answers,
-worked examples tokens with each call, rules a distillation. A dearer step is preferred only if it is
+worked examples tokens with each call, rules, and words for labels, a distillation. A dearer step is preferred only if it is
 ahead of the cheaper ones by more than noise. Rules are also advised where the quick ones of the probe
 show no gain, if most of the headroom is left and the student's label probabilities say little: then
 bias is not what is wrong, and what the teacher knows is missing.
@@ -110,7 +110,7 @@ def _gains(checkup: Checkup, rung: Rung) -> str:
         "calibration": "label probabilities know more than the text says"
         + ("" if known is None else f" (separability {known:.2f})"),
         "examples": "set pld.demos.per_label = [4]",
-        "rules": "quickly written rules do so already; run `pld distill`",
+        "rules": "what takes minutes does so already; run `pld distill`",
     }[rung.step]
     return f"{rung.name} scores {rung.score:.3f}, {_signed(rung.change)} over as given; {how}"
 

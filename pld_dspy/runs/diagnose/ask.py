@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import dspy
 
 from pld_dspy.config.base import Wording
+from pld_dspy.config.optimizer import WordsConfig
 from pld_dspy.data.examples import example_id
 from pld_dspy.data.tasks import Task
 from pld_dspy.errors import ModelError, PLDError
@@ -17,13 +18,25 @@ from pld_dspy.models.teacher import Classify, ClassifyLike, Reply, Request, Teac
 from pld_dspy.records import Answer, Form
 from pld_dspy.runs.diagnose.sample import Half
 from pld_dspy.scoring.evaluator import Evaluator
-from pld_dspy.stages.common.prompt import make_candidate, render_example, with_demos, with_prompt
+from pld_dspy.stages.common.problem import Problem, Target
+from pld_dspy.stages.common.prompt import (
+    make_candidate,
+    render_example,
+    with_demos,
+    with_prompt,
+    with_words,
+)
 from pld_dspy.stages.common.rule_text import make_trace
+from pld_dspy.stages.common.targets import in_turn
 from pld_dspy.stages.demos import shown
+from pld_dspy.stages.label_words.stage import titled_words
 from pld_dspy.stages.merge.side_by_side import contrast
 
 WORDINGS: tuple[Wording, ...] = ("sentence", "field")
 """The plain ways of asking that are compared, besides that of the config."""
+
+WORDS = WordsConfig(drafts=2)
+"""Titles for each label and half, and words that are compared."""
 
 TEACHER = "classify"
 """Stage of the teacher's answers."""
@@ -108,6 +121,43 @@ class Asking:
             )
             programs.append(with_prompt(self._asked(wording), "predict", candidate.prompt))
         return self._by_half(programs, "rules")
+
+    def with_words(self, wording: Wording) -> Answers:
+        """Return the student's answers with words for the labels; none if there are no such words.
+
+        Those of a half come from titles that the teacher gives to other examples, on which the student
+        tells the labels apart by them.
+        """
+        student, programs = self._asked(wording), []
+        for half in self.halves:
+            problem = self._problem(student, half.others)
+            words = titled_words(student, self.target, problem, self.evaluator, self.teacher, WORDS)
+            if not words:
+                return Answers(())
+            programs.append(with_words(student, "predict", words))
+        return self._by_half(programs, "words for labels")
+
+    @property
+    def target(self) -> Target:
+        """The student's predictor."""
+        task = self.task
+        return Target(
+            path="predict", signature=task.signature, label_key=task.label_key, labels=task.labels
+        )
+
+    def _problem(self, student: dspy.Module, examples: Sequence[dspy.Example]) -> Problem:
+        """Return the task with these examples, some of them as validation."""
+        some = in_turn(examples, self.task.label_key, len(self.examples) // 2)
+        return Problem(
+            task=self.task.signature.instructions,
+            signature=self.task.signature,
+            labels=self.task.labels,
+            build=lambda candidate: student,
+            train=examples,
+            val=some,
+            select=(),
+            seed=self.evaluator.seed,
+        )
 
     def taught(self, *, with_examples: bool) -> Answers:
         """Return the teacher's answers with a chain of thought; none if most of them failed.

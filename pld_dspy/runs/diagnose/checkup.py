@@ -76,7 +76,8 @@ class Checkup:
     asked: tuple[Asked, ...]
     """The student without rules and examples in each wording; that of the config is first."""
     shown: tuple[Asked, ...] = ()
-    """The student with worked examples, and with quickly written rules, where they were tried."""
+    """The student with worked examples, with quickly written rules, and with words for its labels, where
+    they were tried."""
     taught: tuple[Asked, ...] = ()
     """The teacher with a chain of thought: without, and if that is not ahead of the student also
     with worked examples. Empty if it gave no usable answers."""

@@ -63,13 +63,14 @@ def tried(
 
 
 def rungs(
-    wordings: Sequence[Tried], shown: Mapping[Step, Tried], evaluator: Evaluator
+    wordings: Sequence[Tried], shown: Sequence[tuple[Step, Tried]], evaluator: Evaluator
 ) -> tuple[tuple[Rung, ...], Evaluation]:
     """Return the steps from cheap to dear, and the answers after the last one that is ahead.
 
     Args:
         wordings: The student in each wording, as given first.
-        shown: By step, the student with something more in its prompt, cheaper steps first.
+        shown: The student with something more in its prompt, cheaper steps first; of several of one
+            step the best counts.
         evaluator: Compares them; its metric is a `CorpusMetric`.
     """
     given, *others = wordings
@@ -79,7 +80,10 @@ def rungs(
     fitted = [t.calibrated for t in wordings if t.calibrated is not None]
     if fitted:
         steps.append(("calibration", max(fitted, key=_score)))
-    steps += [(step, t.best) for step, t in shown.items()]
+    best: dict[Step, Evaluation] = {}
+    for step, more in shown:
+        best[step] = max(best.get(step, more.best), more.best, key=_score)
+    steps += best.items()
     leader, made = given.read, []
     for step, evaluation in steps:
         rung = Rung(

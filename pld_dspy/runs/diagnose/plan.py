@@ -7,13 +7,16 @@ import dspy
 
 from pld_dspy.config.run import RunConfig
 from pld_dspy.models.adapter import DirectAdapter
-from pld_dspy.models.prompts import AnswerExample, AnswerLikeExamples, ContrastLabels
+from pld_dspy.models.prompts import AnswerExample, AnswerLikeExamples, ContrastLabels, NameTexts
 from pld_dspy.records import Role
+from pld_dspy.runs.diagnose.ask import WORDS
 from pld_dspy.runs.diagnose.run import EXAMPLES, choose, wordings
 from pld_dspy.runs.diagnose.sample import PER_LABEL
 from pld_dspy.runs.estimate import Plan, PlannedStage, plan
 from pld_dspy.runs.setup import Loaded, load
 from pld_dspy.stages.common.prompt import render_example
+from pld_dspy.stages.label_words.propose import TEXTS
+from pld_dspy.stages.label_words.stage import MOST_LABELS
 from pld_dspy.stages.merge.side_by_side import notes_a_label
 
 _CHARS_PER_TOKEN = 4
@@ -45,11 +48,25 @@ def plan_diagnose(
             *(_stage(w, "student", n, plain, _LABEL_TOKENS) for w in wordings(config)),
             _stage("worked examples", "student", n, plain + worked, _LABEL_TOKENS),
             _stage("quick rules", "student", n, plain + labels * _RULE_TOKENS, _LABEL_TOKENS),
+            *_words(loaded, n, plain, example),
             _stage("writes quick rules", "teacher", 2, _text(ContrastLabels) + notes, labels * _RULE_TOKENS),
             _stage("chain of thought", "teacher", n, _text(AnswerExample) + plain, _THOUGHT_TOKENS),
             _stage("with worked examples", "teacher", n, _text(AnswerLikeExamples) + plain + worked, _THOUGHT_TOKENS),
         ),
     )  # fmt: skip
+
+
+def _words(loaded: Loaded, n: int, plain: int, example: int) -> tuple[PlannedStage, ...]:
+    """Return the calls for words for labels; none where the labels are shown otherwise."""
+    labels = len(loaded.task.labels)
+    if loaded.form.labels_as != "names" or not 2 <= labels <= MOST_LABELS:
+        return ()
+    titles = 2 * labels * WORDS.drafts
+    # Each half has words of its own, which are measured on as many other examples as there are in all.
+    return (
+        _stage("words for labels", "student", 3 * n, plain, _LABEL_TOKENS),
+        _stage("titles", "teacher", titles, _text(NameTexts) + TEXTS * example, _LABEL_TOKENS),
+    )
 
 
 def _stage(name: str, role: Role, calls: int, read: int, written: int) -> PlannedStage:

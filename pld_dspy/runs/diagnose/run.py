@@ -157,7 +157,7 @@ def _checkup(asking: Asking, config: RunConfig, store: StageStore) -> Checkup:
         examples=len(asking.examples),
         gold=label_shares(plain[0].read.answers),
         asked=_figures(plain),
-        shown=_figures(shown.values()),
+        shown=_figures(t for _, t in shown),
         taught=_figures(teacher),
         rungs=made,
         headroom=_ahead(evaluator, plain[best].best, ceiling),
@@ -167,16 +167,14 @@ def _checkup(asking: Asking, config: RunConfig, store: StageStore) -> Checkup:
     )
 
 
-def _shown(asking: Asking, noted: _Noted, wording: Wording) -> dict[Step, Tried]:
-    names: dict[Step, str] = {
-        "examples": f"{wording}, worked examples",
-        "rules": f"{wording}, quick rules",
-    }
-    found: dict[Step, Tried | None] = {
-        "examples": noted(names["examples"], asking.with_examples(wording)),
-        "rules": noted(names["rules"], asking.with_rules(wording)),
-    }
-    return {step: t for step, t in found.items() if t is not None}
+def _shown(asking: Asking, noted: _Noted, wording: Wording) -> list[tuple[Step, Tried]]:
+    """Return the student with something more in its prompt, cheaper steps first."""
+    found: list[tuple[Step, Tried | None]] = [
+        ("examples", noted(f"{wording}, worked examples", asking.with_examples(wording))),
+        ("rules", noted(f"{wording}, quick rules", asking.with_rules(wording))),
+        ("rules", noted(f"{wording}, words for labels", asking.with_words(wording))),
+    ]
+    return [(step, t) for step, t in found if t is not None]
 
 
 def _taught(asking: Asking, noted: _Noted, student: Evaluation) -> list[Tried]:

@@ -88,9 +88,17 @@ def measured(
     """Return the words with their areas under the curve, from one answer to each example."""
     pool = _readable(word.word for word in proposed)
     asked = _asking_for(program, target, pool)
-    examples = [*in_turn(problem.train, target.label_key, len(problem.val)), *problem.val]
+    known = {example_id(example) for example in problem.val}
+    others = [example for example in problem.train if example_id(example) not in known]
+    examples = [*in_turn(others, target.label_key, len(problem.val)), *problem.val]
     fresh = replace(
-        evaluator, metric=accuracy, labels=pool, decide="greedy", topic_field=None, priors={}
+        evaluator,
+        metric=accuracy,
+        labels=pool,
+        decide="greedy",
+        probabilities=True,
+        topic_field=None,
+        priors={},
     )
 
     def report(event: Event) -> None:
@@ -104,7 +112,6 @@ def measured(
         logger.warning("%s: no words for labels: %s", target.path, error)
         return ()
     gold = [label_text(example[target.label_key]) for example in examples]
-    known = {example_id(example) for example in problem.val}
     sides = [
         [place for place, e in enumerate(examples) if (example_id(e) in known) == val]
         for val in (False, True)

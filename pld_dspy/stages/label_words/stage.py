@@ -109,6 +109,41 @@ def choose_words(
     return Chosen(best.words, compared)
 
 
+def titled_words(
+    program: dspy.Module,
+    target: Target,
+    problem: Problem,
+    evaluator: Evaluator,
+    teacher: Teacher,
+    config: WordsConfig,
+) -> Mapping[str, str]:
+    """Return the words of the teacher's titles that separate the labels best; empty if there are none.
+
+    Quicker than `choose_words`: without explanations and rules, and without a comparison with the
+    names on validation.
+
+    Args:
+        program: The student without rules.
+        target: Its predictor.
+        problem: Titles are given to train; words are measured on train and validation.
+        evaluator: Asks the student.
+        teacher: Gives the titles.
+        config: Number of titles and words.
+
+    Raises:
+        ModelError: An endpoint cannot be reached.
+    """
+    if not _is_asked(program, target):
+        return {}
+    names = names_for(target, problem, teacher, config)
+    proposed = Proposals(target, config).of(Sources(()), names)
+    words = [word for own in proposed.values() for word in own[: config.per_label + 1]]
+    if len({word.word for word in words}) <= len(target.labels):
+        return {}
+    compared = measured(words, program, target, problem, evaluator)
+    return next(iter(assignments(compared, target.labels, 1)), {})
+
+
 def _is_asked(program: dspy.Module, target: Target) -> bool:
     """Return whether the program shows its labels by their names, and can show other words."""
     return (

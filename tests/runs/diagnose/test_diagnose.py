@@ -10,13 +10,14 @@ from dspy.lm15 import ContextLengthError, TokenLogprob, TopLogprob, TransportErr
 
 from fakes import FakeEngine, follow, keyword_rule, mentions
 from goldens import golden
-from pld_dspy.config.run import read_config
+from pld_dspy.config.run import RunConfig, read_config
 from pld_dspy.data.examples import example_id
 from pld_dspy.errors import ConfigError, DataError, ModelError, PLDError, StorageError
 from pld_dspy.runs.diagnose.advice import advise
 from pld_dspy.runs.diagnose.plan import plan_diagnose
 from pld_dspy.runs.diagnose.run import run_diagnose
 from pld_dspy.runs.setup import load
+from queues import KINDS, Speaker, Teacher, asks_for_a_title, example
 from small_runs import TASK, Models, write_config
 
 RULES = "\n".join(TASK.rules)
@@ -277,8 +278,9 @@ def test_a_stopped_checkup_pays_for_the_rest_only(diagnose):
     student, teacher = Knowing(biased), Teaching(wise)
     checkup = diagnose(student, teacher)
     assert student.calls == 1
-    assert checkup.usage["teacher"].calls == 50
-    assert teacher.calls == 1 + 50 - 9  # the check that it answers came first, both times
+    paid = checkup.usage["teacher"].calls
+    assert paid > 50
+    assert teacher.calls == 1 + paid - 9  # the check that it answers came first, both times
     assert checkup.ceiling.score.estimate == 1.0
 
 
@@ -360,13 +362,59 @@ def test_a_folder_in_use_is_refused(diagnose, config):
         diagnose(perfect)
 
 
+class Namer(Teacher):
+    """Gives titles, and thinks no better than a guess."""
+
+    def said(self, prompt):
+        return super().said(prompt) if asks_for_a_title(prompt) else "Rationale: so.\nAnswer: q1"
+
+
+@pytest.mark.parametrize("names", [None, dict.fromkeys(KINDS, "thing")])
+def test_words_tell_what_names_that_say_nothing_hide(tmp_path, monkeypatch, names):
+    path = tmp_path / "table.csv"
+    rows = [example(number) for number in range(120)]
+    path.write_text("\n".join(["text,label", *(f"{e.text},{e.label}" for e in rows)]), "utf-8")
+    config = RunConfig(
+        run_dir=tmp_path / "run",
+        student={"model": "fake/student"},
+        teacher={"model": "fake/teacher"},
+        split={"train": 36, "val": 24, "select": 12, "test": 12},
+        task={"table": {"path": str(path), "inputs": ["text"], "label": "label"}},
+    )
+    student, teacher = Speaker(), Namer(names)
+    Models(monkeypatch, student=student, teacher=teacher)
+    checkup = run_diagnose(config)
+    advice = advise(checkup)
+
+    assert checkup.given.best < 0.6
+    shown = {asked.name: asked for asked in checkup.shown}
+    if names is not None:  # a title that fits every label tells none
+        assert shown["sentence, words for labels"].best < 0.6
+        assert advice.step != "rules"
+        return
+    assert shown["sentence, words for labels"].score.estimate == 1.0
+    assert shown["sentence, words for labels"].separability == 1.0
+    assert advice.step == "rules"
+    assert "words for labels scores 1.000" in advice.line
+    assert planned_calls(config, "student") >= student.calls - 1
+    assert planned_calls(config, "teacher") >= teacher.calls - 1
+
+
+def planned_calls(config, role):
+    return plan_diagnose(config).calls(role)
+
+
 def test_the_plan_bounds_the_calls(config, diagnose):
     planned = plan_diagnose(config, examples=24)
     student, teacher = Knowing(ignorant), Teaching(dull, GOOD_RULES)
     diagnose(student, teacher)
 
-    assert planned.calls("student") == student.calls - 1 == 96
-    assert planned.calls("teacher") == teacher.calls - 1 == 50
+    # No word can be read from this teacher's titles, so none is shown to the student.
+    assert planned.calls("student") - 3 * 24 == student.calls - 1 == 96
+    titles = sum(asks_for_a_title(prompt) for prompt in teacher.prompts)
+    assert teacher.calls - 1 == 50 + titles
+    # Two titles for each label in each half; few examples make some requests the same.
+    assert 0 < titles <= planned.calls("teacher") - 50 == 2 * 2 * len(TASK.labels)
     assert all(tokens > 0 for stage in planned.stages for tokens in (stage.input_tokens,))
 
 
