@@ -1,10 +1,10 @@
 """What to do first, from a checkup.
 
 The cheapest step that helps goes first: a wording costs nothing, calibration a few labelled answers,
-worked examples tokens with each call, rules, and words for labels, a distillation. A dearer step is preferred only if it is
-ahead of the cheaper ones by more than noise. Rules are also advised where the quick ones of the probe
-show no gain, if most of the headroom is left and the student's label probabilities say little: then
-bias is not what is wrong, and what the teacher knows is missing.
+worked examples tokens with each call, rules and words for labels a distillation. A dearer step is
+preferred only if it is ahead of the cheaper ones by more than noise. Rules are also advised where the
+quick ones of the probe show no gain, if most of the headroom is left and the student's label
+probabilities say little: then bias is not what is wrong, and what the teacher knows is missing.
 
 Whether the labels' names say something is seen by the teacher without examples. If they do, and a
 student cannot tell the labels apart even with examples, its model is too small for the task.
