@@ -295,6 +295,10 @@ def results(name):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def signed(change, ci95):
+    return f"{change:+.3f} [{ci95[0]:+.3f}, {ci95[1]:+.3f}]"
+
+
 def cell(score, ci95):
     return f"{score:.3f} [{ci95[0]:.3f}, {ci95[1]:.3f}]"
 
@@ -617,7 +621,27 @@ def test_what_is_said_of_the_pairs_of_contract_nli_is_in_the_grid():
     assert f"a bag of words {pairs['bag-of-words']['score']:.3f}" in plain
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert f"without a rule, has {layer:.3f} on {pairs['zero-shot']['test_n']} pairs" in readme
-    assert f"of each hypothesis, {pairs['topic-majority']['score']:.3f}" in readme
+    assert f"of each hypothesis has {pairs['topic-majority']['score']:.3f}" in readme
+    guided = pairs["pld-guides"]
+    assert f"guidelines for each hypothesis {guided['score']:.3f}" in readme
+    told = (
+        f"PLD has {cell(guided['score'], guided['ci95'])} at {guided['prompt_tokens']:.0f} tokens"
+    )
+    assert told in plain
+    assert f"As the answers read it has {guided['greedy_score']:.3f}" in plain
+    before, after = guided["baseline_separability"], guided["separability"]
+    gain = signed(guided["separability_gain"], guided["separability_gain_ci95"])
+    assert f"({before:.3f} to {after:.3f}, {gain})" in plain
+    ours = Line.model_validate(guided)
+    for name, kind in (
+        ("topic-majority", "said"),
+        ("zero-shot", "decided_said"),
+        ("bag-of-words", "said"),
+    ):
+        other = Line.model_validate(pairs[name])
+        answers = SeedAnswers(ours.gold, getattr(other, kind), ours.said)
+        delta = difference(ours.metric, [answers]).delta
+        assert f"({signed(delta.estimate, (delta.low, delta.high))})" in plain
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/results.md", "docs/limits.md"])
