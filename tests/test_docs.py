@@ -25,6 +25,8 @@ from experiments.report.statistics import difference
 from fakes import FakeEngine, follow, keyword_rule
 from pld_dspy.cli.commands import app
 from pld_dspy.config.run import RunConfig, read_config
+from pld_dspy.scoring.metrics import macro_f1
+from pld_dspy.scoring.statistics import bootstrap_interval
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -576,10 +578,45 @@ def test_the_rows_of_a_critic_are_those_of_the_grid():
         delta = difference(second.metric, [answers]).delta
         told = f"{delta.estimate:+.3f} [{delta.low:+.3f}, {delta.high:+.3f}])"
         assert told in plain
-    [earlier] = results("knowledge_earlier.jsonl")
+    earlier, before = results("knowledge_earlier.jsonl")
     assert f"{earlier['score']:.3f} with one word a label and no titles" in plain
+    told = f"three rules, and {cell(before['score'], before['ci95'])} (`knowledge_earlier.jsonl`)"
+    assert told in plain
+    assert before["program"]["instructions"].count("\n3. ") == 1
+    assert f"validation ({before['val_score']:.3f}) said so" in plain
     best = lines["stereoset", "0.5B", "asked-best"]
     assert (little["score"], little["said"]) == (best["score"], best["said"])
+
+
+def test_the_other_draws_of_the_queues_have_the_figures_of_their_file():
+    lines = {(line["seed"], line["optimizer"]): line for line in results("knowledge_seeds.jsonl")}
+    page = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+    section = page[page.index("Two other draws of the queues") :]
+    rows = [[c.strip() for c in row.strip("|").split("|")] for row in section.splitlines()[3:7]]
+
+    assert len(lines) == 4
+    for seed, cells in zip((1, 2), rows[2:], strict=True):
+        ours, bag = lines[seed, "pld-rules"], lines[seed, "bag-of-words"]
+        assert ours["gold"] == bag["gold"]
+        line = Line.model_validate(ours)
+        given = bootstrap_interval(macro_f1, line.gold, line.baseline_said, seed=seed)
+        assert cells == [
+            str(seed),
+            cell(ours["baseline_score"], (given.low, given.high)),
+            cell(bag["score"], bag["ci95"]),
+            cell(ours["score"], ours["ci95"]),
+            f"{ours['prompt_tokens']:.0f}",
+            ", ".join(ours["program"]["words"].values()),
+            f"{ours['greedy_score']:.3f}",
+            f"{ours['baseline_separability']:.3f} to {ours['separability']:.3f}",
+        ]
+        assert "\n1. " not in ours["program"]["instructions"]
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    both = [
+        " and ".join(f"{lines[s, o]['score']:.3f}" for s in (1, 2))
+        for o in ("pld-rules", "bag-of-words")
+    ]
+    assert f"the 1.5B has {both[0]} by words alone (bag of words {both[1]})" in readme
 
 
 def test_the_readme_has_the_first_rows_of_the_grid():
