@@ -151,6 +151,7 @@ ROWS = {
     "pld.words.per_label": {"pld.words.per_label": 2},
     "pld.words.max_length": {"pld.words.max_length": 1},
     "pld.words.most": {"pld.words.most": 1},
+    "pld.words.rounds": {"pld.words.rounds": 1},
     "pld.words.rest": {"pld.words.rest": "another thing"},
     "pld.words.sets": {"pld.words.sets": 1},
     "pld.words.max_p_worse": {"pld.words.max_p_worse": 0.2},

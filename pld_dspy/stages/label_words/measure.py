@@ -88,9 +88,7 @@ def measured(
     """Return the words with their areas under the curve, from one answer to each example."""
     pool = _readable(word.word for word in proposed)
     asked = _asking_for(program, target, pool)
-    known = {example_id(example) for example in problem.val}
-    others = [example for example in problem.train if example_id(example) not in known]
-    examples = [*in_turn(others, target.label_key, len(problem.val)), *problem.val]
+    examples, sides = _measured_on(target, problem)
     fresh = replace(
         evaluator,
         metric=accuracy,
@@ -112,10 +110,6 @@ def measured(
         logger.warning("%s: no words for labels: %s", target.path, error)
         return ()
     gold = [label_text(example[target.label_key]) for example in examples]
-    sides = [
-        [place for place, e in enumerate(examples) if (example_id(e) in known) == val]
-        for val in (False, True)
-    ]
 
     def area(word: str, label: str) -> float | None:
         return _mean_area(word, label, answers, gold, sides)
@@ -130,6 +124,17 @@ def measured(
 
 def _best_first(words: Iterable[LabelWord]) -> list[LabelWord]:
     return sorted(words, key=lambda word: (-_worth(word), word.word))
+
+
+def _measured_on(
+    target: Target, problem: Problem
+) -> tuple[list[dspy.Example], tuple[Sequence[int], Sequence[int]]]:
+    """Return some training examples and those of validation, and the places of the two."""
+    val = {example_id(example) for example in problem.val}
+    others = [example for example in problem.train if example_id(example) not in val]
+    train = in_turn(others, target.label_key, len(problem.val))
+    examples = [*train, *problem.val]
+    return examples, (range(len(train)), range(len(train), len(examples)))
 
 
 def _with_areas(
