@@ -616,7 +616,9 @@ def test_the_other_draws_of_the_queues_have_the_figures_of_their_file():
         " and ".join(f"{lines[s, o]['score']:.3f}" for s in (1, 2))
         for o in ("pld-rules", "bag-of-words")
     ]
-    assert f"the 1.5B has {both[0]} by words alone (bag of words {both[1]})" in readme
+    told = both[0].replace(" and ", " (a second look) and ")
+    bags = both[1].replace(" and ", ", ")
+    assert f"on two more draws: {told} by words alone (1.5B; bag of words {bags})" in readme
 
 
 def test_the_readme_has_the_first_rows_of_the_grid():

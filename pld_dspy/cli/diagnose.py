@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from pld_dspy.runs.diagnose.checkup import Checkup
     from pld_dspy.runs.setup import Loaded
 
-_TEACHER = {"classify": "teacher answers", "rules": "teacher writes rules"}
+_TEACHER = {
+    "classify": "teacher answers",
+    "rules": "teacher writes rules",
+    "words": "teacher gives titles",
+}
 
 
 @guarded

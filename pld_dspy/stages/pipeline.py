@@ -281,14 +281,15 @@ class Pipeline:
         """Return the refinement of the best list; its lists are added to the leaderboard."""
         start = board.best(with_rules=True)
         if target.label_key != self.scored.label_key:
-            # Another output is scored, so its errors are not those of this predictor.
             logger.info("%s: no refinement, its output is not the one scored", target.path)
             return Refinement(start)
         about: dict[str, Any] = {"problem": problem, "traces": traces, "teacher": self.teacher}
         score, evaluator = board.scores["val"][start.id], self.evaluator
 
         def check(rules: Sequence[Rule]) -> Checked:
-            return check_rules(rules, self.judge, target, problem, self.config.verify)
+            found = check_rules(rules, self.judge, target, problem, self.config.verify)
+            self.dropped.update(found.dropped)
+            return found
 
         context = RefineContext(start=start, score=score, evaluator=evaluator, check=check, **about)
         refined = run_refiner(self.refiner, context)

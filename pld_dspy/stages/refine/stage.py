@@ -36,9 +36,8 @@ class EditRules:
 
         The paper rewrites the whole prompt and keeps the last state. Here each edit changes named
         rules and is kept only if these are not false for the training examples and a paired comparison
-        on validation does not get worse. An edit that
-        does not change the score must make the prompt shorter or raise the mean probability of the
-        gold labels, if the endpoint returns it.
+        on validation does not get worse. An edit that does not change the score must make the prompt
+        shorter or raise the mean probability of the gold labels, if the endpoint returns it.
 
         Raises:
             ModelError: An endpoint cannot be reached.

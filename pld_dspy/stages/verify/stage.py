@@ -112,10 +112,10 @@ def check_rules(
     conditions = _first_conditions(own, read, config.max_conditions)
     if not conditions:
         return unchecked(rules)
-    truths = _judged(read, conditions, teacher, target, problem, config).truths
+    truths, *_, lost = _judged(read, conditions, teacher, target, problem, config)
     found = {rule.text: replace(rule, truth=truths.get(rule.text)) for rule in rules}
     false = {text: why for text, rule in found.items() if (why := falsity(rule, config))}
-    return Checked(found, false)
+    return Checked(found, false, lost)
 
 
 class _Judged(NamedTuple):

@@ -81,6 +81,18 @@ def test_an_edit_with_a_false_rule_is_never_shown_to_the_student(enabled):
     assert bool(left_out) == enabled
 
 
+def test_judgements_of_an_edit_that_cannot_be_read_are_counted_and_leave_it_in():
+    def unsure(prompt):
+        river = judges(prompt) and "'river'" in prompt.user
+        return "I would rather not say" if river else edits_falsely(prompt)
+
+    config = PLDConfig(**{**SMALL, **ROUND, **WEAK}, verify={"max_drafts": 0, "how": "each"})
+    program, student, _ = run(config, unsure)
+
+    assert FALSE_EDIT in lines(student)
+    assert program.pld_result.dropped["judgements of conditions that could not be read"] > 0
+
+
 def test_each_rule_of_the_final_list_says_what_bears_it_and_what_it_gains():
     program, _, _ = run(VERIFYING)
     result = part(program)
