@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.text import Text
 
 from pld_dspy.records import Event
-from pld_dspy.runs.estimate import COMPILED, PlannedStage
+from pld_dspy.runs.estimate import ASKED, GIVEN, PlannedStage
 
 _EVERY_S = 10.0
 _PHASES = {
@@ -33,6 +33,7 @@ _PHASES = {
     "val": 3,
     "search": 3,
     "select": 4,
+    "left out": 4,
 }
 _BEFORE, _AFTER = 0, 5
 """Phases of the two scores on test."""
@@ -48,11 +49,17 @@ _TITLES = {
     "val": "lists on val",
     "search": "searched lists on val",
     "select": "finalists on select",
+    "left out": "rules left out",
 }
-_LISTS = frozenset({"wording", "val", "search", "select"})
+_LISTS = frozenset({"wording", "val", "search", "select", "left out"})
 """Stages that score one list after the other."""
 _FILES = {"download": "fetching", "check": "checking"}
 _MB = 1_000_000
+_WRITTEN = 4
+"""How much longer a model takes to write a token than to read one."""
+
+_Kind = tuple[int, str, str]
+"""Phase, role, and stage of the progress events."""
 
 
 class _Bars(Progress):
@@ -159,47 +166,59 @@ class RunProgress:
 
 
 class _Estimate:
-    """How long the whole run may still take: planned calls times the seconds of those made."""
+    """How long the whole run may still take: planned calls times the seconds of those made.
+
+    Calls of a role differ in length (an explanation, a yes or no), so seconds are counted by token.
+    """
 
     def __init__(self, planned: Sequence[PlannedStage]) -> None:
-        self._planned: dict[tuple[int, str], int] = {}
+        self._calls: dict[_Kind, int] = {}
+        self._tokens: dict[_Kind, int] = {}
         for stage in planned:
             phase = _phase(stage.events, stage.item)
             if phase is not None:
-                key = phase, stage.role
-                self._planned[key] = self._planned.get(key, 0) + stage.calls
-        self._done: dict[tuple[int, str], int] = {}
+                kind = phase, stage.role, stage.events
+                tokens = stage.input_tokens + _WRITTEN * stage.output_tokens
+                self._calls[kind] = self._calls.get(kind, 0) + stage.calls
+                self._tokens[kind] = self._tokens.get(kind, 0) + tokens
+        self._done: dict[_Kind, int] = {}
         self._seconds: dict[str, float] = {}
-        self._calls: dict[str, int] = {}
+        self._measured: dict[str, float] = {}
         self._phase = 0
 
     def count(self, event: Event, seconds: float | None) -> None:
-        phase, role = _phase(event.stage, event.item), event.role
+        phase = _phase(event.stage, event.item)
         if phase is None:
             return  # a download
+        kind = phase, event.role, event.stage
         self._phase = max(self._phase, phase)
-        self._done[phase, role] = self._done.get((phase, role), 0) + 1
-        if seconds is not None:
-            self._seconds[role] = self._seconds.get(role, 0.0) + seconds
-            self._calls[role] = self._calls.get(role, 0) + 1
+        self._done[kind] = self._done.get(kind, 0) + 1
+        if seconds is not None and kind in self._calls:
+            self._seconds[event.role] = self._seconds.get(event.role, 0.0) + seconds
+            self._measured[event.role] = self._measured.get(event.role, 0.0) + self._length(kind)
 
     @property
     def words(self) -> str:
         """`at most about 12 min left`, or nothing while a role that is still needed is unmeasured."""
         left = 0.0
-        for (phase, role), calls in self._planned.items():
+        for kind, calls in self._calls.items():
+            phase, role, _ = kind
             # Phases before the present one are over, however many calls were planned.
-            missing = calls - self._done.get((phase, role), 0) if phase >= self._phase else 0
+            missing = calls - self._done.get(kind, 0) if phase >= self._phase else 0
             if missing > 0:
-                if not self._calls.get(role):
+                if not self._measured.get(role):
                     return ""
-                left += missing * self._seconds[role] / self._calls[role]
+                left += missing * self._length(kind) * self._seconds[role] / self._measured[role]
         return f"whole run: at most about {_duration(left)} left" if left else ""
+
+    def _length(self, kind: _Kind) -> float:
+        """Return the estimated tokens of a call, those that are written weighted."""
+        return max(1.0, self._tokens[kind] / max(1, self._calls[kind]))
 
 
 def _phase(stage: str, item: str) -> int | None:
     if stage == "test":
-        return _AFTER if item == COMPILED else _BEFORE
+        return _BEFORE if item in (GIVEN, ASKED) else _AFTER
     return _PHASES.get(stage)
 
 

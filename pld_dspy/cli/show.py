@@ -199,6 +199,9 @@ def show_plan(planned: Plan, console: Console) -> None:
     console.print(f"[dim]{escape(planned.task_notes)}[/dim]", soft_wrap=True)
     table = Table("role", "stage", "calls", "input tokens", "output tokens")
     for stage in planned.stages:
+        # What is turned off needs no row; explanations that are recorded do, for it says so.
+        if stage.calls == 0 and not stage.exact:
+            continue
         calls = f"{stage.calls:,}" if stage.exact else f"up to {stage.calls:,}"
         tokens = f"{stage.input_tokens:,}", f"{stage.output_tokens:,}"
         table.add_row(stage.role, stage.name, calls, *tokens)

@@ -1,17 +1,12 @@
 """Estimates the calls, tokens, price and downloads of a run before it starts."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 
-import dspy
-
 from pld_dspy.config.run import ModelConfig, RunConfig
-from pld_dspy.data.tasks import Task
 from pld_dspy.ledger.store import Spent
 from pld_dspy.ledger.usage import total
-from pld_dspy.models.adapter import DirectAdapter
 from pld_dspy.models.local.catalogue import catalogue_model
 from pld_dspy.models.local.fetch import model_path
 from pld_dspy.models.local.server import check_gguf
@@ -25,17 +20,20 @@ from pld_dspy.models.prompts import (
     ResolveConflicts,
 )
 from pld_dspy.records import Role
+from pld_dspy.runs.lengths import mean_tokens, tokens
 from pld_dspy.runs.setup import Loaded, check_rules, load
 from pld_dspy.runs.wording import most_forms
-from pld_dspy.stages.common.prompt import render_example
 from pld_dspy.stages.label_words.propose import TEXTS
 from pld_dspy.stages.label_words.stage import MOST_LABELS as MOST_WORDED
 from pld_dspy.stages.merge.side_by_side import MOST_LABELS, notes_a_label
+from pld_dspy.stages.verify.leave_out import STAGE as LEFT_OUT
 
 GIVEN, ASKED, COMPILED = "student as given", "student as asked best", "compiled program"
 """The programs scored on the test examples, by the item of their progress events."""
 
-_CHARS_PER_TOKEN = 4
+STEPS = "steps in between"
+"""Stands for the programs between the student and the compiled one."""
+
 _RULE_TOKENS = 40
 """About one rule, as a teacher writes it."""
 _LIST_RULES = 12
@@ -129,8 +127,8 @@ def plan(config: RunConfig, loaded: Loaded | None = None) -> Plan:
 def _teacher_stages(config: RunConfig, loaded: Loaded, topics: int) -> list[PlannedStage]:
     task, pld = loaded.task, config.pld
     train = len(loaded.splits.train)
-    example = _mean_tokens(loaded.splits.train, task)
-    about_task = _tokens(task.signature.instructions) + _tokens(", ".join(task.labels))
+    example = mean_tokens(loaded.splits.train, task)
+    about_task = tokens(task.signature.instructions) + tokens(", ".join(task.labels))
     recorded = config.traces.imported
     explained = min(train, pld.explain or train)
     extracted = 0 if recorded else explained * pld.draws
@@ -145,8 +143,8 @@ def _teacher_stages(config: RunConfig, loaded: Loaded, topics: int) -> list[Plan
     merges = pld.rules.draws * (groups + chunks) if merging else 0
     rounds = pld.refine.rounds
     shown = (pld.refine.failures + pld.refine.successes) * example + _LIST_RULES * _RULE_TOKENS
-    explain = _tokens(ExplainExample.instructions) + about_task + example
-    merge = _tokens(MergeRules.instructions) + about_task + min(notes, 6) * _RULE_TOKENS
+    explain = tokens(ExplainExample.instructions) + about_task + example
+    merge = tokens(MergeRules.instructions) + about_task + min(notes, 6) * _RULE_TOKENS
     judged = min(train, pld.verify.max_examples) if pld.verify.enabled else 0
     each = (
         config.teacher_or_student.is_local if pld.verify.how == "auto" else pld.verify.how == "each"
@@ -154,15 +152,15 @@ def _teacher_stages(config: RunConfig, loaded: Loaded, topics: int) -> list[Plan
     drafts = 0 if pld.topics.by not in (None, "none") else pld.verify.max_drafts
     conditions = pld.verify.max_conditions + drafts
     asked = 1 if each else conditions
-    judge = _tokens(JudgeConditions.instructions) + example + asked * _RULE_TOKENS
+    judge = tokens(JudgeConditions.instructions) + example + asked * _RULE_TOKENS
     # New rules of each round of edits are judged on the same examples.
     judged *= conditions + rounds * pld.refine.edits if each else 1 + rounds
-    resolve = _tokens(ResolveConflicts.instructions) + about_task + shown
+    resolve = tokens(ResolveConflicts.instructions) + about_task + shown
     answer = _RATIONALE_TOKENS + _RULE_TOKENS
     sides = _contrasts(config, loaded)
     labels = len(task.labels)
     notes_shown = labels * notes_a_label(max(1, labels)) * _RULE_TOKENS
-    side = _tokens(ContrastLabels.instructions) + about_task + notes_shown
+    side = tokens(ContrastLabels.instructions) + about_task + notes_shown
     contrasts = [_teacher("all labels", "rules", sides, False, side, labels * _RULE_TOKENS)]
     return [
         _teacher("traces", "traces", extracted, True, explain, answer),
@@ -192,8 +190,8 @@ def _words(config: RunConfig, loaded: Loaded, bare: int) -> list[PlannedStage]:
     measured = words.rounds * (min(len(splits.train), len(splits.val)) + len(splits.val))
     scored = (words.sets + (words.most > 1) + bool(words.rest)) * len(splits.val)
     labels, drafts = len(loaded.task.labels), words.drafts
-    texts = TEXTS * _mean_tokens(splits.train, loaded.task)
-    named = _tokens(NameTexts.instructions) + _tokens(str(TITLED)) + texts
+    texts = TEXTS * mean_tokens(splits.train, loaded.task)
+    named = tokens(NameTexts.instructions) + tokens(str(TITLED)) + texts
     return [
         _teacher("names for labels", "words", labels * drafts, False, named, 4),
         _student("label words", "words", measured, bare),
@@ -205,7 +203,7 @@ def _student_stages(config: RunConfig, loaded: Loaded, *, by_topic: bool) -> lis
     pld, splits = config.pld, loaded.splits
     val, select, test = len(splits.val), len(splits.select), len(splits.test)
     feedback = min(pld.refine.feedback, len(splits.train))
-    bare = _mean_tokens(splits.test, loaded.task) + _tokens(loaded.task.signature.instructions)
+    bare = mean_tokens(splits.test, loaded.task) + tokens(loaded.task.signature.instructions)
     ruled = bare + _LIST_RULES * _RULE_TOKENS
     # As given, and the lists of general rules, merged rules, both, and medoids.
     lists = 5 if pld.rules.per_label and pld.rules.method == "merge" else 3
@@ -213,10 +211,10 @@ def _student_stages(config: RunConfig, loaded: Loaded, *, by_topic: bool) -> lis
     lists += (
         _contrasts(config, loaded) + (4 if by_topic else 0) + (config.rules.initial is not None)
     )
-    edits = pld.refine.rounds * (feedback + pld.refine.edits * val)
+    read, edits = pld.refine.rounds * feedback, pld.refine.rounds * pld.refine.edits * val
     draws = len(set(pld.demos.per_label)) * pld.demos.draws
     most = max(pld.demos.per_label, default=0) * max(1, len(loaded.task.labels))
-    ruled += most * _mean_tokens(splits.train, loaded.task)
+    ruled += most * mean_tokens(splits.train, loaded.task)
     finalists = 1 + pld.finalists + bool(draws)
     given = _student("test, as given", "test", test, bare)
     forms = most_forms(config, loaded.task)
@@ -228,18 +226,23 @@ def _student_stages(config: RunConfig, loaded: Loaded, *, by_topic: bool) -> lis
     compiled = _student("test, compiled", "test", test, ruled)
     shown = [_student("worked examples", "val", draws * val, ruled)]
     left_out = (1 + _LIST_RULES) * (val + select)
-    measured = [_student("rules left out", "val", left_out, ruled)]
+    measured = [_student("rules left out", LEFT_OUT, left_out, ruled)]
+    # Of the waterfall, the words for labels alone, and with worked examples.
+    between = test * (_tries_words(config, loaded) + bool(draws))
+    steps = replace(_student("test, steps", "test", between, ruled), item=STEPS)
     return [
         replace(given, exact=True, item=GIVEN),
         *(compared if forms else ()),
         *(shown if draws else ()),
         *(_words(config, loaded, bare)),
         _student("first lists", "val", lists * val, ruled),
+        _student("read by the teacher", "train", read, ruled),
         _student("refinement", "val", edits, ruled),
         _student("search", "search", pld.search.trials * val, ruled),
         _student("selection", "select", finalists * select, ruled),
         *(measured if pld.verify.enabled and pld.verify.leave_out else ()),
         replace(compiled, item=COMPILED),
+        *([steps] if between else ()),
     ]
 
 
@@ -267,17 +270,6 @@ def _student(name: str, events: str, calls: int, read: int) -> PlannedStage:
         input_tokens=calls * read,
         output_tokens=calls * _LABEL_TOKENS,
     )
-
-
-def _mean_tokens(examples: Sequence[dspy.Example], task: Task) -> int:
-    adapter = DirectAdapter()
-    request = adapter.format_user_message_content(task.signature, {})
-    chars = sum(len(render_example(task.signature, example)) for example in examples)
-    return ceil(chars / max(1, len(examples)) / _CHARS_PER_TOKEN) + _tokens(request)
-
-
-def _tokens(text: str) -> int:
-    return ceil(len(text) / _CHARS_PER_TOKEN)
 
 
 def _download_bytes(model: ModelConfig) -> int:

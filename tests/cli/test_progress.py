@@ -14,14 +14,15 @@ class Clock:
         return self.now
 
 
-def planned(stage, role, calls, item=""):
+def planned(stage, role, calls, item="", tokens=(0, 0)):
+    read, written = tokens
     return PlannedStage(
         name=f"{stage} {item}",
         role=role,
         calls=calls,
         exact=False,
-        input_tokens=0,
-        output_tokens=0,
+        input_tokens=calls * read,
+        output_tokens=calls * written,
         events=stage,
         item=item,
     )
@@ -73,6 +74,17 @@ def test_calls_that_turned_out_needless_are_not_waited_for():
     events = [(second, Event(stage, "teacher", *counts)) for second, stage, *counts in calls]
 
     assert progress_lines(stages, events)[-1].endswith("whole run: at most about 40 s left")
+
+
+def test_a_short_call_is_not_taken_for_a_long_one():
+    stages = [
+        planned("traces", "teacher", 2, tokens=(100, 25)),
+        planned("judgements", "teacher", 100, tokens=(40, 0)),
+    ]
+    events = [(20 * n, Event("traces", "teacher", n, 2)) for n in range(1, 3)]
+
+    # 20 s for 200 weighted tokens, so 4 s for 40.
+    assert progress_lines(stages, events)[-1].endswith("whole run: at most about 7 min left")
 
 
 def test_downloads_are_in_megabytes_and_do_not_count_as_calls():

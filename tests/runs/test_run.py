@@ -292,13 +292,19 @@ def test_the_plan_bounds_the_calls_that_are_made(config, models):
     planned = plan(config)
     assert models.asked == []
     assert models.student.calls == models.teacher.calls == 0
-    report = run_distill(config)
+    made = Counter()
+    report = run_distill(config, progress=lambda event: made.update([(event.stage, event.role)]))
     by_name = {stage.name: stage for stage in planned.stages}
+    bound = Counter()
+    for stage in planned.stages:
+        bound[stage.events, stage.role] += stage.calls
 
     assert by_name["traces"].calls == 24
     assert by_name["traces"].exact
     assert report.teacher_calls <= planned.calls("teacher")
     assert report.student_calls + report.test_calls <= planned.calls("student")
+    assert made["left out", "student"] > 0
+    assert made <= bound
 
 
 def test_the_plan_names_downloads_and_makes_none(config, models):

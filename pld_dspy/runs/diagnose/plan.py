@@ -13,13 +13,13 @@ from pld_dspy.runs.diagnose.ask import WORDS
 from pld_dspy.runs.diagnose.run import EXAMPLES, choose, wordings
 from pld_dspy.runs.diagnose.sample import PER_LABEL
 from pld_dspy.runs.estimate import Plan, PlannedStage, plan
+from pld_dspy.runs.lengths import tokens
 from pld_dspy.runs.setup import Loaded, load
 from pld_dspy.stages.common.prompt import render_example
 from pld_dspy.stages.label_words.propose import TEXTS
 from pld_dspy.stages.label_words.stage import MOST_LABELS
 from pld_dspy.stages.merge.side_by_side import notes_a_label
 
-_CHARS_PER_TOKEN = 4
 _LABEL_TOKENS = 4
 _THOUGHT_TOKENS = 60
 _RULE_TOKENS = 40
@@ -36,8 +36,8 @@ def plan_diagnose(
     loaded = load(config) if loaded is None else loaded
     chosen = choose(config, loaded, examples)
     n, task, labels = len(chosen), loaded.task, len(loaded.task.labels)
-    instructions = _tokens(task.signature.instructions) + _tokens(", ".join(task.labels))
-    example = ceil(sum(_tokens(render_example(task.signature, e)) for e in chosen) / n)
+    instructions = tokens(task.signature.instructions) + tokens(", ".join(task.labels))
+    example = ceil(sum(tokens(render_example(task.signature, e)) for e in chosen) / n)
     plain = instructions + example + 8
     worked = PER_LABEL * labels * (example + _LABEL_TOKENS)
     notes = labels * notes_a_label(labels) * example
@@ -83,8 +83,4 @@ def _stage(name: str, role: Role, calls: int, read: int, written: int) -> Planne
 
 def _text(signature: type[dspy.Signature]) -> int:
     request = DirectAdapter().format_user_message_content(signature, {})
-    return _tokens(str(signature.instructions)) + _tokens(request)
-
-
-def _tokens(text: str) -> int:
-    return ceil(len(text) / _CHARS_PER_TOKEN)
+    return tokens(str(signature.instructions)) + tokens(request)

@@ -3,11 +3,14 @@
 from dataclasses import replace
 
 from pld_dspy.config.optimizer import VerifyConfig
-from pld_dspy.records import Candidate, Evaluation, Interval
+from pld_dspy.records import Candidate, Evaluation, Event, Interval
 from pld_dspy.scoring.evaluator import Evaluator, with_decision
 from pld_dspy.stages.common.candidates import Leaderboard
 from pld_dspy.stages.common.problem import Problem
 from pld_dspy.stages.common.prompt import HEADER, make_candidate
+
+STAGE = "left out"
+"""Stage of the progress events."""
 
 
 def leave_out(
@@ -41,12 +44,23 @@ def leave_out(
             demos=chosen.demos,
             words=chosen.words,
         )
-        program = problem.build(without)
-        val = evaluator.run(program, problem.val, candidate_id=without.id, split="val")
-        fitted = with_decision(program, evaluator.fit(program, problem.val))
-        select = evaluator.run(fitted, problem.select, candidate_id=without.id, split="select")
-        gains[rule.id] = evaluator.compare(_joined(val, select), whole).delta
+        gains[rule.id] = evaluator.compare(_both(without, problem, evaluator), whole).delta
     return gains
+
+
+def _both(candidate: Candidate, problem: Problem, evaluator: Evaluator) -> Evaluation:
+    """Return the answers on validation, then those on selection."""
+
+    def report(event: Event) -> None:
+        evaluator.progress(replace(event, stage=STAGE))
+
+    program, named = problem.build(candidate), candidate.id
+    val = evaluator.run(program, problem.val, candidate_id=named, split="val", progress=report)
+    fitted = with_decision(program, evaluator.fit(program, problem.val))
+    select = evaluator.run(
+        fitted, problem.select, candidate_id=named, split="select", progress=report
+    )
+    return _joined(val, select)
 
 
 def _joined(first: Evaluation, second: Evaluation) -> Evaluation:
