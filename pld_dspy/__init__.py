@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from pld_dspy.scoring.metrics import accuracy, macro_f1, mcc
     from pld_dspy.stages.cluster.methods import Clusterer
     from pld_dspy.stages.refine.protocol import RefineContext, Refinement, Refiner
-    from pld_dspy.stages.select import SelectContext, Selector, Verdict
+    from pld_dspy.stages.select.selector import SelectContext, Selector, Verdict
     from pld_dspy.stages.wording import best_wording
 else:
     _HOME = {
@@ -75,10 +75,10 @@ else:
         "RefineContext": "stages.refine.protocol",
         "Refinement": "stages.refine.protocol",
         "Refiner": "stages.refine.protocol",
-        "SelectContext": "stages.select",
-        "Selector": "stages.select",
+        "SelectContext": "stages.select.selector",
+        "Selector": "stages.select.selector",
         "Tracker": "ledger.tracker",
-        "Verdict": "stages.select",
+        "Verdict": "stages.select.selector",
         "best_wording": "stages.wording",
     }
 

@@ -29,7 +29,8 @@ from pld_dspy.stages.pipeline import Pipeline
 from pld_dspy.stages.refine.protocol import Refiner
 from pld_dspy.stages.refine.stage import resolve_refiner
 from pld_dspy.stages.search.sampler import check_search
-from pld_dspy.stages.select import Selector, resolve_selector
+from pld_dspy.stages.select.never_worse import resolve_selector
+from pld_dspy.stages.select.selector import Selector
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from pld_dspy.config.optimizer import RefineConfig, SearchConfig
 from pld_dspy.errors import ConfigError, DataError
 from pld_dspy.ledger.tracker import NullTracker
 from pld_dspy.stages.refine.stage import EditRules
-from pld_dspy.stages.select import NeverWorse
+from pld_dspy.stages.select.never_worse import NeverWorse
 
 SMALL = PLDConfig(search=SearchConfig(trials=2), refine=RefineConfig(rounds=1), finalists=1)
 

@@ -102,6 +102,26 @@ class Calibrator:
             for place, answer in enumerate(answers)
         )
 
+    def likelihoods(self, answers: Sequence[Answer]) -> dict[str, float]:
+        """Return the log-probability of the gold label by example id, in nats, after calibration.
+
+        Offsets and a temperature are fitted to the other folds. Under metrics other than accuracy each
+        is multiplied by the weight of its class, whose mean is 1. Empty if too few answers have
+        probabilities; one without is left out.
+        """
+        rows = _Rows.of(self, answers, ())
+        if rows is None:
+            return {}
+        found = np.zeros(len(rows.gold))
+        for fold in range(FOLDS):
+            inside = rows.folds == fold
+            if inside.any() and not inside.all():
+                one = rows.take(inside)
+                logits = _logits(one, _fit(rows.take(~inside), "offsets and temperature"))
+                found[inside] = log_softmax(logits, axis=1)[np.arange(len(one.gold)), one.gold]
+        weighted = rows.weights / rows.weights.mean() * found
+        return {answers[i].example_id: float(x) for i, x in zip(rows.places, weighted, strict=True)}
+
     def _choose(self, rows: "_Rows") -> tuple[Kind, Ints]:
         """Return the best kind and its labels out of fold; the text, unless another is clearly better."""
         said: dict[Kind, Ints] = {"greedy": rows.read, "probable": rows.log_p.argmax(axis=1)}

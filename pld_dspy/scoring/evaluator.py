@@ -170,7 +170,7 @@ class Evaluator:
             probable = Decision(kind="probable")
             return tuple(decided(answer, probable) for answer in answers)
         topics = [_topic(example, self.topic_field) for example in examples]
-        return self._calibrator.crossfit(answers, topics)
+        return self.calibrator.crossfit(answers, topics)
 
     def fit(
         self, program: dspy.Module, examples: Sequence[dspy.Example], *, split: Split = "val"
@@ -186,7 +186,7 @@ class Evaluator:
             known = any(answer.probabilities for answer in answers)
             return Decision(kind="probable" if known else "greedy")
         topics = [_topic(example, self.topic_field) for example in examples]
-        return self._calibrator.fit(answers, topics)
+        return self.calibrator.fit(answers, topics)
 
     def score(self, answers: Sequence[Answer]) -> float:
         """Return the metric over the answers; errors are wrong."""
@@ -229,7 +229,8 @@ class Evaluator:
         self.store.put(STAGE, key, to_record(answer, spent))
 
     @property
-    def _calibrator(self) -> Calibrator:
+    def calibrator(self) -> Calibrator:
+        """Fits decisions for the metric, which must be a corpus metric."""
         assert isinstance(self.metric, CorpusMetric)
         return Calibrator(
             labels=self.labels,

@@ -45,7 +45,7 @@ from pld_dspy.stages.pools import Made, PoolMaker
 from pld_dspy.stages.refine.protocol import RefineContext, Refinement, Refiner, run_refiner
 from pld_dspy.stages.search.stage import search_lists
 from pld_dspy.stages.search.topics.stage import search_topics
-from pld_dspy.stages.select import SelectContext, Selector, Verdict, run_selector
+from pld_dspy.stages.select.selector import SelectContext, Selector, Verdict, run_selector
 from pld_dspy.stages.verify.leave_out import leave_out
 from pld_dspy.stages.verify.stage import check_rules, left_to_words, verify_pools, warnings_of
 

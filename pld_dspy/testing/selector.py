@@ -8,7 +8,7 @@ from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.metrics import accuracy
 from pld_dspy.stages.common.prompt import make_candidate
 from pld_dspy.stages.common.rule_text import make_rule, make_trace
-from pld_dspy.stages.select import SelectContext, Selector, run_selector
+from pld_dspy.stages.select.selector import SelectContext, Selector, run_selector
 from pld_dspy.testing.fakes import fake_lm
 
 

@@ -14,7 +14,8 @@ from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.metrics import accuracy
 from pld_dspy.stages.common.prompt import make_candidate
 from pld_dspy.stages.common.rule_text import make_rule, make_trace
-from pld_dspy.stages.select import NeverWorse, SelectContext
+from pld_dspy.stages.select.never_worse import NeverWorse
+from pld_dspy.stages.select.selector import SelectContext
 
 GOLD = ["red", "blue"] * 20
 TRACE = make_trace("e", "red", "w", "If so, answer red.")
@@ -337,3 +338,46 @@ def test_validation_does_not_outvote_selection():
 def test_a_small_lead_on_validation_proves_nothing():
     # Two examples ahead are within the luck of the best of many lists.
     assert with_validation(20, 22, select=(20, 20)).chosen is AS_GIVEN
+
+
+def sure(scored, margin):
+    """The same answers, with probabilities that favour the gold label of each by a margin."""
+    both = ("red", "blue")
+    answers = tuple(
+        replace(
+            answer,
+            read=answer.answer,
+            probabilities={
+                label: 0.5 + (margin if label == answer.gold else -margin) for label in both
+            },
+        )
+        for answer in scored.answers
+    )
+    return replace(scored, answers=answers)
+
+
+@pytest.mark.parametrize(("decide", "chosen"), [("calibrated", B), ("greedy", A)])
+def test_finalists_are_ranked_by_likelihood_where_labels_are_chosen_by_a_decision(decide, chosen):
+    right = {AS_GIVEN.id: (20, 0.01), A.id: (32, 0.05), B.id: (31, 0.4)}
+    found = select(
+        [AS_GIVEN, A, B],
+        {key: sure(evaluation(listed(key), n), m) for key, (n, m) in right.items()},
+        run=lambda c: sure(evaluation(c, right[c.id][0]), right[c.id][1]),
+        evaluator=replace(EVALUATOR, decide=decide),
+    )
+
+    assert found.chosen is chosen
+
+
+@pytest.mark.parametrize(("right", "chosen"), [(20, A), (19, AS_GIVEN)])
+def test_a_likelier_list_is_chosen_unless_its_score_is_lower(right, chosen):
+    margins = {AS_GIVEN.id: (20, 0.01), A.id: (right, 0.4)}
+    found = select(
+        [AS_GIVEN, A],
+        {key: sure(evaluation(listed(key), 20), m) for key, (_, m) in margins.items()},
+        run=lambda c: sure(evaluation(c, margins[c.id][0]), margins[c.id][1]),
+        evaluator=replace(EVALUATOR, decide="calibrated"),
+    )
+
+    assert found.chosen is chosen
+    assert ("nats of the likelihood" in found.reason) == (chosen is A)

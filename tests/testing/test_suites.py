@@ -14,7 +14,7 @@ from pld_dspy.ledger.tracker import NullTracker
 from pld_dspy.models.embedder import TfidfEmbedder
 from pld_dspy.stages.cluster.stage import cluster_traces
 from pld_dspy.stages.refine.stage import EditRules
-from pld_dspy.stages.select import NeverWorse
+from pld_dspy.stages.select.never_worse import NeverWorse
 from pld_dspy.testing import (
     ClustererSuite,
     EmbedderSuite,

@@ -22,7 +22,7 @@ from pld_dspy.ledger.tracker import NullTracker
 from pld_dspy.scoring.metrics import CorpusMetric
 from pld_dspy.stages.refine.protocol import Refinement
 from pld_dspy.stages.refine.stage import EditRules
-from pld_dspy.stages.select import Verdict
+from pld_dspy.stages.select.selector import Verdict
 from pld_dspy.testing.refiner import BAD, GOOD
 from pld_dspy.testing.selector import AS_GIVEN, LONG, SHORT, UNSCORED
 

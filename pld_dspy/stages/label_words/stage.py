@@ -12,6 +12,7 @@ from pld_dspy.models.student import DirectStudent
 from pld_dspy.models.teacher import Teacher
 from pld_dspy.records import LabelWord
 from pld_dspy.scoring.evaluator import Evaluator
+from pld_dspy.scoring.likelihood import compared_with
 from pld_dspy.stages.common.candidates import Leaderboard
 from pld_dspy.stages.common.problem import Problem, Target
 from pld_dspy.stages.common.prompt import make_candidate
@@ -57,8 +58,9 @@ def choose_words(
     each label gets the word whose probability separates it best from the others, no word twice. Where
     none of a label's words tells it, its next ones are compared in a further round. One more
     set has several words for each label, and one has "something else" for the label that no word fits
-    well. Not in the paper; search for label words is that of PETAL (Schick et al., COLING 2020), which
-    has no teacher to propose them.
+    well. The sets are compared on validation by likelihood where labels are chosen by a fitted decision
+    (`likelier`), else by the metric. Not in the paper; search for label words is that of PETAL (Schick et
+    al., COLING 2020), which has no teacher to propose them.
 
     Args:
         target: The predictor.
@@ -98,14 +100,15 @@ def choose_words(
         sets.insert(1, several)
     if sets and (found := with_rest(compared, sets[0], config.rest)):
         compared, sets = (*compared, found[0]), [*sets, found[1]]
-    best, score = bare, given.score
-    for words in sets:
-        candidate = make_candidate(problem.task, (), origin="label words", words=words)
-        evaluation = board.run(candidate, "val")
-        change = evaluator.compare(given, evaluation)
-        better = evaluation.score > score and change.p_worse <= config.max_p_worse
-        if better:
-            best, score = candidate, evaluation.score
+    candidates = [
+        make_candidate(problem.task, (), origin="label words", words=words) for words in sets
+    ]
+    scored = [board.run(candidate, "val") for candidate in candidates]
+    changes = compared_with(evaluator, given, scored)
+    best, ahead = bare, 0.0
+    for candidate, change in zip(candidates, changes, strict=True):
+        if change.delta.estimate > ahead and change.p_worse <= config.max_p_worse:
+            best, ahead = candidate, change.delta.estimate
     return Chosen(best.words, compared)
 
 

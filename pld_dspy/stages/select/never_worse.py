@@ -1,73 +1,20 @@
-"""Final selection on held-out examples."""
+"""The built-in selector: the best finalist on held-out examples, never worse than the student as given."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, get_args
 
-from pld_dspy.config.callables import check_call, described
+from pld_dspy.config.callables import check_call
 from pld_dspy.config.optimizer import PLDConfig, Prefer
-from pld_dspy.errors import ConfigError, DataError, nearest
+from pld_dspy.errors import ConfigError, nearest
 from pld_dspy.records import Candidate, Evaluation, Interval
 from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.front import Point, pareto
+from pld_dspy.scoring.likelihood import likelier
+from pld_dspy.stages.select.selector import SelectContext, Selector, Verdict
 
 _STRICTER = 5.0
 """Factor by which `max_p_worse` is divided for a test that includes validation examples."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SelectContext:
-    """Input of a selector. Fields may be added; removing one needs a major version."""
-
-    candidates: Sequence[Candidate]
-    """All candidates; the first is the student as given."""
-    val: Mapping[str, Evaluation]
-    """Validation evaluations by candidate id; candidates without one must not be chosen."""
-    run: Callable[[Candidate], Evaluation]
-    """Scores a candidate on the selection examples, which are held out from all earlier stages."""
-    evaluator: Evaluator
-    """Compares two evaluations of the same examples."""
-    max_prompt_tokens: int | None = None
-    """Maximum mean input tokens per call of the chosen candidate; None means no limit."""
-    forecasts: Mapping[str, float] = field(default_factory=dict)
-    """Expected validation score by candidate id, from `SearchRecord.forecasts`; may be empty."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """The chosen candidate, and the evaluations behind the choice."""
-
-    chosen: Candidate
-    evaluations: tuple[Evaluation, ...]
-    """On the selection examples: the student as given first, then the finalists."""
-    delta: Interval | None = None
-    """Chosen candidate minus student as given, on the selection examples; None for the latter."""
-    reason: str
-    """One sentence for the report."""
-
-
-class Selector(Protocol):
-    """Chooses the final candidate (the paper keeps the last state).
-
-    It is called once per predictor, after the search. It may score candidates on the selection
-    examples by `context.run`, and must return one of `context.candidates`. The student as given
-    may always be returned; any other candidate only if it has a validation score and is within
-    `context.max_prompt_tokens`.
-
-    >>> class BestOnValidation:
-    ...     def __call__(self, context: SelectContext) -> Verdict:
-    ...         as_given, limit = context.candidates[0], context.max_prompt_tokens
-    ...         tokens = {i: e.prompt_tokens for i, e in context.val.items()}
-    ...         fitting = [i for i in tokens if limit is None or tokens[i] <= limit]
-    ...         best = max(fitting, key=lambda i: context.val[i].score, default=as_given.id)
-    ...         chosen = next(c for c in context.candidates if c.id == best)
-    ...         scored = (context.run(as_given), context.run(chosen))
-    ...         return Verdict(chosen=chosen, evaluations=scored, reason="best on validation")
-    >>> selector: Selector = BestOnValidation()  # PLD(selector=BestOnValidation(), ...)
-    """
-
-    def __call__(self, context: SelectContext) -> Verdict:
-        """Return the chosen candidate, its evaluations, and the reason in one sentence."""
 
 
 NAMES = get_args(Prefer)
@@ -97,25 +44,6 @@ def resolve_selector(given: str | Selector | None, config: PLDConfig) -> Selecto
     raise ConfigError(msg)
 
 
-def run_selector(selector: Selector, context: SelectContext) -> Verdict:
-    """Return the validated verdict of a selector.
-
-    Raises:
-        DataError: It returned no `Verdict`, or one with a candidate not in the context.
-    """
-    name = getattr(selector, "__name__", type(selector).__name__)
-    verdict = selector(context)
-    if not isinstance(verdict, Verdict):
-        msg = f"selector {name} returned {described(verdict)}; return a Verdict"
-        raise DataError(msg)
-    chosen = getattr(verdict.chosen, "id", None)
-    if chosen not in {candidate.id for candidate in context.candidates}:
-        what = described(verdict.chosen) if chosen is None else chosen
-        msg = f"selector {name} chose {what}, which is not among the {len(context.candidates)} candidates; return one of context.candidates"
-        raise DataError(msg)
-    return verdict
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeverWorse:
     """The built-in selector: the best finalist, if it beats the student as given."""
@@ -134,11 +62,13 @@ class NeverWorse:
         """Return the best finalist, if it beats the student as given on the selection examples.
 
         The best validation score of many lists is optimistic by several points. So validation picks
-        the finalists, has half the weight of the selection score in ranking them, and is not used to
-        compare them with the student as given. The best finalist is chosen if it is better on the
-        selection examples with a paired probability of being worse of at most `max_p_worse`. As few
-        selection examples have little power, it is also chosen if it is not worse there and the same
-        probability over validation and selection examples together is at most `max_p_worse / 5`.
+        the finalists, has half the weight of selection in ranking them, and is not used to compare
+        them with the student as given. They are ranked by the likelihood of the gold labels where
+        labels are chosen by a fitted decision (`likelier`), else by score. The best finalist is chosen
+        if it is better on the selection examples with a paired probability of being worse of at most
+        `max_p_worse`. As few selection examples have little power, it is also chosen if its score is not
+        lower there, and the same probability is at most `max_p_worse / 5` by likelihood there, or by
+        score over validation and selection examples together.
         """
         as_given, *others = {c.id: c for c in context.candidates}.values()
         val = context.val
@@ -158,18 +88,37 @@ class NeverWorse:
                 else f"the student stays as given: no rule list takes at most {limit} tokens per call"
             )
             return Verdict(chosen=as_given, evaluations=evaluations, reason=reason)
-        order = sorted(
-            range(len(ranked)),
-            # The selection score alone is unbiased but noisy, so validation counts too.
-            key=lambda i: (
-                -(results[i].score + 0.5 * worth[ranked[i].id]),
-                len(ranked[i].prompt),
-                ranked[i].id,
-            ),
+        weight = _weights(context, as_given, ranked, evaluations, worth)
+        best = min(
+            range(len(ranked)), key=lambda i: (-weight[i], len(ranked[i].prompt), ranked[i].id)
         )
-        best = order[0]
         final = _Final(context, as_given, ranked, evaluations, best, self.max_p_worse)
         return final.verdict(self.prefer)
+
+
+def _weights(
+    context: SelectContext,
+    as_given: Candidate,
+    ranked: Sequence[Candidate],
+    evaluations: Sequence[Evaluation],
+    worth: Mapping[str, float],
+) -> list[float]:
+    """Return what ranks the finalists: selection is unbiased but noisy, so validation counts too.
+
+    By likelihood if it is known for all, else by score.
+    """
+    (baseline, *results), val = evaluations, context.val
+    select = [likelier(context.evaluator, baseline, result) for result in results]
+    before = [likelier(context.evaluator, val[as_given.id], val[c.id]) for c in ranked]
+    likely = [
+        one.delta.estimate + 0.5 * two.delta.estimate
+        for one, two in zip(select, before, strict=True)
+        if one is not None and two is not None
+    ]
+    if len(likely) == len(ranked):
+        return likely
+    pairs = zip(ranked, results, strict=True)
+    return [result.score + 0.5 * worth[candidate.id] for candidate, result in pairs]
 
 
 def _fits(context: SelectContext, candidate: Candidate) -> bool:
@@ -197,9 +146,11 @@ class _Final(NamedTuple):
         together = evaluator.compare(
             _joined(val[self.as_given.id], baseline), _joined(val[chosen.id], scored)
         )
+        likely, strict = likelier(evaluator, baseline, scored), self.max_p_worse / _STRICTER
         alone = paired.delta.estimate > 0 and paired.p_worse <= self.max_p_worse
-        both = paired.delta.estimate >= 0 and together.p_worse <= self.max_p_worse / _STRICTER
-        if not alone and not both:
+        surer = likely is not None and likely.p_worse <= strict
+        both = together.p_worse <= strict
+        if not alone and not (paired.delta.estimate >= 0 and (surer or both)):
             doubt = ", which may be noise" if paired.delta.estimate > 0 else ""
             reason = (
                 f"the student stays as given: on {len(baseline.answers)} selection examples the "
@@ -215,7 +166,9 @@ class _Final(NamedTuple):
             f"best of {len(self.ranked)} finalists on {len(baseline.answers)} selection examples: "
             f"{evaluator.metric_name} {_signed(paired.delta)} against the student as given"
         )
-        if not alone:
+        if not alone and likely is not None and surer:
+            reason += f", and {_signed(likely.delta)} nats of the likelihood of the gold labels"
+        elif not alone:
             reason += (
                 f", and {_signed(together.delta)} together with the "
                 f"{len(val[self.as_given.id].answers)} validation examples"

@@ -1,0 +1,1 @@
+"""Chooses the final candidate on held-out examples."""
