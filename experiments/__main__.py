@@ -1,10 +1,11 @@
-"""`python -m experiments run|report|forecast|simulate|bag-of-words`."""
+"""`python -m experiments run|report|forecast|simulate|bag-of-words|likelihood`."""
 
 import typer
 
 from experiments.bench.bag_of_words import bag_of_words
 from experiments.bench.command import run
 from experiments.bench.forecast import forecast
+from experiments.bench.likelihood import likelihood
 from experiments.report.command import report
 from experiments.simulation.command import main as simulate
 
@@ -17,6 +18,7 @@ app.command("report")(report)
 app.command("forecast")(forecast)
 app.command("simulate")(simulate)
 app.command("bag-of-words")(bag_of_words)
+app.command("likelihood")(likelihood)
 
 if __name__ == "__main__":
     app()
