@@ -188,7 +188,7 @@ def _words(config: RunConfig, loaded: Loaded, bare: int) -> list[PlannedStage]:
     splits = loaded.splits
     words = config.pld.words
     measured = words.rounds * (min(len(splits.train), len(splits.val)) + len(splits.val))
-    scored = (words.sets + (words.most > 1) + bool(words.rest)) * len(splits.val)
+    scored = (words.sets + 2 * (words.most > 1) + bool(words.rest)) * len(splits.val)
     labels, drafts = len(loaded.task.labels), words.drafts
     texts = TEXTS * mean_tokens(splits.train, loaded.task)
     named = tokens(NameTexts.instructions) + tokens(str(TITLED)) + texts

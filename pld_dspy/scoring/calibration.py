@@ -59,8 +59,8 @@ class Calibrator:
     The candidates are the label that the text names, the most probable label, batch calibration
     (subtracts each label's mean log-probability; Zhou et al., arXiv 2309.17249), offsets, and offsets
     with a temperature. The last two minimise the multinomial log-loss with a ridge penalty; under
-    metrics other than accuracy the classes have equal weight. A correction is used only if it beats
-    the text by `CLEARLY` standard errors out of fold, so that it is not worse beyond noise.
+    metrics other than accuracy the classes have equal weight. The likeliest correction out of fold is
+    used if its labels beat the text's by `CLEARLY` standard errors, so that it is not worse beyond noise.
     """
 
     labels: tuple[str, ...]
@@ -112,25 +112,22 @@ class Calibrator:
         rows = _Rows.of(self, answers, ())
         if rows is None:
             return {}
-        found = np.zeros(len(rows.gold))
-        for fold in range(FOLDS):
-            inside = rows.folds == fold
-            if inside.any() and not inside.all():
-                one = rows.take(inside)
-                logits = _logits(one, _fit(rows.take(~inside), "offsets and temperature"))
-                found[inside] = log_softmax(logits, axis=1)[np.arange(len(one.gold)), one.gold]
-        weighted = rows.weights / rows.weights.mean() * found
-        return {answers[i].example_id: float(x) for i, x in zip(rows.places, weighted, strict=True)}
+        found = _likelihoods(rows, _held_out(rows, "offsets and temperature"))
+        return {answers[i].example_id: float(x) for i, x in zip(rows.places, found, strict=True)}
 
     def _choose(self, rows: "_Rows") -> tuple[Kind, Ints]:
-        """Return the best kind and its labels out of fold; the text, unless another is clearly better."""
+        """Return the best kind and its labels out of fold; the text, unless another is clearly better.
+
+        Corrections are compared by likelihood, which a few close answers do not turn over.
+        """
+        kinds = [kind for kind in self.kinds if kind != "offsets by topic" or self.priors]
+        logits = {kind: _held_out(rows, kind) for kind in kinds}
         said: dict[Kind, Ints] = {"greedy": rows.read, "probable": rows.log_p.argmax(axis=1)}
-        for kind in self.kinds:
-            if kind != "offsets by topic" or self.priors:
-                said[kind] = _out_of_fold(rows, kind)
+        said |= {kind: of_kind.argmax(axis=1) for kind, of_kind in logits.items()}
         gold = [self.labels[g] for g in rows.gold.tolist()]
         scores = {kind: self._score(gold, labels) for kind, labels in said.items()}
-        best = max(scores, key=lambda kind: scores[kind])  # of equals, the simplest
+        # Of equals, the simplest.
+        best = max(kinds, key=lambda kind: float(_likelihoods(rows, logits[kind]).mean()))
         # Another label than the text's must pay; more of an unreadable text always does.
         for kind in (best, "probable"):
             ahead = rows.weights * (
@@ -234,14 +231,19 @@ def _folds(gold: Ints) -> Ints:
     return folds
 
 
-def _out_of_fold(rows: _Rows, kind: Kind) -> Ints:
-    said = np.full(len(rows.gold), -1, dtype=np.int64)
+def _held_out(rows: _Rows, kind: Kind) -> Floats:
+    """Return the logits of each row by a fit to the other folds, shape `(rows, labels)`."""
+    logits = np.zeros_like(rows.log_p)
     for fold in range(FOLDS):
         inside = rows.folds == fold
-        if inside.any() and not inside.all():
-            fitted = _fit(rows.take(~inside), kind)
-            said[inside] = _logits(rows.take(inside), fitted).argmax(axis=1)
-    return said
+        logits[inside] = _logits(rows.take(inside), _fit(rows.take(~inside), kind))
+    return logits
+
+
+def _likelihoods(rows: _Rows, logits: Floats) -> Floats:
+    """Return the log-probability of the gold label of each row, times the weight of its class."""
+    of_gold = log_softmax(logits, axis=1)[np.arange(len(rows.gold)), rows.gold]
+    return np.asarray(rows.weights / rows.weights.mean() * of_gold)
 
 
 def _logits(rows: _Rows, fitted: _Fit) -> Floats:

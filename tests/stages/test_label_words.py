@@ -22,6 +22,7 @@ from pld_dspy.stages.common.problem import Target
 from pld_dspy.stages.common.rule_text import make_rule
 from pld_dspy.stages.label_words.measure import LEAST, assignments, in_rounds, with_more, with_rest
 from pld_dspy.stages.label_words.propose import Proposals, Sources, read_names
+from pld_dspy.stages.label_words.stage import _sets
 from queues import (
     KIND_OF,
     KINDS,
@@ -529,3 +530,18 @@ def test_each_set_has_one_word_a_label_and_the_first_is_the_best_of_all(table, c
         )
         assert sums[0] == pytest.approx(best)
         assert sums[1:] == sorted(sums[1:], reverse=True)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_names_that_tell_their_labels_are_tried_with_further_words(named):
+    compared = (
+        LabelWord(label="art", word="painting", named=3, separates=0.95, confused=0.4),
+        LabelWord(label="art", word="art", separates=0.8, confused=0.5),
+        LabelWord(label="law", word="law", separates=0.9, confused=0.3),
+        LabelWord(label="law", word="court", named=2, separates=0.85, confused=0.2),
+    )
+    _, sets = _sets(compared, ("art", "law"), WordsConfig(rest=""), named=named)
+
+    beside = {"art": "art / painting", "law": "law / court"}
+    assert (beside in sets) == named
+    assert {"art": "painting", "law": "law / court"} in sets

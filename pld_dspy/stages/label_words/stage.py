@@ -13,10 +13,12 @@ from pld_dspy.models.teacher import Teacher
 from pld_dspy.records import LabelWord
 from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.likelihood import compared_with
+from pld_dspy.scoring.separability import separability
 from pld_dspy.stages.common.candidates import Leaderboard
 from pld_dspy.stages.common.problem import Problem, Target
 from pld_dspy.stages.common.prompt import make_candidate
 from pld_dspy.stages.label_words.measure import (
+    LEAST,
     assignments,
     in_rounds,
     measured,
@@ -29,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 MOST_LABELS = 8
 """Labels up to which words are looked for: all words of all labels are shown in one request."""
+
+_FURTHER = 0.01
+"""By how much a set must be ahead of an earlier one, which is plainer, in nats or metric units."""
 
 
 class Chosen(NamedTuple):
@@ -57,7 +62,8 @@ def choose_words(
     The student is then asked once about each of some examples with all the words to choose from, and
     each label gets the word whose probability separates it best from the others, no word twice. Where
     none of a label's words tells it, its next ones are compared in a further round. One more
-    set has several words for each label, and one has "something else" for the label that no word fits
+    set has several words for each label; one, if the names tell the labels (an area of 0.7), further words
+    beside the names; and one has "something else" for the label that no word fits
     well. The sets are compared on validation by likelihood where labels are chosen by a fitted decision
     (`likelier`), else by the metric. Not in the paper; search for label words is that of PETAL (Schick et
     al., COLING 2020), which has no teacher to propose them.
@@ -95,11 +101,9 @@ def choose_words(
         return measured(words, program, target, problem, evaluator)
 
     compared = in_rounds(proposed, measure, config)
-    sets = assignments(compared, target.labels, config.sets)
-    if sets and (several := with_more(compared, sets[0], config.most)):
-        sets.insert(1, several)
-    if sets and (found := with_rest(compared, sets[0], config.rest)):
-        compared, sets = (*compared, found[0]), [*sets, found[1]]
+    # Names that tell nothing take probability from the words beside them.
+    told = (separability(given.answers, target.labels) or 0.0) >= LEAST
+    compared, sets = _sets(compared, target.labels, config, named=told)
     candidates = [
         make_candidate(problem.task, (), origin="label words", words=words) for words in sets
     ]
@@ -107,9 +111,29 @@ def choose_words(
     changes = compared_with(evaluator, given, scored)
     best, ahead = bare, 0.0
     for candidate, change in zip(candidates, changes, strict=True):
-        if change.delta.estimate > ahead and change.p_worse <= config.max_p_worse:
+        further = change.delta.estimate > ahead + _FURTHER
+        if further and change.p_worse <= config.max_p_worse:
             best, ahead = candidate, change.delta.estimate
     return Chosen(best.words, compared)
+
+
+def _sets(
+    compared: tuple[LabelWord, ...], labels: Sequence[str], config: WordsConfig, *, named: bool
+) -> tuple[tuple[LabelWord, ...], list[dict[str, str]]]:
+    """Return the words that were compared, with the rest if a set has it, and the sets to be scored.
+
+    If `named`, one more set has further words beside the labels' names.
+    """
+    sets = assignments(compared, labels, config.sets)
+    if not sets:
+        return compared, []
+    for first in (sets[0], *([{label: label for label in labels}] if named else [])):
+        several = with_more(compared, first, config.most)
+        if several and several not in sets:
+            sets.append(several)
+    if found := with_rest(compared, sets[0], config.rest):
+        compared, sets = (*compared, found[0]), [*sets, found[1]]
+    return compared, sets
 
 
 def titled_words(

@@ -89,9 +89,7 @@ class NeverWorse:
             )
             return Verdict(chosen=as_given, evaluations=evaluations, reason=reason)
         weight = _weights(context, as_given, ranked, evaluations, worth)
-        best = min(
-            range(len(ranked)), key=lambda i: (-weight[i], len(ranked[i].prompt), ranked[i].id)
-        )
+        best = min(range(len(ranked)), key=lambda i: (-weight[i], _length(ranked[i]), ranked[i].id))
         final = _Final(context, as_given, ranked, evaluations, best, self.max_p_worse)
         return final.verdict(self.prefer)
 
@@ -111,7 +109,8 @@ def _weights(
     select = [likelier(context.evaluator, baseline, result) for result in results]
     before = [likelier(context.evaluator, val[as_given.id], val[c.id]) for c in ranked]
     likely = [
-        one.delta.estimate + 0.5 * two.delta.estimate
+        # Hundredths of a nat are close enough for the shorter one.
+        round(one.delta.estimate + 0.5 * two.delta.estimate, 2)
         for one, two in zip(select, before, strict=True)
         if one is not None and two is not None
     ]
@@ -119,6 +118,11 @@ def _weights(
         return likely
     pairs = zip(ranked, results, strict=True)
     return [result.score + 0.5 * worth[candidate.id] for candidate, result in pairs]
+
+
+def _length(candidate: Candidate) -> int:
+    """Return the characters of the instructions and of the words for the labels."""
+    return len(candidate.prompt) + sum(map(len, candidate.words.values()))
 
 
 def _fits(context: SelectContext, candidate: Candidate) -> bool:
