@@ -59,8 +59,8 @@ class Calibrator:
     The candidates are the label that the text names, the most probable label, batch calibration
     (subtracts each label's mean log-probability; Zhou et al., arXiv 2309.17249), offsets, and offsets
     with a temperature. The last two minimise the multinomial log-loss with a ridge penalty; under
-    metrics other than accuracy the classes have equal weight. The likeliest correction out of fold is
-    used if its labels beat the text's by `CLEARLY` standard errors, so that it is not worse beyond noise.
+    metrics other than accuracy the classes have equal weight. Of those whose labels beat the text's by
+    `CLEARLY` standard errors out of fold, not to be worse beyond noise, the likeliest is used.
     """
 
     labels: tuple[str, ...]
@@ -116,28 +116,29 @@ class Calibrator:
         return {answers[i].example_id: float(x) for i, x in zip(rows.places, found, strict=True)}
 
     def _choose(self, rows: "_Rows") -> tuple[Kind, Ints]:
-        """Return the best kind and its labels out of fold; the text, unless another is clearly better.
-
-        Corrections are compared by likelihood, which a few close answers do not turn over.
-        """
+        """Return the likeliest kind that is clearly better than the text, else that, and its labels out of fold."""
         kinds = [kind for kind in self.kinds if kind != "offsets by topic" or self.priors]
         logits = {kind: _held_out(rows, kind) for kind in kinds}
         said: dict[Kind, Ints] = {"greedy": rows.read, "probable": rows.log_p.argmax(axis=1)}
         said |= {kind: of_kind.argmax(axis=1) for kind, of_kind in logits.items()}
         gold = [self.labels[g] for g in rows.gold.tolist()]
         scores = {kind: self._score(gold, labels) for kind, labels in said.items()}
-        # Of equals, the simplest.
-        best = max(kinds, key=lambda kind: float(_likelihoods(rows, logits[kind]).mean()))
-        # Another label than the text's must pay; more of an unreadable text always does.
-        for kind in (best, "probable"):
+
+        def pays(kind: Kind) -> bool:
+            # Another label must pay; more of an unreadable text always does.
             ahead = rows.weights * (
                 (said[kind] == rows.gold).astype(float) - (rows.read == rows.gold)
             )
             error = float(ahead.std()) / np.sqrt(len(ahead))
-            margin = CLEARLY if kind not in {"greedy", "probable"} else 0.0
-            if scores[kind] > scores["greedy"] and float(ahead.mean()) > margin * error:
-                return kind, said[kind]
-        return "greedy", said["greedy"]
+            margin = CLEARLY if kind != "probable" else 0.0
+            return scores[kind] > scores["greedy"] and float(ahead.mean()) > margin * error
+
+        paying = [kind for kind in kinds if pays(kind)]
+        if paying:  # of equals, the simplest
+            best = max(paying, key=lambda kind: float(_likelihoods(rows, logits[kind]).mean()))
+            return best, said[best]
+        best = "probable" if pays("probable") else "greedy"
+        return best, said[best]
 
     def _score(self, gold: Sequence[str], said: Ints) -> float:
         read = [None if place < 0 else self.labels[place] for place in said.tolist()]

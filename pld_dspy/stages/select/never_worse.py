@@ -11,6 +11,7 @@ from pld_dspy.records import Candidate, Evaluation, Interval
 from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.front import Point, pareto
 from pld_dspy.scoring.likelihood import likelier
+from pld_dspy.scoring.statistics import PairedResult
 from pld_dspy.stages.select.selector import SelectContext, Selector, Verdict
 
 _STRICTER = 5.0
@@ -64,10 +65,10 @@ class NeverWorse:
         The best validation score of many lists is optimistic by several points. So validation picks
         the finalists, has half the weight of selection in ranking them, and is not used to compare
         them with the student as given. They are ranked by the likelihood of the gold labels where
-        labels are chosen by a fitted decision (`likelier`), else by score. The best finalist is chosen
-        if it is better on the selection examples with a paired probability of being worse of at most
-        `max_p_worse`. As few selection examples have little power, it is also chosen if its score is not
-        lower there, and the same probability is at most `max_p_worse / 5` by likelihood there, or by
+        labels are chosen by a fitted decision (`likelier`), else by score. The first one is chosen that
+        is better on the selection examples with a paired probability of being worse of at most
+        `max_p_worse`. As few selection examples have little power, so is one whose score is not
+        lower there, if the same probability is at most `max_p_worse / 5` by likelihood there, or by
         score over validation and selection examples together.
         """
         as_given, *others = {c.id: c for c in context.candidates}.values()
@@ -131,35 +132,67 @@ def _fits(context: SelectContext, candidate: Candidate) -> bool:
 
 
 class _Final(NamedTuple):
-    """The finalists with their scores on the selection examples."""
+    """One of the finalists, with the scores of all on the selection examples."""
 
     context: SelectContext
     as_given: Candidate
     ranked: Sequence[Candidate]
     evaluations: tuple[Evaluation, ...]
     best: int
-    """Index of the best finalist in `ranked`."""
+    """Index of the finalist in `ranked`."""
     max_p_worse: float
 
+    @property
+    def scored(self) -> Evaluation:
+        """The finalist on the selection examples."""
+        return self.evaluations[1 + self.best]
+
+    @property
+    def change(self) -> PairedResult:
+        """Its score there minus that of the student as given."""
+        return self.context.evaluator.compare(self.evaluations[0], self.scored)
+
+    @property
+    def together(self) -> PairedResult:
+        """The same over validation and selection examples together."""
+        val, chosen = self.context.val, self.ranked[self.best]
+        return self.context.evaluator.compare(
+            _joined(val[self.as_given.id], self.evaluations[0]),
+            _joined(val[chosen.id], self.scored),
+        )
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is better by its score on the selection examples alone."""
+        return self.change.delta.estimate > 0 and self.change.p_worse <= self.max_p_worse
+
+    @property
+    def surer(self) -> Interval | None:
+        """By how much it is likelier on the selection examples, where that is beyond doubt."""
+        likely = likelier(self.context.evaluator, self.evaluations[0], self.scored)
+        sure = likely is not None and likely.p_worse <= self.max_p_worse / _STRICTER
+        return likely.delta if likely is not None and sure else None
+
+    @property
+    def helps(self) -> bool:
+        """Whether it is better than the student as given."""
+        strict = self.max_p_worse / _STRICTER
+        return self.alone or (
+            self.change.delta.estimate >= 0
+            and (self.surer is not None or self.together.p_worse <= strict)
+        )
+
     def verdict(self, prefer: Prefer) -> Verdict:
-        """Return the best finalist, a shorter one, or the student as given."""
+        """Return the finalist, a shorter one, or the student as given."""
         evaluator, val = self.context.evaluator, self.context.val
         baseline, *results = self.evaluations
-        chosen, scored = self.ranked[self.best], results[self.best]
-        paired = evaluator.compare(baseline, scored)
-        together = evaluator.compare(
-            _joined(val[self.as_given.id], baseline), _joined(val[chosen.id], scored)
-        )
-        likely, strict = likelier(evaluator, baseline, scored), self.max_p_worse / _STRICTER
-        alone = paired.delta.estimate > 0 and paired.p_worse <= self.max_p_worse
-        surer = likely is not None and likely.p_worse <= strict
-        both = together.p_worse <= strict
-        if not alone and not (paired.delta.estimate >= 0 and (surer or both)):
-            doubt = ", which may be noise" if paired.delta.estimate > 0 else ""
+        delta = self.change.delta
+        if not self.helps:
+            doubt = ", which may be noise" if delta.estimate > 0 else ""
             reason = (
                 f"the student stays as given: on {len(baseline.answers)} selection examples the "
                 f"best of {len(self.ranked)} rule lists changes {evaluator.metric_name} by "
-                f"{_signed(paired.delta)}{doubt}"
+                f"{_signed(delta)}{doubt}"
             )
             return Verdict(chosen=self.as_given, evaluations=self.evaluations, reason=reason)
         if prefer == "shortest-within-noise":
@@ -168,18 +201,17 @@ class _Final(NamedTuple):
                 return self._shorter(short)
         reason = (
             f"best of {len(self.ranked)} finalists on {len(baseline.answers)} selection examples: "
-            f"{evaluator.metric_name} {_signed(paired.delta)} against the student as given"
+            f"{evaluator.metric_name} {_signed(delta)} against the student as given"
         )
-        if not alone and likely is not None and surer:
-            reason += f", and {_signed(likely.delta)} nats of the likelihood of the gold labels"
-        elif not alone:
+        if not self.alone and self.surer is not None:
+            reason += f", and {_signed(self.surer)} nats of the likelihood of the gold labels"
+        elif not self.alone:
             reason += (
-                f", and {_signed(together.delta)} together with the "
+                f", and {_signed(self.together.delta)} together with the "
                 f"{len(val[self.as_given.id].answers)} validation examples"
             )
-        return Verdict(
-            chosen=chosen, evaluations=self.evaluations, delta=paired.delta, reason=reason
-        )
+        chosen = self.ranked[self.best]
+        return Verdict(chosen=chosen, evaluations=self.evaluations, delta=delta, reason=reason)
 
     def _shorter(self, short: int) -> Verdict:
         """Return the verdict for a finalist that is shorter than the best one."""
