@@ -381,3 +381,16 @@ def test_a_likelier_list_is_chosen_unless_its_score_is_lower(right, chosen):
 
     assert found.chosen is chosen
     assert ("nats of the likelihood" in found.reason) == (chosen is A)
+
+
+def test_a_finalist_that_helps_is_chosen_behind_a_likelier_one_that_scores_lower():
+    right = {AS_GIVEN.id: (20, 0.01), A.id: (19, 0.4), B.id: (30, 0.05)}
+    found = select(
+        [AS_GIVEN, A, B],
+        {key: sure(evaluation(listed(key), 20), m) for key, (_, m) in right.items()},
+        run=lambda c: sure(evaluation(c, right[c.id][0]), right[c.id][1]),
+        evaluator=replace(EVALUATOR, decide="calibrated"),
+    )
+
+    assert found.chosen is B
+    assert found.delta.estimate == pytest.approx(0.25)

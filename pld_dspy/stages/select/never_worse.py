@@ -90,9 +90,14 @@ class NeverWorse:
             )
             return Verdict(chosen=as_given, evaluations=evaluations, reason=reason)
         weight = _weights(context, as_given, ranked, evaluations, worth)
-        best = min(range(len(ranked)), key=lambda i: (-weight[i], _length(ranked[i]), ranked[i].id))
-        final = _Final(context, as_given, ranked, evaluations, best, self.max_p_worse)
-        return final.verdict(self.prefer)
+        order = sorted(
+            range(len(ranked)), key=lambda i: (-weight[i], _length(ranked[i]), ranked[i].id)
+        )
+        finals = [
+            _Final(context, as_given, ranked, evaluations, place, self.max_p_worse)
+            for place in order
+        ]
+        return next((final for final in finals if final.helps), finals[0]).verdict(self.prefer)
 
 
 def _weights(
