@@ -18,7 +18,6 @@ from pld_dspy.stages.common.candidates import Leaderboard
 from pld_dspy.stages.common.problem import Problem, Target
 from pld_dspy.stages.common.prompt import make_candidate
 from pld_dspy.stages.label_words.measure import (
-    LEAST,
     assignments,
     in_rounds,
     measured,
@@ -32,6 +31,9 @@ logger = logging.getLogger(__name__)
 MOST_LABELS = 8
 """Labels up to which words are looked for: all words of all labels are shown in one request."""
 
+_TOLD = 0.8
+"""Minimum separability of the student as given for names to stand beside further words: of some 40
+answers, those to names that say nothing can have 0.7."""
 _FURTHER = 0.01
 """By how much a set must be ahead of an earlier one, which is plainer, in nats or metric units."""
 
@@ -62,7 +64,7 @@ def choose_words(
     The student is then asked once about each of some examples with all the words to choose from, and
     each label gets the word whose probability separates it best from the others, no word twice. Where
     none of a label's words tells it, its next ones are compared in a further round. One more
-    set has several words for each label; one, if the names tell the labels (an area of 0.7), further words
+    set has several words for each label; one, if the names tell the labels (separability of 0.8), further words
     beside the names; and one has "something else" for the label that no word fits
     well. The sets are compared on validation by likelihood where labels are chosen by a fitted decision
     (`likelier`), else by the metric. Not in the paper; search for label words is that of PETAL (Schick et
@@ -102,7 +104,7 @@ def choose_words(
 
     compared = in_rounds(proposed, measure, config)
     # Names that tell nothing take probability from the words beside them.
-    told = (separability(given.answers, target.labels) or 0.0) >= LEAST
+    told = (separability(given.answers, target.labels) or 0.0) >= _TOLD
     compared, sets = _sets(compared, target.labels, config, named=told)
     candidates = [
         make_candidate(problem.task, (), origin="label words", words=words) for words in sets
