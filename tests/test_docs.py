@@ -337,14 +337,15 @@ def test_the_results_table_has_the_figures_of_the_result_files(page):
 
 DEMOS = (
     "demo_queues.json",
+    "demo_queues_several.json",
     "demo_queues_one_word.json",
     "demo_queues_false.json",
     "demo_queues_names.json",
     "demo_queues_full.json",
     "demo_queues_full_seed1.json",
 )
-"""The present version first, then those with one word a label, the second of which kept false rules; the others are
-of before words for labels."""
+"""The present version first, then one that compared words by macro-F1, then those with one word a label, the second of
+which kept false rules; the others are of before words for labels."""
 
 
 def demo(name):
@@ -399,7 +400,7 @@ def test_the_readme_has_the_figures_of_the_demos():
 
 
 def test_the_results_tell_what_the_demo_s_own_file_lacks():
-    right, every = demo(DEMOS[4])["steps"][-1]["right"]["alpha"]
+    right, every = demo(DEMOS[5])["steps"][-1]["right"]["alpha"]
     text = " ".join((ROOT / "docs/results.md").read_text(encoding="utf-8").split())
     assert f"of {every} sentences about grandfathers and gentlemen {right} go there" in text
 
@@ -416,7 +417,10 @@ def test_the_first_page_has_the_figures_of_the_demo():
     assert f"{now['teacher_calls']} teacher calls and {now['student_calls']} student calls" in plain
     minutes, seconds = map(int, re.search(r"(\d+) min (\d+) s on two slow cores", plain).groups())
     # The installation and the start of Python are outside of the run's own clock.
-    assert 0 < 60 * minutes + seconds - now["wall_s"] < 180
+    # The present version resumed a run; the one before was timed, and asks no less.
+    timed = demo(DEMOS[1])
+    assert 0 < 60 * minutes + seconds - timed["wall_s"] < 180
+    assert now["student_calls"] <= timed["student_calls"]
 
 
 def test_the_results_have_the_figures_of_the_demos():
@@ -450,10 +454,10 @@ def test_what_is_said_of_the_demo_s_rules_is_what_they_were_judged():
         " ".join((ROOT / name).read_text(encoding="utf-8").split())
         for name in ("docs/results.md", "README.md")
     )
-    first, second = (rule["truth"] for rule in judged["rules"])
+    second, first = (rule["truth"] for rule in judged["rules"])
     assert [rule["text"] for rule in judged["rules"]] == [
-        "If the sentence is about a person or a family member, answer alpha.",
         "If the text mentions a country, answer gamma.",
+        "If the sentence is about a person or a family member, answer alpha.",
     ]
     assert (
         f"right for {first['right']} of the {first['holds']} judged examples that it holds for, "
@@ -465,8 +469,8 @@ def test_what_is_said_of_the_demo_s_rules_is_what_they_were_judged():
         f"gamma, {second['groups']} of {second['groups_labelled']} groups)"
     ) in results_page
     assert (
-        f"right for {first['right']} of the {first['holds']} and {second['right']} of the "
-        f"{second['holds']} training examples"
+        f"right for {second['right']} of the {second['holds']} and {first['right']} of the "
+        f"{first['holds']} training examples"
     ) in readme
     shown = {(word["label"], word["word"]) for word in judged["words"]}
     assert shown == {
@@ -478,11 +482,11 @@ def test_what_is_said_of_the_demo_s_rules_is_what_they_were_judged():
 
 def test_the_results_tell_of_the_false_rules():
     text = " ".join((ROOT / "docs/results.md").read_text(encoding="utf-8").split())
-    for name in DEMOS[1:3]:
+    for name in DEMOS[2:4]:
         found = [re.search(r"right for (\d+ of \d+)", w)[1] for w in demo(name)["rule_warnings"]]
         assert found == ["5 of 9", "6 of 11"]
     assert 'right for 5 of 9) and beta ("a person", 6 of 11)' in text
-    without, kept = (demo(name)["compiled"] for name in DEMOS[1:3])
+    without, kept = (demo(name)["compiled"] for name in DEMOS[2:4])
     assert f"{kept:.3f} against {without:.3f}" in text
 
 
@@ -563,16 +567,30 @@ def test_the_rows_of_a_critic_are_those_of_the_grid():
     named = large["program"]["words"]
     changed = {label: word for label, word in named.items() if word != label}
     told = " and ".join(f"*{word}* for {label}" for label, word in changed.items())
-    assert f"is helped by two words, {told}, and by no rule; its answers need no decision" in plain
-    assert "\n1. " not in large["program"]["instructions"]
-    assert large["decision"]["kind"] == "greedy"
+    assert f"is helped by two words, {told}, and by no rule." in plain
+    beside = [f"*{word}*" for word in little["program"]["words"].values() if " / " in word]
+    assert (
+        f"words beside the names, {', '.join(beside[:-1])} and {beside[-1]}, and by no rule"
+        in plain
+    )
+    assert all("\n1. " not in one["program"]["instructions"] for one in (large, little))
+    bare = lines["stereoset", "0.5B", "zero-shot"]
+    assert bare["decision"]["kind"] == little["decision"]["kind"]
+    little_before, large_before = (
+        f"{w['score']:.3f}" for w in results("knowledge_by_metric.jsonl")
+    )
+    assert f"had {large_before} (1.5B) and {little_before} (0.5B, no word was chosen;" in plain
+    before, after = bare["separability"], little["separability"]
+    told = f"it has {bare['decided_score']:.3f} without them, and its separability rises from {before:.3f} to {after:.3f}"
+    assert told in plain
     [forecast] = results("knowledge_forecasts.jsonl")
     assert forecast["cell"].startswith("stereoset-queues/diagnose/qwen2.5-coder-0.5b/")
     assert (forecast["step"], forecast["examples"]) == ("examples", 40)
     assert "`pld diagnose` foretold that worked examples gain most for the 0.5B" in plain
     assert small["score"] > lines["stereoset-queues", "0.5B", "labeled-more-shots"]["decided_score"]
-    for one, row in ((ours, "1.5B"), (small, "0.5B")):
-        shots = lines["stereoset-queues", row, "labeled-more-shots"]
+    compared = (("stereoset-queues", "1.5B"), ("stereoset-queues", "0.5B"), ("stereoset", "0.5B"))
+    for task, row in compared:
+        one, shots = (lines[task, row, name] for name in ("pld-rules", "labeled-more-shots"))
         first, second = (Line.model_validate(line) for line in (shots, one))
         answers = SeedAnswers(second.gold, first.decided_said, second.said)
         delta = difference(second.metric, [answers]).delta
@@ -584,8 +602,6 @@ def test_the_rows_of_a_critic_are_those_of_the_grid():
     assert told in plain
     assert before["program"]["instructions"].count("\n3. ") == 1
     assert f"validation ({before['val_score']:.3f}) said so" in plain
-    best = lines["stereoset", "0.5B", "asked-best"]
-    assert (little["score"], little["said"]) == (best["score"], best["said"])
 
 
 def test_the_other_draws_of_the_queues_have_the_figures_of_their_file():
