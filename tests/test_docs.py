@@ -560,7 +560,13 @@ def test_the_rows_of_a_critic_are_those_of_the_grid():
     assert "\n1. " in ours["program"]["instructions"]
     assert "\n2. " not in ours["program"]["instructions"]
     assert f"without the fitted decision it has {ours['greedy_score']:.3f}" in plain
-    assert ours["program"]["words"] == small["program"]["words"]
+    alone = lines["stereoset-queues", "1.5B", "label-words"]["decided_score"]
+    assert f"The words alone are worth {alone:.3f}" in plain
+    *shown, end = (f"*{word}*" for word in small["program"]["words"].values())
+    told = f"has {small['score']:.3f} with {', '.join(shown)} and {end} and three rules"
+    assert told in plain
+    assert small["program"]["instructions"].count("\n3. ") == 1
+    assert f"Validation said {small['val_score']:.3f}" in plain
     *first, last = ours["program"]["words"].values()
     assert f"the words *{'*, *'.join(first)}* and *{last}*" in plain
     large, little = (lines["stereoset", student, "pld-rules"] for student in ("1.5B", "0.5B"))
@@ -576,9 +582,9 @@ def test_the_rows_of_a_critic_are_those_of_the_grid():
     assert all("\n1. " not in one["program"]["instructions"] for one in (large, little))
     bare = lines["stereoset", "0.5B", "zero-shot"]
     assert bare["decision"]["kind"] == little["decision"]["kind"]
-    little_before, large_before = (
-        f"{w['score']:.3f}" for w in results("knowledge_by_metric.jsonl")
-    )
+    by_metric = (f"{w['score']:.3f}" for w in results("knowledge_by_metric.jsonl"))
+    little_before, large_before, queues_before = by_metric
+    assert f"had {queues_before} (`knowledge_by_metric.jsonl`)" in plain
     assert f"had {large_before} (1.5B) and {little_before} (0.5B, no word was chosen;" in plain
     before, after = bare["separability"], little["separability"]
     told = f"it has {bare['decided_score']:.3f} without them, and its separability rises from {before:.3f} to {after:.3f}"
