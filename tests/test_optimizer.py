@@ -648,7 +648,7 @@ def test_progress_counts_up_to_the_number_of_calls():
     assert all(1 <= event.done <= event.total for event in heard)
     by_role = {role: {e.stage for e in heard if e.role == role} for role in ("teacher", "student")}
     assert by_role["teacher"] == {"traces", "rules", "judgements", "refine"}
-    assert by_role["student"] == {"train", "val", "search", "select"}
+    assert by_role["student"] == {"train", "val", "search", "select", "left out"}
 
 
 def test_threads_do_not_change_the_result():
