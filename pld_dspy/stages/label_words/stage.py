@@ -63,12 +63,12 @@ def choose_words(
     traces, and from the teacher, which gives examples of a label a title without knowing the label.
     The student is then asked once about each of some examples with all the words to choose from, and
     each label gets the word whose probability separates it best from the others, no word twice. Where
-    none of a label's words tells it, its next ones are compared in a further round. One more
-    set has several words for each label; one, if the names tell the labels (separability of 0.8), further words
-    beside the names; and one has "something else" for the label that no word fits
-    well. The sets are compared on validation by likelihood where labels are chosen by a fitted decision
-    (`likelier`), else by the metric. Not in the paper; search for label words is that of PETAL (Schick et
-    al., COLING 2020), which has no teacher to propose them.
+    none of a label's words tells it, its next ones are compared in a further round. One more set has
+    several words for each label; one, if the names tell the labels (separability of 0.8), further words
+    beside the names; and one has "something else" for the label that no word fits well. The sets are
+    compared on validation by likelihood where labels are chosen by a fitted decision (`likelier`), else
+    by the metric. Not in the paper; search for label words is that of PETAL (Schick et al., COLING 2020),
+    which has no teacher to propose them.
 
     Args:
         target: The predictor.
