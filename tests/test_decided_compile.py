@@ -55,7 +55,7 @@ def test_the_decision_and_the_rules_together_find_the_labels():
     assert program.decision is not None
     assert program.pld_result.predictors[0].decision == program.decision
     assert greedy.decision is None
-    assert score(program, engine) > 0.94
+    assert score(program, engine) > 0.95
     assert score(greedy, engine) < 0.7
 
 
@@ -98,7 +98,7 @@ def test_a_resumed_compile_asks_nothing_again(tmp_path):
 def test_a_stopped_trial_and_a_full_one_are_decided_alike(tmp_path):
     """Trials that are read back from the study have the labels that they had."""
     engine = BiasedFollower(TASK, BIAS)
-    result = compiled(engine, search={"trials": 8, "race": {"block": 8}}).pld_result
+    result = compiled(engine, search={"trials": 8, "race": {"block": 4}}).pld_result
     part = result.predictors[0]
     scored = {e.candidate_id: e.score for e in part.evaluations if e.split == "val"}
     full = [trial for trial in part.search.trials if not trial.stopped]
@@ -143,3 +143,9 @@ def test_other_programs_and_metrics_are_greedy(settings):
 def test_accuracy_is_a_metric_too():
     engine = BiasedFollower(TASK, BIAS)
     assert score(compiled(engine, metric=accuracy), engine) > 0.95
+
+
+def test_words_that_change_no_answer_are_not_used():
+    """This student says the labels' names whatever words it is shown; the names are kept."""
+    program = compiled(BiasedFollower(TASK, BIAS))
+    assert program.form.labels_as == "names"
