@@ -168,7 +168,8 @@ class RunProgress:
 class _Estimate:
     """How long the whole run may still take: planned calls times the seconds of those made.
 
-    Calls of a role differ in length (an explanation, a yes or no), so seconds are counted by token.
+    Calls of a teacher differ in length (an explanation, a yes or no), so its seconds are counted by
+    token. Those of a student do not: the engine reads the rules and examples before its question once.
     """
 
     def __init__(self, planned: Sequence[PlannedStage]) -> None:
@@ -212,7 +213,9 @@ class _Estimate:
         return f"whole run: at most about {_duration(left)} left" if left else ""
 
     def _length(self, kind: _Kind) -> float:
-        """Return the estimated tokens of a call, those that are written weighted."""
+        """Return the length of a call: of a student 1, else its tokens, those that are written weighted."""
+        if kind[1] == "student":
+            return 1.0
         return max(1.0, self._tokens[kind] / max(1, self._calls[kind]))
 
 

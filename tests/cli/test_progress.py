@@ -87,6 +87,17 @@ def test_a_short_call_is_not_taken_for_a_long_one():
     assert progress_lines(stages, events)[-1].endswith("whole run: at most about 7 min left")
 
 
+def test_rules_that_the_student_sees_each_time_are_read_once():
+    stages = [
+        planned("test", "student", 10, GIVEN, tokens=(40, 4)),
+        planned("select", "student", 60, tokens=(520, 4)),
+    ]
+    events = [(2 * n, on_test(n, 10)) for n in range(1, 11)]
+
+    # 60 calls at 2 s each.
+    assert progress_lines(stages, events)[-1].endswith("whole run: at most about 2 min left")
+
+
 def test_downloads_are_in_megabytes_and_do_not_count_as_calls():
     stages = [planned("test", "student", 10, GIVEN)]
     events = [
