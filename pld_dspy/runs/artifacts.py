@@ -194,7 +194,9 @@ def write_pictures(pictures: Pictures, run_dir: Path) -> list[Path]:
 
 def _predictor_pictures(part: PredictorResult, pictures: Pictures) -> "dict[str, Figure]":
     return {
-        "candidates": score_over_candidates(part.evaluations, part.candidates),
+        "candidates": score_over_candidates(
+            part.evaluations, part.candidates, chosen=part.chosen_id
+        ),
         **_search_pictures(part, pictures.task.metric),
         **_cluster_picture(part, pictures),
     }

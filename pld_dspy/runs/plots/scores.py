@@ -125,13 +125,17 @@ def before_after_figure(rows: Sequence[BeforeAfter]) -> Figure:
 
 @styled
 def score_over_candidates(
-    evaluations: Sequence[Evaluation], candidates: Sequence[Candidate]
+    evaluations: Sequence[Evaluation],
+    candidates: Sequence[Candidate],
+    *,
+    chosen: str | None = None,
 ) -> Figure:
     """Return the score of each candidate on validation, and on selection examples where it has one.
 
     Args:
         evaluations: Scores on full splits; of several of one candidate on one split the last counts.
         candidates: In order of creation.
+        chosen: Id of the candidate that the title tells about; None is the best on validation.
     """
     scores = {(e.candidate_id, e.split): e.score for e in evaluations}
     seen = [c for c in candidates if (c.id, "val") in scores]
@@ -167,7 +171,7 @@ def score_over_candidates(
     axes.set_xlim(0.5, len(candidates) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="y")
-    figure_title(figure, textwrap.fill(_search_finding(seen, scores, given, metric), 92))
+    figure_title(figure, textwrap.fill(_search_finding(seen, scores, given, chosen, metric), 92))
     figure.legend(handles, names, loc="outside right center")
     return figure
 
@@ -232,16 +236,19 @@ def _search_finding(
     seen: Sequence[Candidate],
     scores: Mapping[tuple[str, Split], float],
     given: float | None,
+    chosen: str | None,
     metric: str,
 ) -> str:
     # Of equals on validation, selection examples decide.
     best = max(seen, key=lambda c: (scores[c.id, "val"], scores.get((c.id, "select"), -1.0)))
-    top = scores[best.id, "val"]
-    found = f"Best of {len(seen)} candidates: {metric} {top:.2f} on validation"
+    told = next((c for c in seen if c.id == chosen), best)
+    top = scores[told.id, "val"]
+    which = "Best" if told is best else "Chosen"
+    found = f"{which} of {len(seen)} candidates: {metric} {top:.2f} on validation"
     if given is not None:
         found += f" ({top - given:+.2f})"
-    if (best.id, "select") in scores:
-        found += f", {scores[best.id, 'select']:.2f} on selection examples"
+    if (told.id, "select") in scores:
+        found += f", {scores[told.id, 'select']:.2f} on selection examples"
     return found
 
 

@@ -219,6 +219,19 @@ def test_of_equals_on_validation_the_title_has_the_best_on_selection_examples():
     assert title(figure).endswith("0.80 on validation (+0.30), 0.70 on selection examples")
 
 
+def test_the_title_tells_of_the_candidate_that_was_chosen():
+    scored = [evaluation([], name=f"c{n}", score=s) for n, s in enumerate([0.5, 0.8, 0.9])]
+    scored += [
+        evaluation([], name=f"c{n}", split="select", score=s) for n, s in ((1, 0.9), (2, 0.7))
+    ]
+    made = candidates(["as given", "synthesis", "search"])
+    assert title(score_over_candidates(scored, made, chosen="c1")) == (
+        "Chosen of 3 candidates: macro-F1 0.80 on validation (+0.30), 0.90 on selection examples"
+    )
+    best = score_over_candidates(scored, made, chosen="c2")
+    assert title(best).startswith("Best of 3 candidates: macro-F1 0.90")
+
+
 @pytest.mark.parametrize(
     ("draw_it", "arguments"), [(before_after_figure, [[]]), (score_over_candidates, [[], []])]
 )
