@@ -184,19 +184,15 @@ def write_pictures(pictures: Pictures, run_dir: Path) -> list[Path]:
         of_part = _predictor_pictures(part, pictures)
         predictor = part.predictor if len(parts) > 1 else ""
         drawn |= {picture_file(stem, predictor): figure for stem, figure in of_part.items()}
-    paths = []
     for file, figure in drawn.items():
-        path = run_dir / file
-        figure.savefig(path, dpi=_DPI)
-        paths.append(path)
-    return paths
+        figure.savefig(run_dir / file, dpi=_DPI)
+    return [run_dir / file for file in drawn]
 
 
 def _predictor_pictures(part: PredictorResult, pictures: Pictures) -> "dict[str, Figure]":
+    scored = score_over_candidates(part.evaluations, part.candidates, chosen=part.chosen_id)
     return {
-        "candidates": score_over_candidates(
-            part.evaluations, part.candidates, chosen=part.chosen_id
-        ),
+        "candidates": scored,
         **_search_pictures(part, pictures.task.metric),
         **_cluster_picture(part, pictures),
     }
