@@ -356,14 +356,18 @@ def sure(scored, margin):
     return replace(scored, answers=answers)
 
 
+@pytest.mark.parametrize("finalists", [1, 2])
 @pytest.mark.parametrize(("decide", "chosen"), [("calibrated", B), ("greedy", A)])
-def test_finalists_are_ranked_by_likelihood_where_labels_are_chosen_by_a_decision(decide, chosen):
+def test_finalists_are_picked_and_ranked_by_likelihood_where_labels_are_chosen_by_a_decision(
+    decide, chosen, finalists
+):
     right = {AS_GIVEN.id: (20, 0.01), A.id: (32, 0.05), B.id: (31, 0.4)}
     found = select(
         [AS_GIVEN, A, B],
         {key: sure(evaluation(listed(key), n), m) for key, (n, m) in right.items()},
         run=lambda c: sure(evaluation(c, right[c.id][0]), right[c.id][1]),
         evaluator=replace(EVALUATOR, decide=decide),
+        finalists=finalists,
     )
 
     assert found.chosen is chosen

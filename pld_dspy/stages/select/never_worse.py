@@ -1,6 +1,6 @@
 """The built-in selector: the best finalist on held-out examples, never worse than the student as given."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, get_args
 
@@ -9,9 +9,9 @@ from pld_dspy.config.optimizer import PLDConfig, Prefer
 from pld_dspy.errors import ConfigError, nearest
 from pld_dspy.records import Candidate, Evaluation, Interval
 from pld_dspy.scoring.evaluator import Evaluator
-from pld_dspy.scoring.front import Point, pareto
 from pld_dspy.scoring.likelihood import likelier
 from pld_dspy.scoring.statistics import PairedResult
+from pld_dspy.stages.select.finalists import Worth, in_order, pick_finalists
 from pld_dspy.stages.select.selector import SelectContext, Selector, Verdict
 
 _STRICTER = 5.0
@@ -64,8 +64,8 @@ class NeverWorse:
 
         The best validation score of many lists is optimistic by several points. So validation picks
         the finalists, has half the weight of selection in ranking them, and is not used to compare
-        them with the student as given. They are ranked by the likelihood of the gold labels where
-        labels are chosen by a fitted decision (`likelier`), else by score. The first one is chosen that
+        them with the student as given. Both go by the likelihood of the gold labels where labels are
+        chosen by a fitted decision (`likelier`), else by score. The first one is chosen that
         is better on the selection examples with a paired probability of being worse of at most
         `max_p_worse`. As few selection examples have little power, so is one whose score is not
         lower there, if the same probability is at most `max_p_worse / 5` by likelihood there, or by
@@ -73,11 +73,9 @@ class NeverWorse:
         """
         as_given, *others = {c.id: c for c in context.candidates}.values()
         val = context.val
-        worth = {k: (e.score + context.forecasts.get(k, e.score)) / 2 for k, e in val.items()}
         fitting = [c for c in others if c.changes and c.id in val and _fits(context, c)]
-        ranked = _finalists(fitting, val, worth, self.finalists, self.prefer)
-        # Words and demos alone show whether rules in addition are worth their tokens.
-        ranked += [c for c in _bare(fitting, ranked) if c not in ranked]
+        worth = Worth.of(context, as_given, fitting)
+        ranked = pick_finalists(fitting, val, worth, self.finalists, self.prefer)
         baseline = context.run(as_given)
         results = [context.run(candidate) for candidate in ranked]
         evaluations = (baseline, *results)
@@ -89,46 +87,11 @@ class NeverWorse:
                 else f"the student stays as given: no rule list takes at most {limit} tokens per call"
             )
             return Verdict(chosen=as_given, evaluations=evaluations, reason=reason)
-        weight = _weights(context, as_given, ranked, evaluations, worth)
-        order = sorted(
-            range(len(ranked)), key=lambda i: (-weight[i], _length(ranked[i]), ranked[i].id)
-        )
         finals = [
             _Final(context, as_given, ranked, evaluations, place, self.max_p_worse)
-            for place in order
+            for place in in_order(context, ranked, evaluations, worth)
         ]
         return next((final for final in finals if final.helps), finals[0]).verdict(self.prefer)
-
-
-def _weights(
-    context: SelectContext,
-    as_given: Candidate,
-    ranked: Sequence[Candidate],
-    evaluations: Sequence[Evaluation],
-    worth: Mapping[str, float],
-) -> list[float]:
-    """Return what ranks the finalists: selection is unbiased but noisy, so validation counts too.
-
-    By likelihood if it is known for all, else by score.
-    """
-    (baseline, *results), val = evaluations, context.val
-    select = [likelier(context.evaluator, baseline, result) for result in results]
-    before = [likelier(context.evaluator, val[as_given.id], val[c.id]) for c in ranked]
-    likely = [
-        # Hundredths of a nat are close enough for the shorter one.
-        round(one.delta.estimate + 0.5 * two.delta.estimate, 2)
-        for one, two in zip(select, before, strict=True)
-        if one is not None and two is not None
-    ]
-    if len(likely) == len(ranked):
-        return likely
-    pairs = zip(ranked, results, strict=True)
-    return [result.score + 0.5 * worth[candidate.id] for candidate, result in pairs]
-
-
-def _length(candidate: Candidate) -> int:
-    """Return the characters of the instructions and of the words for the labels."""
-    return len(candidate.prompt) + sum(map(len, candidate.words.values()))
 
 
 def _fits(context: SelectContext, candidate: Candidate) -> bool:
@@ -239,35 +202,8 @@ def _signed(change: Interval) -> str:
     return f"{change.estimate:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"
 
 
-def _bare(fitting: Sequence[Candidate], ranked: Sequence[Candidate]) -> list[Candidate]:
-    """Return the candidates with the words and demos of the first finalist and no rules."""
-    first = next(iter(ranked), None)
-    if first is None:
-        return []
-    alone = [c for c in fitting if not c.rules and c.words == first.words]
-    return [c for c in alone if c.demos in ((), first.demos)]
-
-
 def _joined(first: Evaluation, second: Evaluation) -> Evaluation:
     return replace(second, answers=(*first.answers, *second.answers))
-
-
-def _finalists(
-    fitting: Sequence[Candidate],
-    val: Mapping[str, Evaluation],
-    worth: Mapping[str, float],
-    count: int,
-    prefer: Prefer,
-) -> list[Candidate]:
-    by_score = sorted(fitting, key=lambda c: (-worth[c.id], len(c.prompt), c.id))
-    if prefer == "best":
-        return by_score[:count]
-    by_id = {c.id: c for c in by_score}
-    points = [Point(c.id, worth[c.id], val[c.id].prompt_tokens) for c in by_score]
-    # From the best of the front down: short lists far below the best are not useful.
-    front = [by_id[point.candidate_id] for point in reversed(pareto(points))]
-    best = by_score[: max(1, count - count // 2)]
-    return list({c.id: c for c in (*best, *front, *by_score)}.values())[:count]
 
 
 def _shortest(
