@@ -13,7 +13,7 @@ from pld_dspy.ledger.store import StageStore
 from pld_dspy.models.forms import form_of
 from pld_dspy.models.topics import topic_of, topics_in
 from pld_dspy.records import Answer, Decide, Decision, Evaluation
-from pld_dspy.scoring.calibration import Calibrator, decided
+from pld_dspy.scoring.decisions.calibration import Calibrator, decided
 from pld_dspy.scoring.evaluator import Evaluator, decision_of, score_answers
 from pld_dspy.scoring.metrics import CorpusMetric, accuracy, macro_f1
 from pld_dspy.scoring.separability import separability, separability_change

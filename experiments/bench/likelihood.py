@@ -19,8 +19,8 @@ from rich.table import Table
 from experiments.bench.configs import HERE
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.records import Answer, Evaluation
+from pld_dspy.scoring.decisions.likelihood import likelier
 from pld_dspy.scoring.evaluator import Evaluator
-from pld_dspy.scoring.likelihood import likelier
 from pld_dspy.scoring.metrics import macro_f1
 
 FILE = HERE / "results" / "likelihood.jsonl"

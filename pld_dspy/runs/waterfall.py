@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pld_dspy.models.reading.values import label_text
 from pld_dspy.records import Answer, Decision, Evaluation, PLDResult, PredictorResult
-from pld_dspy.scoring.calibration import decided
+from pld_dspy.scoring.decisions.calibration import decided
 from pld_dspy.scoring.evaluator import Evaluator, decision_of, with_decision
 from pld_dspy.scoring.metrics import CorpusMetric, Metric
 from pld_dspy.scoring.references import reference_answers

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pld_dspy.records import Answer
-from pld_dspy.scoring.calibration import decided
+from pld_dspy.scoring.decisions.calibration import decided
 
 STAGE = "answers"
 

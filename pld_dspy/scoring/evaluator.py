@@ -16,7 +16,7 @@ from pld_dspy.models.with_logprobs import LogprobsUnsupported
 from pld_dspy.records import Answer, Decide, Decision, Evaluation, Event, Progress, Split, silent
 from pld_dspy.scoring.answers import STAGE, from_record, to_record
 from pld_dspy.scoring.ask import Asker
-from pld_dspy.scoring.calibration import Calibrator, decided
+from pld_dspy.scoring.decisions.calibration import Calibrator, decided
 from pld_dspy.scoring.fingerprint import identity
 from pld_dspy.scoring.metrics import CorpusMetric, accuracy, metric_name
 from pld_dspy.scoring.metrics import Metric as Metric

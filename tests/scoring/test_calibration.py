@@ -11,7 +11,8 @@ from sklearn.linear_model import LogisticRegression
 
 from pld_dspy.errors import DataError
 from pld_dspy.records import Answer, Decision
-from pld_dspy.scoring.calibration import RIDGE, Calibrator, decided
+from pld_dspy.scoring.decisions.calibration import Calibrator, decided
+from pld_dspy.scoring.decisions.fits import RIDGE
 from pld_dspy.scoring.metrics import accuracy, macro_f1
 
 LABELS = ("a", "b", "c", "d")

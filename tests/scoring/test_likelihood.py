@@ -11,9 +11,9 @@ from scipy.special import log_softmax, softmax
 from fakes import FakeEngine, fake_lm
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.records import Answer, Evaluation
-from pld_dspy.scoring.calibration import Calibrator
+from pld_dspy.scoring.decisions.calibration import Calibrator
+from pld_dspy.scoring.decisions.likelihood import compared_with, likelier
 from pld_dspy.scoring.evaluator import Evaluator
-from pld_dspy.scoring.likelihood import compared_with, likelier
 from pld_dspy.scoring.metrics import accuracy, macro_f1
 
 LABELS = ("red", "blue", "grey")
@@ -105,6 +105,17 @@ def test_a_student_that_knows_nothing_has_the_likelihood_of_chance():
     found = Calibrator(labels=LABELS, metric=macro_f1).likelihoods(flat.answers)
 
     assert np.mean(list(found.values())) == pytest.approx(-np.log(len(LABELS)), abs=0.01)
+
+
+def test_one_sure_mistake_among_few_answers_does_not_decide():
+    """The other folds have none, so that a free temperature would make it cost seven nats."""
+    gold = np.arange(24) % len(LABELS)
+    said = np.where(np.arange(24) > 0, gold, (gold + 1) % len(LABELS))
+    rows = np.log(np.where(np.eye(len(LABELS))[said] > 0, 0.5, 0.25))
+    found = Calibrator(labels=LABELS, metric=macro_f1).likelihoods(evaluation(rows, gold).answers)
+
+    assert -4 < found["e0"] < -1
+    assert min(p for name, p in found.items() if name != "e0") > -0.5
 
 
 @pytest.mark.parametrize(

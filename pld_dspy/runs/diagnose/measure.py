@@ -9,7 +9,7 @@ import dspy
 from pld_dspy.records import Answer, Decision, Evaluation, Interval
 from pld_dspy.runs.diagnose.advice import clearly
 from pld_dspy.runs.diagnose.checkup import Asked, Rung, Step
-from pld_dspy.scoring.calibration import decided
+from pld_dspy.scoring.decisions.calibration import decided
 from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.metrics import CorpusMetric
 from pld_dspy.scoring.separability import separability

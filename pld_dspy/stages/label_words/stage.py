@@ -11,8 +11,8 @@ from pld_dspy.data.examples import example_id
 from pld_dspy.models.student import DirectStudent
 from pld_dspy.models.teacher import Teacher
 from pld_dspy.records import LabelWord
+from pld_dspy.scoring.decisions.likelihood import compared_with
 from pld_dspy.scoring.evaluator import Evaluator
-from pld_dspy.scoring.likelihood import compared_with
 from pld_dspy.scoring.separability import separability
 from pld_dspy.stages.common.candidates import Leaderboard
 from pld_dspy.stages.common.problem import Problem, Target

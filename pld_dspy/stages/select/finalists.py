@@ -5,8 +5,8 @@ from typing import NamedTuple, Self
 
 from pld_dspy.config.optimizer import Prefer
 from pld_dspy.records import Candidate, Evaluation
+from pld_dspy.scoring.decisions.likelihood import likelier
 from pld_dspy.scoring.front import Point, pareto
-from pld_dspy.scoring.likelihood import likelier
 from pld_dspy.stages.select.selector import SelectContext
 
 

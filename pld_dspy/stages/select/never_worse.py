@@ -8,8 +8,8 @@ from pld_dspy.config.callables import check_call
 from pld_dspy.config.optimizer import PLDConfig, Prefer
 from pld_dspy.errors import ConfigError, nearest
 from pld_dspy.records import Candidate, Evaluation, Interval
+from pld_dspy.scoring.decisions.likelihood import likelier
 from pld_dspy.scoring.evaluator import Evaluator
-from pld_dspy.scoring.likelihood import likelier
 from pld_dspy.scoring.statistics import PairedResult
 from pld_dspy.stages.select.finalists import Worth, in_order, pick_finalists
 from pld_dspy.stages.select.selector import SelectContext, Selector, Verdict

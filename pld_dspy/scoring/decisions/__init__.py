@@ -1,0 +1,1 @@
+"""Chooses and fits decisions, and compares programs under them."""
