@@ -337,6 +337,7 @@ def test_the_results_table_has_the_figures_of_the_result_files(page):
 
 DEMOS = (
     "demo_queues.json",
+    "demo_queues_hundred.json",
     "demo_queues_several.json",
     "demo_queues_one_word.json",
     "demo_queues_false.json",
@@ -344,8 +345,8 @@ DEMOS = (
     "demo_queues_full.json",
     "demo_queues_full_seed1.json",
 )
-"""The present version first, then one that compared words by macro-F1, then those with one word a label, the second of
-which kept false rules; the others are of before words for labels."""
+"""The present version first, then that before, with 100 sentences; then one that compared words by macro-F1, then those with
+one word a label, the second of which kept false rules; the others are of before words for labels."""
 
 
 def demo(name):
@@ -363,11 +364,11 @@ def as_read(step):
 
 def test_the_readme_has_the_figures_of_the_demos():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    now = demo(DEMOS[0])
-    given, alone, rules = now["steps"]
-    assert [given["name"], alone["name"], rules["name"]] == ["as given", "label words", "rules"]
+    now, before = (demo(name) for name in DEMOS[:2])
+    given, words = now["steps"]
+    assert [given["name"], words["name"], now["rules"]] == ["as given", "label words", 0]
     majority = next(r for r in now["references"] if r["name"] == "majority")
-    words = bag_of_words(now)
+    bag = bag_of_words(now)
     table = text.partition("| program |")[2].partition("\n\n")[0]
     rows = [[c.strip() for c in row.split("|")[2:-1]] for row in table.splitlines()[2:]]
     assert rows == [
@@ -375,32 +376,30 @@ def test_the_readme_has_the_figures_of_the_demos():
         for step, tokens in (
             (given, given["prompt_tokens"]),
             (majority, None),
-            (words, None),
-            (alone, alone["prompt_tokens"]),
-            (rules, rules["prompt_tokens"]),
+            (bag, None),
+            (words, words["prompt_tokens"]),
         )
     ]
     plain = " ".join(text.split())
-    assert f"the same {words['labelled']} labelled examples" in plain
+    assert f"nothing; {now['test_n']} test sentences" in plain
+    assert f"the same {bag['labelled']} labelled examples" in plain
     shown = plain.partition("The words are ")[2].partition(";")[0]
-    for label, several in now["words"].items():
-        assert f"*{several.split(' / ')[-1]}* for {label}" in shown
-        assert all(f"*{word}*" in shown for word in several.split(" / "))
-    assert f"last two rows have {as_read(alone)} and {as_read(rules)}." in plain
-    assert "words and two rules" in table
-    assert now["rules"] == 2
+    for label, word in now["words"].items():
+        assert f"*{word}* for {label}" in shown
     earlier = [demo(name) for name in DEMOS[1:]]
     same = [d["compiled"] for d in earlier if "PyPI" in d["task_notes"]]
     other = sorted(d["compiled"] for d in earlier if "PyPI" not in d["task_notes"])
-    assert f"had {min(same):.3f} to {max(same):.3f} on it, and {other[0]:.3f} and" in plain
-    assert f"and {other[1]:.3f} on two draws of other sentences" in plain
+    assert f"had {min(same):.3f} to {max(same):.3f} on another (the last with two rules)" in plain
+    assert (before["compiled"], before["rules"]) == (max(same), 2)
+    assert f"and {other[0]:.3f} and {other[1]:.3f} on two draws of other sentences" in plain
+    alone = before["steps"][1]
     assert f"The words alone have {alone['score']:.3f}." in " ".join(
         (ROOT / "docs/results.md").read_text(encoding="utf-8").split()
     )
 
 
 def test_the_results_tell_what_the_demo_s_own_file_lacks():
-    right, every = demo(DEMOS[5])["steps"][-1]["right"]["alpha"]
+    right, every = demo(DEMOS[6])["steps"][-1]["right"]["alpha"]
     text = " ".join((ROOT / "docs/results.md").read_text(encoding="utf-8").split())
     assert f"of {every} sentences about grandfathers and gentlemen {right} go there" in text
 
@@ -408,19 +407,19 @@ def test_the_results_tell_what_the_demo_s_own_file_lacks():
 def test_the_first_page_has_the_figures_of_the_demo():
     now = demo(DEMOS[0])
     plain = " ".join((ROOT / "docs/index.md").read_text(encoding="utf-8").split())
-    assert (
-        f"{now['baseline']:.3f} before, {now['compiled']:.3f} with words for the labels and "
-        f"{now['rules']} rules" in plain
-    )
+    assert f"{now['baseline']:.3f} before, {now['compiled']:.3f} with words for the labels" in plain
+    assert "labels and no rule, change" in plain
+    assert now["rules"] == 0
     low, high = now["delta_ci95"]
     assert f"change {now['delta']:+.3f} [{low:+.3f}, {high:+.3f}]" in plain
     assert f"{now['teacher_calls']} teacher calls and {now['student_calls']} student calls" in plain
-    minutes, seconds = map(int, re.search(r"(\d+) min (\d+) s on two slow cores", plain).groups())
+    minutes, seconds = map(int, re.search(r"(\d+) min (\d+) s on two cores", plain).groups())
     # The installation and the start of Python are outside of the run's own clock.
-    # The present version resumed a run; the one before was timed, and asks no less.
-    timed = demo(DEMOS[1])
+    # The finalists of that run were compared again as the present version does, with the same result.
+    timed = demo("demo_queues_fresh.json")
     assert 0 < 60 * minutes + seconds - timed["wall_s"] < 180
-    assert now["student_calls"] <= timed["student_calls"]
+    same = ("compiled", "words", "rules", "student_calls", "teacher_calls")
+    assert [timed[key] for key in same] == [now[key] for key in same]
 
 
 def test_the_results_have_the_figures_of_the_demos():
@@ -434,7 +433,9 @@ def test_the_results_have_the_figures_of_the_demos():
         first, last, words = report["steps"][0], report["steps"][-1], bag_of_words(report)
         shown = [c.strip() for c in column]
         assert shown[0] == f"`{name}`"
-        assert shown[4:] == [
+        labelled = f"{words['labelled']}, {report['test_n']}"
+        assert shown[-11:] == [
+            labelled,
             cell(report["baseline"], report["baseline_ci95"]),
             cell(report["compiled"], report["compiled_ci95"]),
             as_read(last),
@@ -449,13 +450,23 @@ def test_the_results_have_the_figures_of_the_demos():
 
 
 def test_what_is_said_of_the_demo_s_rules_is_what_they_were_judged():
-    judged = demo("demo_queues_rules.json")
+    now, before = demo("demo_queues_rules.json"), demo("demo_queues_hundred_rules.json")
     results_page, readme = (
         " ".join((ROOT / name).read_text(encoding="utf-8").split())
         for name in ("docs/results.md", "README.md")
     )
-    second, first = (rule["truth"] for rule in judged["rules"])
-    assert [rule["text"] for rule in judged["rules"]] == [
+    country, male, profession = now["unused"][:3]
+    assert {rule["truth"]["right"] / rule["truth"]["holds"] for rule in now["unused"]} == {1.0}
+    right, holds = country["truth"]["right"], country["truth"]["holds"]
+    assert f'"{country["text"][:-1]}" (right for {right} of the {holds} training' in readme
+    told = f"*{country['text'][:-1]}* (right for {right} of the {holds} judged examples"
+    assert told in results_page
+    for rule in (male, profession):
+        truth = rule["truth"]
+        assert f"*{rule['text'][:-1]}* ({truth['right']} of {truth['holds']})" in results_page
+
+    second, first = (rule["truth"] for rule in before["rules"])
+    assert [rule["text"] for rule in before["rules"]] == [
         "If the text mentions a country, answer gamma.",
         "If the sentence is about a person or a family member, answer alpha.",
     ]
@@ -468,25 +479,17 @@ def test_what_is_said_of_the_demo_s_rules_is_what_they_were_judged():
         f"({second['right']} of {second['holds']}, {second['right']} of the {second['labelled']} of "
         f"gamma, {second['groups']} of {second['groups_labelled']} groups)"
     ) in results_page
-    assert (
-        f"right for {second['right']} of the {second['holds']} and {first['right']} of the "
-        f"{first['holds']} training examples"
-    ) in readme
-    shown = {(word["label"], word["word"]) for word in judged["words"]}
-    assert shown == {
-        (label, word)
-        for label, several in demo(DEMOS[0])["words"].items()
-        for word in several.split(" / ")
-    }
+    for judged, name in ((now, DEMOS[0]), (before, DEMOS[1])):
+        assert {word["label"]: word["word"] for word in judged["words"]} == demo(name)["words"]
 
 
 def test_the_results_tell_of_the_false_rules():
     text = " ".join((ROOT / "docs/results.md").read_text(encoding="utf-8").split())
-    for name in DEMOS[2:4]:
+    for name in DEMOS[3:5]:
         found = [re.search(r"right for (\d+ of \d+)", w)[1] for w in demo(name)["rule_warnings"]]
         assert found == ["5 of 9", "6 of 11"]
     assert 'right for 5 of 9) and beta ("a person", 6 of 11)' in text
-    without, kept = (demo(name)["compiled"] for name in DEMOS[2:4])
+    without, kept = (demo(name)["compiled"] for name in DEMOS[3:5])
     assert f"{kept:.3f} against {without:.3f}" in text
 
 
@@ -499,7 +502,12 @@ def test_other_looks_at_the_same_sentences_are_told():
     assert f"{first} (*{looks[0]['words']['beta']}* for beta" in text
     assert f"{second} and {third}, with words that were measured" in text
     assert f"a run of {demo('demo_queues_timed.json')['compiled']:.3f}" in text
-    assert len({look["split"]["digests"]["test"] for look in [demo(DEMOS[0]), *looks]}) == 1
+    assert len({look["split"]["digests"]["test"] for look in [demo(DEMOS[1]), *looks]}) == 1
+    small = demo("demo_queues_small.json")
+    assert (
+        f"{cell(small['compiled'], small['compiled_ci95'])} on {small['test_n']} sentences" in text
+    )
+    assert f"({bag_of_words(small)['labelled']}, `demo_queues_small.json`" in text
 
 
 CRITICS = {

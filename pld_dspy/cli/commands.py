@@ -172,8 +172,9 @@ def show(
         return
     from pld_dspy.errors import ConfigError
 
-    known = [entry for chosen in rules.values() for entry in chosen["rules"]]
-    found = next((e for e in known if rule in {e["id"], str(e["number"])}), None)
+    lists = [(*chosen["rules"], *chosen.get("unused", ())) for chosen in rules.values()]
+    known = [entry for entries in lists for entry in entries]
+    found = next((e for e in known if rule in {e["id"], str(e.get("number"))}), None)
     if found is None:
         hint = nearest(rule, [e["id"] for e in known]) if known else "; the run kept no rules"
         msg = f"no rule {rule!r} in {run_dir}{hint}"

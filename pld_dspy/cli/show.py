@@ -23,7 +23,7 @@ from pld_dspy.runs.page import (
     wording_rows,
 )
 from pld_dspy.runs.report import Report
-from pld_dspy.runs.rule_lines import (
+from pld_dspy.runs.rules.lines import (
     demos_line,
     gain,
     gain_names,
@@ -31,6 +31,7 @@ from pld_dspy.runs.rule_lines import (
     rule_text,
     sections,
     support,
+    unused_lines,
     words_line,
 )
 from pld_dspy.runs.waterfall import (
@@ -141,32 +142,36 @@ def show_rules(rules: Rules, console: Console) -> None:
     The gain is how much a rule changes the mean score over the lists that were tried, with its 95%
     interval; `in this list` is the same against this very list without the rule. Both are shown where
     the search measured one, unless the gain in the final list was measured by leaving each rule out.
+    The judged rules of other lists follow.
     """
     for predictor, chosen in rules.items():
         lines = [line for line in (words_line(chosen), demos_line(chosen)) if line is not None]
         for line in lines:
             console.print(line, highlight=False, markup=False, soft_wrap=True)
-        if not chosen["rules"]:
-            if not lines:
-                console.print("No rules: the student stays as given.")
-            continue
-        title = "Rules" if len(rules) == 1 else f"Rules of {escape(predictor)}"
-        measured = gain_names(chosen["rules"])
-        heads = ("no.", "id", "rule", "support", *measured.values())
-        table = Table(*heads, title=title, title_justify="left")
-        for scope, section in sections(chosen):
-            if scope:
-                table.add_section()
-                table.add_row("", "", f"[bold]{escape(scope)}[/bold]")
-            for rule in section:
-                cells = (
-                    str(rule["number"]),
-                    rule["id"],
-                    escape(rule_text(rule)),
-                    escape(support(rule)),
-                )
-                table.add_row(*cells, *(escape(gain(rule, key)) for key in measured))
-        console.print(table)
+        if chosen["rules"]:
+            title = "Rules" if len(rules) == 1 else f"Rules of {escape(predictor)}"
+            console.print(_rule_table(chosen, title))
+        elif not lines:
+            console.print("No rules: the student stays as given.")
+        for place, line in enumerate(unused_lines(chosen)):
+            console.print(
+                f"  {line}" if place else line, highlight=False, markup=False, soft_wrap=True
+            )
+
+
+def _rule_table(chosen: Mapping[str, Any], title: str) -> Table:
+    measured = gain_names(chosen["rules"])
+    heads = ("no.", "id", "rule", "support", *measured.values())
+    table = Table(*heads, title=title, title_justify="left")
+    for scope, section in sections(chosen):
+        if scope:
+            table.add_section()
+            table.add_row("", "", f"[bold]{escape(scope)}[/bold]")
+        for rule in section:
+            told = (str(rule["number"]), rule["id"], rule_text(rule), support(rule))
+            gained = (gain(rule, key) for key in measured)
+            table.add_row(*map(escape, (*told, *gained)))
+    return table
 
 
 def show_rule(rule: Mapping[str, Any], examples: Mapping[str, str], console: Console) -> None:

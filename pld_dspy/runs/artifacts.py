@@ -2,8 +2,8 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,7 @@ from pld_dspy.errors import PLDError, StorageError
 from pld_dspy.ledger.figure_style import picture_file
 from pld_dspy.ledger.store import StageStore
 from pld_dspy.models.embedder import embed, make_embedder
-from pld_dspy.models.forms import allowed_labels, shown_text
-from pld_dspy.models.reading.label_words import words_in
-from pld_dspy.records import Evaluation, Interval, PLDResult, PredictorResult, Rule, Trace
+from pld_dspy.records import Evaluation, Interval, PLDResult, PredictorResult
 from pld_dspy.runs.plots.scores import (
     BeforeAfter,
     before_after_figure,
@@ -26,6 +24,7 @@ from pld_dspy.runs.plots.scores import (
     score_over_candidates,
 )
 from pld_dspy.runs.plots.search import front_figure, gains_figure, validation_points
+from pld_dspy.runs.rules.evidence import as_shown, evidence_for
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,7 +79,7 @@ def write_program(
     sources = {example_id(example): example.get("pld_source") for example in train}
     predictors = dict(program.named_predictors())
     prompts = [
-        (part.predictor, _as_shown(predictors[part.predictor], part.chosen.prompt))
+        (part.predictor, as_shown(predictors[part.predictor], part.chosen.prompt))
         for part in result.predictors
     ]
     single = len(prompts) == 1
@@ -88,76 +87,12 @@ def write_program(
     paths = [run_dir / name for name in (PROMPT_FILE, RULES_FILE, PROGRAM_FILE)]
     write_text(paths[0], text + "\n")
     evidence = {
-        part.predictor: {
-            **_with_shown(rules_with_evidence(part, sources), predictors[part.predictor]),
-            "words": _words(part),
-            "demos": _demos(part.chosen.demos, predictors[part.predictor], sources),
-        }
+        part.predictor: evidence_for(part, predictors[part.predictor], sources)
         for part in result.predictors
     }
     write_json(paths[1], evidence)
     program.save(str(paths[2]))
     return paths
-
-
-def _as_shown(predictor: dspy.Predict, text: str) -> str:
-    """Return instructions or a numbered rule as the student sees them."""
-    fields = predictor.signature.output_fields
-    labels = next((found for f in fields.values() if (found := allowed_labels(f))), ())
-    return shown_text(predictor, labels, text)
-
-
-def _with_shown(evidence: dict[str, Any], predictor: dspy.Predict) -> dict[str, Any]:
-    """Return the rules with `shown`, their text as the student sees it, where that is another."""
-    rules = []
-    for rule in evidence["rules"]:
-        number = f"{rule['number']}. "
-        shown = _as_shown(predictor, number + " ".join(rule["text"].split()))
-        shown = shown.removeprefix(number)
-        same = shown == " ".join(rule["text"].split())
-        rules.append(rule if same else {**rule, "shown": shown})
-    return {**evidence, "rules": rules}
-
-
-def rules_with_evidence(part: PredictorResult, sources: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the chosen rules in order, each with its gains, its traces and their examples, and ancestors.
-
-    A gain is the estimate with the ends of its 95% interval; None where none was measured. `gain` is
-    over all the lists that were tried, `list_gain` against the chosen list without the rule as far as the
-    search tried it, and `left_out` the same on validation and selection examples together.
-
-    Args:
-        part: What was distilled into one predictor.
-        sources: Id of each training example in the data set that it comes from, by example id.
-    """
-    traces = {trace.id: trace for trace in part.traces}
-    known = {rule.id: rule for rule in part.rules}
-    known |= {rule.id: rule for edit in part.edits for rule in edit.added}
-    known |= {rule.id: rule for candidate in part.candidates for rule in candidate.rules}
-    chosen = part.chosen
-    search = part.search
-    gains = _by_text(search.gains if search else {}, known)
-    list_gains = _by_text(search.list_gains.get(chosen.id, {}) if search else {}, known)
-    left_out = _by_text(part.left_out, known)
-    return {
-        "candidate": chosen.id,
-        "origin": chosen.origin,
-        "note": chosen.note,
-        "reason": part.reason,
-        "topics": None if chosen.topics is None else chosen.topics.field,
-        "rules": [
-            {
-                "number": number,
-                **_rule(rule),
-                "gain": gains.get(rule.text),
-                "list_gain": list_gains.get(rule.text),
-                **({"left_out": left_out.get(rule.text)} if left_out else {}),
-                "traces": [_trace(traces[i], sources) for i in rule.trace_ids if i in traces],
-                "ancestors": [_rule(known[i]) for i in _ancestors(rule, known)],
-            }
-            for number, rule in enumerate(chosen.rules, 1)
-        ],
-    }
 
 
 def write_pictures(pictures: Pictures, run_dir: Path) -> list[Path]:
@@ -215,15 +150,6 @@ def _search_pictures(part: PredictorResult, metric: str) -> "dict[str, Figure]":
     return drawn
 
 
-def _by_text(gains: Mapping[str, Interval], known: Mapping[str, Rule]) -> dict[str, list[float]]:
-    """Return estimate, low and high by text: the search counts rules of the same text as one."""
-    return {
-        known[i].text: [gain.estimate, gain.low, gain.high]
-        for i, gain in gains.items()
-        if i in known
-    }
-
-
 def _cluster_picture(part: PredictorResult, pictures: Pictures) -> "dict[str, Figure]":
     rules = [trace.rule for trace in part.traces]
     try:
@@ -233,66 +159,3 @@ def _cluster_picture(part: PredictorResult, pictures: Pictures) -> "dict[str, Fi
         logger.warning("no picture of the clusters: %s", error)
         return {}
     return {"clusters": cluster_map(vectors, part.clustering, part.traces)}
-
-
-def _words(part: PredictorResult) -> list[dict[str, Any]]:
-    """Return the words that the student sees for the labels, with what speaks for each."""
-    chosen = part.chosen.words
-    return [asdict(w) for w in part.words if w.word in words_in(chosen.get(w.label, ""), w.label)]
-
-
-def _demos(
-    ids: Sequence[str], predictor: dspy.Predict, sources: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    """Return the worked examples with their ids; they come after the student's own."""
-    label_key = next(reversed(predictor.signature.output_fields))
-    return [
-        {
-            "example_id": example,
-            "source_id": sources.get(example),
-            "label": str(demo[label_key]),
-            "inputs": {name: demo[name] for name in predictor.signature.input_fields},
-        }
-        for example, demo in zip(
-            ids, predictor.demos[len(predictor.demos) - len(ids) :], strict=True
-        )
-    ]
-
-
-def _rule(rule: Rule) -> dict[str, Any]:
-    return {
-        "id": rule.id,
-        "text": rule.text,
-        "labels": dict(rule.labels),
-        "support": rule.support,
-        "origin": rule.origin,
-        "cluster": rule.cluster_id,
-        "scope": rule.scope,
-        "parents": list(rule.parents),
-        "trace_ids": list(rule.trace_ids),
-        **({} if rule.truth is None else {"truth": rule.truth.to_dict()}),
-    }
-
-
-def _trace(trace: Trace, sources: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "id": trace.id,
-        "example_id": trace.example_id,
-        "source_id": sources.get(trace.example_id),
-        "label": trace.label,
-        "rationale": trace.rationale,
-        **({"kinds": list(trace.kinds)} if trace.kinds else {}),
-        "rule": trace.rule,
-        "written_by": trace.source,
-    }
-
-
-def _ancestors(rule: Rule, known: Mapping[str, Rule]) -> list[str]:
-    """Return the ids of the rules that edits replaced on the way to `rule`, nearest first."""
-    found, queue = list[str](), list(rule.parents)
-    while queue:
-        parent = queue.pop(0)
-        if parent in known and parent not in found:
-            found.append(parent)
-            queue.extend(known[parent].parents)
-    return found

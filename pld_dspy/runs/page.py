@@ -6,7 +6,15 @@ from typing import Any
 
 from pld_dspy.runs.artifacts import write_text
 from pld_dspy.runs.report import Report
-from pld_dspy.runs.rule_lines import demos_line, gains, rule_text, sections, support, words_line
+from pld_dspy.runs.rules.lines import (
+    demos_line,
+    gains,
+    rule_text,
+    sections,
+    support,
+    unused_lines,
+    words_line,
+)
 from pld_dspy.runs.waterfall import (
     STEP_HEADS,
     decision_line,
@@ -206,6 +214,8 @@ def _page(report: Report, rules: Rules, folder: Path) -> Iterator[str]:
         yield from _rule_lines(chosen)
         if not chosen["rules"]:
             yield "No rules in addition." if lines else "None: the student stays as given."
+        for place, line in enumerate(unused_lines(chosen)):
+            yield f"- {line}" if place else f"\n{line}\n"
     yield ""
     for name, what in pictures_in(folder).items():
         yield f"![{what}]({name})\n"

@@ -26,15 +26,17 @@ from pld_dspy.records import (
     SearchRecord,
     TriedList,
 )
-from pld_dspy.runs.artifacts import Pictures, rules_with_evidence, write_pictures
+from pld_dspy.runs.artifacts import Pictures, write_pictures
 from pld_dspy.runs.before_after import scores
 from pld_dspy.runs.estimate import plan
 from pld_dspy.runs.page import search_line, verdict, write_markdown
 from pld_dspy.runs.report import Report, search_numbers
+from pld_dspy.runs.rules.evidence import rules_with_evidence
 from pld_dspy.runs.run import run_distill
 from pld_dspy.scoring.metrics import accuracy, macro_f1
 from pld_dspy.stages.common.prompt import make_candidate
 from pld_dspy.stages.common.rule_text import make_rule, make_trace
+from pld_dspy.stages.verify.truth import truth_of
 from small_runs import TASK, Models, write_config
 
 
@@ -373,6 +375,36 @@ def test_each_rule_is_filed_with_its_gain_under_whatever_id_it_was_searched():
     assert [rule["gain"] for rule in found] == [[0.1, -0.05, 0.25], None]
     assert [rule["gain"] for rule in without] == [None]
     json.dumps(found)
+
+
+def test_judged_rules_of_other_lists_are_told_without_those_that_only_add_instances(
+    finished, tmp_path
+):
+    gold = {"e": "dog", "f": "dog", "g": "cat"}
+    barks, meows = (
+        replace(
+            rule,
+            truth=truth_of(answer, {key: answer == label for key, label in gold.items()}, gold),
+        )
+        for rule, answer in ((TWIN, "dog"), (OTHER, "cat"))
+    )
+    longer = replace(barks, id="rlonger", text="If it barks, answer dog (for example: Rex).")
+    part = distilled(rules=(meows,))
+    other = make_candidate(
+        "Task.", (meows, longer, barks, replace(RULE, text="Not judged.")), origin="search"
+    )
+    found = rules_with_evidence(replace(part, candidates=(*part.candidates, other)), {})
+
+    assert [rule["text"] for rule in found["unused"]] == [barks.text]
+    assert "Rules that were judged and are not in the list:" in printed(
+        show_rules, {"predict": found}
+    )
+    (line,) = [x for x in printed(show_rules, {"predict": found}).splitlines() if barks.text in x]
+    assert "true of 2 of 2 examples, covers 2 of 2 of dog" in line
+    write_markdown(finished[0], {"predict": found}, tmp_path / "report.md")
+    assert f"- {barks.text} (" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert rules_with_evidence(part, {})["unused"] == []
+    assert "not in the list" not in printed(show_rules, {"predict": rules_with_evidence(part, {})})
 
 
 def test_the_gain_stands_beside_the_support():

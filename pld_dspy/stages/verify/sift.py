@@ -189,7 +189,7 @@ def pairs_alike(rules: Sequence[Rule], same: float) -> frozenset[Pair]:
     return frozenset(
         frozenset((one.text, two.text))
         for one, two in combinations(rules, 2)
-        if _overlap(one, two) >= same or _is_variant(one, two) or _is_variant(two, one)
+        if _overlap(one, two) >= same or is_variant(one, two) or is_variant(two, one)
     )
 
 
@@ -201,7 +201,8 @@ def _overlap(one: Rule, two: Rule) -> float:
     return len(first & second) / len(first | second) if first & second else 0.0
 
 
-def _is_variant(rule: Rule, bare: Rule) -> bool:
+def is_variant(rule: Rule, bare: Rule) -> bool:
+    """Return whether a rule is another one with instances of what it is about."""
     return rule.text.startswith(f"{bare.text.rstrip('.')} (for example:")
 
 

@@ -9,6 +9,9 @@ GAINS = {"gain": "gain", "list_gain": "in this list"}
 LEFT_OUT = {"left_out": "gain in this list"}
 """The same where each rule of the chosen list was left out, which says more."""
 
+_UNUSED = 6
+"""Rules outside the list that are told; `rules.json` has all."""
+
 
 def rule_text(rule: Mapping[str, Any]) -> str:
     """Return the text of an entry of `rules.json` as the student sees it."""
@@ -62,6 +65,17 @@ def support(rule: Mapping[str, Any]) -> str:
     if not rule["trace_ids"]:
         return "given"
     return ", ".join(f"{label} {count}" for label, count in rule["labels"].items())
+
+
+def unused_lines(chosen: Mapping[str, Any]) -> list[str]:
+    """Return the judged rules that are not in the list, after a line that says so; empty without any."""
+    rules = chosen.get("unused") or []
+    told = [f"{rule_text(rule)} ({rule['id']}; {support(rule)})" for rule in rules[:_UNUSED]]
+    if not told:
+        return []
+    more = len(rules) - len(told)
+    where = f" ({more} more in rules.json)" if more else ""
+    return [f"Rules that were judged and are not in the list{where}:", *told]
 
 
 def gain(rule: Mapping[str, Any], key: str) -> str:
