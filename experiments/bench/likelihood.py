@@ -3,7 +3,8 @@
 `python -m experiments likelihood` draws validation examples from `results/likelihood.jsonl`: label probabilities of
 the 0.5B student for 206 StereoSet sentences about targets that no test sentence of seed 0 has, asked with the names
 of the labels, with "country" for race, and with two words a label. It prints for each pair what all sentences say,
-and in how many draws the metric and the likelihood say so too. It takes a minute, and no model.
+in how many draws the metric and the likelihood say so too, and in how many the selector takes the second way, with
+40 further sentences as selection examples. It takes a minute, and no model.
 """
 
 import json
@@ -22,10 +23,19 @@ from pld_dspy.records import Answer, Evaluation
 from pld_dspy.scoring.decisions.likelihood import likelier
 from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.metrics import macro_f1
+from pld_dspy.stages.common.prompt import make_candidate
+from pld_dspy.stages.select.never_worse import NeverWorse
+from pld_dspy.stages.select.selector import SelectContext
 
 FILE = HERE / "results" / "likelihood.jsonl"
 LABELS = ("gender", "profession", "race", "religion")
-PAIRS = (("names", "two words"), ("names", "country"), ("two words", "names"))
+PAIRS = (
+    ("names", "two words"),
+    ("names", "country"),
+    ("two words", "names"),
+    ("country", "names"),
+)
+_SELECT = 40
 _SURE = 0.05
 
 
@@ -47,12 +57,14 @@ def likelihood(draws: int = 100, size: int = 36) -> None:
         "by likelihood",
         "p <= 0.05",
         "by likelihood",
+        "chosen",
     )
     for first, second in PAIRS:
         whole = [_scored(evaluator, rows, name).score for name in (first, second)]
         better = whole[1] > whole[0]
-        found = []
+        found, chosen = [], 0
         for draw in range(draws):
+            chosen += _chosen(evaluator, rows, (first, second), size, np.random.default_rng(draw))
             few = _drawn(rows, size, np.random.default_rng(draw))
             one, two = (_scored(evaluator, few, name) for name in (first, second))
             by_metric, by_likelihood = evaluator.compare(one, two), likelier(evaluator, one, two)
@@ -61,11 +73,38 @@ def likelihood(draws: int = 100, size: int = 36) -> None:
         changes, p_worse = np.moveaxis(np.array(found), 2, 0)
         right = ((changes > 0) == better).mean(axis=0)
         sure = (p_worse <= _SURE).mean(axis=0)
-        figures = (right[0], right[1], sure[0], sure[1])
+        figures = (right[0], right[1], sure[0], sure[1], chosen / draws)
         table.add_row(
             f"{first}, {second}", f"{whole[1] - whole[0]:+.3f}", *(f"{x:.2f}" for x in figures)
         )
     Console().print(table)
+
+
+def _chosen(
+    evaluator: Evaluator,
+    rows: Sequence[Any],
+    pair: tuple[str, str],
+    size: int,
+    rng: np.random.Generator,
+) -> bool:
+    """Return whether the selector prefers the second way; validation and selection share targets."""
+    drawn = _drawn(rows, size + _SELECT, rng)
+    by_label = [[row for row in drawn if row["gold"] == label] for label in LABELS]
+    mixed = [[own[i] for i in rng.permutation(len(own))] for own in by_label]
+    share = size // len(LABELS)
+    val, select = ([r for own in mixed for r in own[a:b]] for a, b in ((0, share), (share, None)))
+    given, other = (
+        make_candidate("", (), origin="label words", words={"gender": name} if changed else {})
+        for name, changed in zip(pair, (False, True), strict=True)
+    )
+    named = {given.id: pair[0], other.id: pair[1]}
+    context = SelectContext(
+        candidates=(given, other),
+        val={i: _scored(evaluator, val, name) for i, name in named.items()},
+        run=lambda candidate: _scored(evaluator, select, named[candidate.id]),
+        evaluator=evaluator,
+    )
+    return NeverWorse()(context).chosen is other
 
 
 def _scored(evaluator: Evaluator, rows: Sequence[Any], name: str) -> Evaluation:

@@ -23,3 +23,6 @@ def test_likelihood_accepts_better_words_more_often_than_the_metric(capsys, monk
 
     assert all(sure[pair][1] > sure[pair][0] for pair in ("names, two words", "names, country"))
     assert sure["two words, names"][1] < 0.2
+    chosen = {row[0].strip(): float(row[6]) for row in rows}
+    assert chosen["names, two words"] > 0.7
+    assert chosen["two words, names"] < 0.2
