@@ -48,13 +48,13 @@ def listed(name, length=1):
     return make_candidate("Name it.", made, origin="search", note=name)
 
 
-def evaluation(candidate, right, *, start=0):
-    """`right` of 40 answers are right, from the one at `start` on."""
+def evaluation(candidate, right):
+    """The first `right` of 40 answers are right."""
     answers = tuple(
         Answer(
             example_id=f"e{n}",
             gold=gold,
-            answer=gold if start <= n < start + right else "other",
+            answer=gold if n < right else "other",
             input_tokens=5 + 10 * len(candidate.rules),
         )
         for n, gold in enumerate(GOLD)
@@ -374,7 +374,7 @@ def test_finalists_are_picked_and_ranked_by_likelihood_where_labels_are_chosen_b
 
 
 @pytest.mark.parametrize(("right", "chosen"), [(20, A), (19, AS_GIVEN)])
-def test_a_likelier_list_is_chosen_unless_its_score_is_clearly_lower(right, chosen):
+def test_a_likelier_list_is_chosen_unless_its_score_is_lower(right, chosen):
     margins = {AS_GIVEN.id: (20, 0.01), A.id: (right, 0.4)}
     found = select(
         [AS_GIVEN, A],
@@ -385,20 +385,6 @@ def test_a_likelier_list_is_chosen_unless_its_score_is_clearly_lower(right, chos
 
     assert found.chosen is chosen
     assert ("nats of the likelihood" in found.reason) == (chosen is A)
-
-
-@pytest.mark.parametrize(("right", "chosen"), [(19, A), (12, AS_GIVEN)])
-def test_a_score_that_is_lower_by_noise_is_no_reason_against_a_likelier_list(right, chosen):
-    """Ten right answers become wrong, and nine or two wrong ones right."""
-    given, likelier_one = evaluation(AS_GIVEN, 20), evaluation(A, right, start=10)
-    found = select(
-        [AS_GIVEN, A],
-        {c.id: sure(evaluation(listed(c.id), 20), m) for c, m in ((AS_GIVEN, 0.01), (A, 0.4))},
-        run=lambda c: sure(given, 0.01) if c is AS_GIVEN else sure(likelier_one, 0.4),
-        evaluator=replace(EVALUATOR, decide="calibrated"),
-    )
-
-    assert found.chosen is chosen
 
 
 def test_a_finalist_that_helps_is_chosen_behind_a_likelier_one_that_scores_lower():

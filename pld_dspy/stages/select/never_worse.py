@@ -67,10 +67,9 @@ class NeverWorse:
         them with the student as given. Both go by the likelihood of the gold labels where labels are
         chosen by a fitted decision (`likelier`), else by score. The first one is chosen that
         is better on the selection examples with a paired probability of being worse of at most
-        `max_p_worse`. Few selection examples have little power, so two others are chosen too: one with
-        such a probability of at most `max_p_worse / 5` by likelihood there, if its score may be lower
-        by noise alone (below `1 - max_p_worse`); and one whose score is not lower there, and has
-        `max_p_worse / 5` over validation and selection examples together.
+        `max_p_worse`. As few selection examples have little power, so is one whose score is not
+        lower there, if the same probability is at most `max_p_worse / 5` by likelihood there, or by
+        score over validation and selection examples together.
         """
         as_given, *others = {c.id: c for c in context.candidates}.values()
         val = context.val
@@ -145,10 +144,11 @@ class _Final(NamedTuple):
     @property
     def helps(self) -> bool:
         """Whether it is better than the student as given."""
-        change, strict = self.change, self.max_p_worse / _STRICTER
-        surer = self.surer is not None and change.p_worse < 1 - self.max_p_worse
-        both = change.delta.estimate >= 0 and self.together.p_worse <= strict
-        return self.alone or surer or both
+        strict = self.max_p_worse / _STRICTER
+        return self.alone or (
+            self.change.delta.estimate >= 0
+            and (self.surer is not None or self.together.p_worse <= strict)
+        )
 
     def verdict(self, prefer: Prefer) -> Verdict:
         """Return the finalist, a shorter one, or the student as given."""
