@@ -618,37 +618,76 @@ def test_the_rows_of_a_critic_are_those_of_the_grid():
     assert f"validation ({before['val_score']:.3f}) said so" in plain
 
 
-def test_the_other_draws_of_the_queues_have_the_figures_of_their_file():
-    lines = {(line["seed"], line["optimizer"]): line for line in results("knowledge_seeds.jsonl")}
-    page = (ROOT / "docs/results.md").read_text(encoding="utf-8")
-    section = page[page.index("Two other draws of the queues") :]
-    rows = [[c.strip() for c in row.strip("|").split("|")] for row in section.splitlines()[3:7]]
+OTHER_DRAWS = (
+    ("stereoset-queues", "1.5B", 1),
+    ("stereoset-queues", "1.5B", 2),
+    ("stereoset", "0.5B", 1),
+    ("stereoset", "0.5B", 2),
+)
 
-    assert len(lines) == 4
-    for seed, cells in zip((1, 2), rows[2:], strict=True):
-        ours, bag = lines[seed, "pld-rules"], lines[seed, "bag-of-words"]
+
+def test_the_other_draws_have_the_figures_of_the_grid():
+    lines = {
+        (w["task"], w["student"][-4:].upper(), w["seed"], w["optimizer"]): w
+        for w in results("knowledge.jsonl")
+        if (w["split_by"], w["traces"]) == ("group", "teacher")
+    }
+    before = {(line["seed"], line["optimizer"]): line for line in results("knowledge_seeds.jsonl")}
+    page = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+    section = page[page.index("Other draws, by the present version") :]
+    rows = [[c.strip() for c in row.strip("|").split("|")] for row in section.splitlines()[4:8]]
+
+    for draw, cells in zip(OTHER_DRAWS, rows, strict=True):
+        task, student, seed = draw
+        ours, best = lines[*draw, "pld-rules"], lines.get((*draw, "asked-best"))
+        bag = lines.get((*draw, "bag-of-words"), before.get((seed, "bag-of-words")))
         assert ours["gold"] == bag["gold"]
         line = Line.model_validate(ours)
         given = bootstrap_interval(macro_f1, line.gold, line.baseline_said, seed=seed)
         assert cells == [
+            task,
+            student,
             str(seed),
             cell(ours["baseline_score"], (given.low, given.high)),
+            cell(best["score"], best["ci95"]) if best else "-",
             cell(bag["score"], bag["ci95"]),
             cell(ours["score"], ours["ci95"]),
             f"{ours['prompt_tokens']:.0f}",
-            ", ".join(ours["program"]["words"].values()),
+            ", ".join(ours["program"]["words"].values()) or "the names",
+            str(ours["program"]["instructions"].count(", answer ")),
             f"{ours['greedy_score']:.3f}",
             f"{ours['baseline_separability']:.3f} to {ours['separability']:.3f}",
         ]
-        assert "\n1. " not in ours["program"]["instructions"]
+
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    both = [
-        " and ".join(f"{lines[s, o]['score']:.3f}" for s in (1, 2))
-        for o in ("pld-rules", "bag-of-words")
-    ]
-    told = both[0].replace(" and ", " (a second look) and ")
-    bags = both[1].replace(" and ", ", ")
-    assert f"on two more draws: {told} by words alone (1.5B; bag of words {bags})" in readme
+    scores = [f"{lines[*draw, 'pld-rules']['score']:.3f}" for draw in OTHER_DRAWS]
+    best = [f"{lines[*draw, 'asked-best']['score']:.3f}" for draw in OTHER_DRAWS[2:]]
+    assert f"queues, 1.5B {scores[0]} (a third look) and {scores[1]} (a second)" in readme
+    assert f"0.5B {scores[2]} (asked best {best[0]}) and {scores[3]} ({best[1]})" in readme
+
+
+def test_other_looks_at_the_other_draws_are_told():
+    plain = " ".join((ROOT / "docs/results.md").read_text(encoding="utf-8").split())
+    first, second = (w for w in results("knowledge_seeds.jsonl") if w["optimizer"] == "pld-rules")
+    assert (
+        f"then {first['score']:.3f} and the row above; seed 2 twice, {second['score']:.3f}" in plain
+    )
+    [back] = results("knowledge_taken_back.jsonl")
+    told = f"{cell(back['score'], back['ci95'])} (`knowledge_taken_back.jsonl`)"
+    assert told in plain
+    assert back["cell"] == "/".join(
+        (
+            "stereoset",
+            "pld-rules",
+            "qwen2.5-coder-0.5b",
+            "qwen2.5-coder-1.5b",
+            "teacher/group/1/own",
+        )
+    )
+    line = Line.model_validate(back)
+    religion = [said for gold, said in zip(line.gold, line.said, strict=True) if gold == "religion"]
+    right = religion.count("religion")
+    assert f"of {len(religion)} sentences about the third {right} go to religion" in plain
 
 
 def test_the_readme_has_the_first_rows_of_the_grid():
