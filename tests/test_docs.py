@@ -598,7 +598,12 @@ def test_the_rows_of_a_critic_are_those_of_the_grid():
     before, after = bare["separability"], little["separability"]
     told = f"it has {bare['decided_score']:.3f} without them, and its separability rises from {before:.3f} to {after:.3f}"
     assert told in plain
-    [forecast] = results("knowledge_forecasts.jsonl")
+    forecast, right = results("knowledge_forecasts.jsonl")
+    assert (right["cell"].split("/")[:3:2], right["step"]) == (
+        ["stereoset-queues", "qwen2.5-coder-1.5b"],
+        "rules",
+    )
+    assert f"which they do ({right['scores']['rules']:.3f} on the examples" in plain
     assert forecast["cell"].startswith("stereoset-queues/diagnose/qwen2.5-coder-0.5b/")
     assert (forecast["step"], forecast["examples"]) == ("examples", 40)
     assert "`pld diagnose` foretold that worked examples gain most for the 0.5B" in plain
