@@ -70,8 +70,8 @@ def choose_words(
     several words for each label; one, if the names tell the labels (separability of 0.8), further words
     beside the names; and one has "something else" for the label that no word fits well. The sets are
     compared on validation by likelihood where labels are chosen by a fitted decision (`likelier`), else
-    by the metric, and must be ahead of the names by 0.05 at least. Not in the paper; search for label words is that of PETAL (Schick et al., COLING 2020),
-    which has no teacher to propose them.
+    by the metric, and must be ahead of the names by 0.05 at least. Not in the paper; search for label
+    words is that of PETAL (Schick et al., COLING 2020), which has no teacher to propose them.
 
     Args:
         target: The predictor.
