@@ -404,6 +404,9 @@ def test_judged_rules_of_other_lists_are_told_without_those_that_only_add_instan
     write_markdown(finished[0], {"predict": found}, tmp_path / "report.md")
     assert f"- {barks.text} (" in (tmp_path / "report.md").read_text(encoding="utf-8")
     assert rules_with_evidence(part, {})["unused"] == []
+    kept = make_candidate("Task.", (longer,), origin="synthesis")
+    own = replace(part, candidates=(kept, other), chosen_id=kept.id)
+    assert [rule["text"] for rule in rules_with_evidence(own, {})["unused"]] == [meows.text]
     assert "not in the list" not in printed(show_rules, {"predict": rules_with_evidence(part, {})})
 
 

@@ -42,8 +42,8 @@ def rules_with_evidence(part: PredictorResult, sources: Mapping[str, Any]) -> di
     A gain is the estimate with the ends of its 95% interval; None where none was measured. `gain` is
     over all the lists that were tried, `list_gain` against the chosen list without the rule as far as the
     search tried it, and `left_out` the same on validation and selection examples together. `unused`
-    are the judged rules of other lists, those that are true of most training examples first; of a rule
-    and the same with instances only the former.
+    are the judged rules of other lists, those of most worth first (`Truth.worth`); of a rule and the
+    same with instances only one is told.
 
     Args:
         part: What was distilled into one predictor.
@@ -96,6 +96,7 @@ def _unused(part: PredictorResult) -> list[Rule]:
         if rule.truth
         and text not in chosen
         and not any(is_variant(rule, other) for other in tried.values())
+        and not any(is_variant(own, rule) for own in part.chosen.rules)
     ]
     return sorted(judged, key=lambda rule: -(rule.truth.worth if rule.truth else 0.0))
 
