@@ -415,11 +415,7 @@ def test_the_first_page_has_the_figures_of_the_demo():
     assert f"{now['teacher_calls']} teacher calls and {now['student_calls']} student calls" in plain
     minutes, seconds = map(int, re.search(r"(\d+) min (\d+) s on two cores", plain).groups())
     # The installation and the start of Python are outside of the run's own clock.
-    # The finalists of that run were compared again as the present version does, with the same result.
-    timed = demo("demo_queues_fresh.json")
-    assert 0 < 60 * minutes + seconds - timed["wall_s"] < 180
-    same = ("compiled", "words", "rules", "student_calls", "teacher_calls")
-    assert [timed[key] for key in same] == [now[key] for key in same]
+    assert 0 < 60 * minutes + seconds - now["wall_s"] < 180
 
 
 def test_the_results_have_the_figures_of_the_demos():
