@@ -20,13 +20,21 @@ from experiments.report.tables import name
 from pld_dspy.ledger.figure_style import GREY, INK, figure_title, metric_name, styled, wrap
 from pld_dspy.scoring.front import Point, pareto
 
+_VISIBLE = 0.005
+"""Smallest difference of two scores that a bar shows."""
+
 
 @styled
 def bars(panels: Sequence[Panel], title: str) -> Figure:
-    """Return each optimizer's score with its 95% interval; the best mean over all panels on top."""
+    """Return each optimizer's score with its 95% interval; the best mean over all panels on top.
+
+    Beside it stands, as a ring, the score of the same program with labels chosen by a fitted decision,
+    and the number of seeds, where they are fewer than those of another row of the panel.
+    """
 
     def draw(axes: Axes, panel: Panel, order: Sequence[str]) -> None:
         found = {s.optimizer: s for s in panel.standings}
+        most = max(len(s.lines) for s in panel.standings)
         for place, optimizer in enumerate(order):
             if optimizer not in found:
                 axes.text(0.01, place, "no score", va="center", fontsize=8, color=GREY)
@@ -34,8 +42,14 @@ def bars(panels: Sequence[Panel], title: str) -> Figure:
             score = found[optimizer].score
             axes.barh(place, score.estimate, height=0.68, color=bar_colour(optimizer))
             axes.plot([score.low, score.high], [place, place], color=INK, lw=1.3)
-            edge = max(score.high, score.estimate)
-            axes.text(edge + 0.015, place, f"{score.estimate:.2f}", va="center", fontsize=8.5)
+            words, edge = f"{score.estimate:.2f}", max(score.high, score.estimate)
+            layer = mean_of(line.decided_score for line in found[optimizer].lines)
+            if layer is not None and abs(layer - score.estimate) > _VISIBLE:
+                axes.plot(layer, place, "o", color=INK, mfc="white", ms=5.5, zorder=3)
+                words, edge = f"{words}, \N{WHITE CIRCLE} {layer:.2f}", max(edge, layer + 0.02)
+            seeds = len(found[optimizer].lines)
+            words += f" ({seeds} of {most} seeds)" if seeds < most else ""
+            axes.text(edge + 0.02, place, words, va="center", fontsize=8.5)
         if GIVEN in found:
             axes.axvline(found[GIVEN].score.estimate, color=INK, lw=0.9, ls="--")
         axes.set_xlim(0, 1.12)
@@ -44,7 +58,7 @@ def bars(panels: Sequence[Panel], title: str) -> Figure:
 
     note = (
         "Bar: mean over seeds (blue: PLD; grey: references). Line: 95% interval over seeds and examples. "
-        "Dashes: student as given."
+        "Ring: the same program with labels chosen by a fitted decision. Dashes: student as given."
     )
     return _ranked_bars(panels, title, note, lambda s: s.score.estimate, draw)
 
@@ -72,7 +86,7 @@ def latency(panels: Sequence[Panel], title: str) -> Figure:
 
     note = (
         "Bar: median of the test calls that no cache answered, mean over seeds (blue: PLD; grey: "
-        "references)."
+        "references). Cells of different days may be of different machines."
     )
     return _ranked_bars(
         panels, title, note, lambda s: -v if (v := _latency(s)) is not None else None, draw

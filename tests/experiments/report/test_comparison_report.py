@@ -411,6 +411,21 @@ def test_a_panel_without_seconds_is_left_out_of_the_latencies():
     assert shown[0].startswith("stereoset")
 
 
+def test_bars_tell_the_score_with_the_layer_and_a_row_of_fewer_seeds():
+    ours = [line(OURS, seed=seed, decided_score=line(OURS, seed=seed).score) for seed in (0, 1)]
+    rival = line("gepa", seed=0, decided_score=0.125)
+    (panel,) = [Panel(s, own) for s, own in compared(*ours, rival).found.items()]
+    (axes,) = [axes for axes in bars([panel], "Score").axes if axes.get_visible()]
+    texts = [text.get_text() for text in axes.texts]
+
+    assert [text for text in texts if text.endswith("0.12 (1 of 2 seeds)")] == [
+        f"{rival.score:.2f}, \N{WHITE CIRCLE} 0.12 (1 of 2 seeds)"
+    ]
+    assert sum("seeds" in text for text in texts) == 1
+    rings = [drawn for drawn in axes.lines if drawn.get_marker() == "o"]
+    assert [float(ring.get_xdata()[0]) for ring in rings] == [0.125]
+
+
 def test_a_budget_that_another_run_of_ours_had_set_is_told():
     spent = {"student_calls": 160, "teacher_calls": 40}
     matched = [
