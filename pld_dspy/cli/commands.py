@@ -33,6 +33,7 @@ app.add_typer(models_app, name="models")
 app.command()(diagnose)
 
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show logs and full tracebacks.")]
+PREFER = "best, shortest-within-noise or rules-within-noise; replaces pld.prefer."
 RunDir = Annotated[Path, typer.Argument(help="Folder of a finished run.")]
 
 
@@ -50,9 +51,7 @@ def distill(
     ] = None,
     *,
     run_dir: Annotated[Path | None, typer.Option(help="Replaces run_dir of the config.")] = None,
-    prefer: Annotated[
-        str | None, typer.Option(help="best, or shortest-within-noise; replaces pld.prefer.")
-    ] = None,
+    prefer: Annotated[str | None, typer.Option(help=PREFER)] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what the run would take, and stop.")
     ] = False,

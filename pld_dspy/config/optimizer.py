@@ -248,7 +248,7 @@ class SearchConfig(Settings):
     """Seconds without a heartbeat after which a worker's trial is queued again."""
 
 
-Prefer = Literal["best", "shortest-within-noise"]
+Prefer = Literal["best", "shortest-within-noise", "rules-within-noise"]
 
 
 class PLDConfig(Settings):
@@ -284,8 +284,8 @@ class PLDConfig(Settings):
     """A rule list is used only if its probability of being worse than the unmodified student is at
     most this."""
     prefer: Prefer = "best"
-    """`best` score, or `shortest-within-noise`: the finalist with the fewest tokens among those not
-    significantly worse than the best on the selection split."""
+    """The `best` finalist; or, of those not significantly worse on the selection split, the one with the
+    fewest tokens (`shortest-within-noise`) or with rules for the most labels (`rules-within-noise`)."""
     threads: int = Field(default=1, ge=1)
     """Concurrent student calls. One is best for a local server, whose prompt cache it keeps warm."""
     teacher_threads: int = Field(default=1, ge=1)

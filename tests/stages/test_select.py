@@ -267,6 +267,66 @@ def test_short_lists_on_the_front_reach_the_final_if_they_are_preferred():
     assert asked_short == [AS_GIVEN, longs[0][0], SHORT]
 
 
+def answering(name, *labels):
+    made = [
+        make_rule(
+            f"If {name} {label}, answer {label}.",
+            [make_trace("e", label, "w", f"If so, answer {label}.")],
+            origin="synthesis",
+        )
+        for label in labels
+    ]
+    return make_candidate("Name it.", made, origin="search", note=name)
+
+
+TWO = answering("two", "blue", "red")
+
+
+@pytest.mark.parametrize(("right", "chosen"), [(35, TWO), (25, LONG)])
+def test_rules_for_more_labels_are_taken_within_noise_if_they_are_preferred(right, chosen):
+    lists = (LONG, 0.9, 38), (SHORT, 0.8, 37), (TWO, 0.7, right)
+    best, _ = choose((0.5, 20), *lists)
+    preferred, _ = choose((0.5, 20), *lists, prefer="rules-within-noise")
+
+    assert best.chosen == LONG
+    assert preferred.chosen == chosen
+    assert ("rules for most labels (2)" in preferred.reason) == (chosen is TWO)
+    assert preferred.delta.estimate == pytest.approx(((right if chosen is TWO else 38) - 20) / 40)
+
+
+def test_of_lists_that_answer_as_many_labels_the_best_is_taken():
+    lists = (SHORT, 0.8, 36), (TWO, 0.7, 35), (answering("too", "red", "blue"), 0.75, 33)
+    found, _ = choose((0.5, 20), *lists, prefer="rules-within-noise")
+    assert found.chosen == TWO
+
+
+def test_rules_for_more_labels_no_better_than_the_student_are_not_taken():
+    found, _ = choose((0.5, 30), (LONG, 0.9, 34), (TWO, 0.8, 30), prefer="rules-within-noise")
+    assert found.chosen == LONG
+
+
+def test_lists_that_answer_most_labels_reach_the_final_if_they_are_preferred():
+    longs = [(listed(f"l{n}", 4), 0.9 - n / 100, 36) for n in range(4)]
+    lists = *longs, (TWO, 0.7, 35)
+    _, asked = choose((0.5, 20), *lists, finalists=2, prefer="rules-within-noise")
+    assert asked == [AS_GIVEN, longs[0][0], TWO]
+
+
+@pytest.mark.parametrize("prefer", ["rules-within-noise", "shortest-within-noise"])
+@pytest.mark.parametrize(("margin", "chosen"), [(0.39, TWO), (0.05, LONG)])
+def test_a_finalist_that_is_surely_less_likely_is_not_within_noise(prefer, margin, chosen):
+    right = {AS_GIVEN.id: (20, 0.01), LONG.id: (31, 0.4), TWO.id: (31, margin)}
+    found = select(
+        [AS_GIVEN, LONG, TWO],
+        {c.id: sure(evaluation(c, right[c.id][0]), right[c.id][1]) for c in (AS_GIVEN, LONG, TWO)},
+        run=lambda c: sure(evaluation(c, right[c.id][0]), right[c.id][1]),
+        evaluator=replace(EVALUATOR, decide="calibrated"),
+        prefer=prefer,
+    )
+
+    assert found.chosen is chosen
+
+
 def test_lists_over_the_token_limit_take_no_part():
     chosen, asked = choose((0.5, 20), (LONG, 0.9, 38), (SHORT, 0.8, 34), max_prompt_tokens=20)
     assert asked == [AS_GIVEN, SHORT]

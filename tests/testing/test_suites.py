@@ -63,7 +63,7 @@ class TestRefiners(RefinerSuite):
 
 
 class TestSelectors(SelectorSuite):
-    @pytest.fixture(params=["best", "shortest-within-noise"])
+    @pytest.fixture(params=["best", "shortest-within-noise", "rules-within-noise"])
     def selector(self, request):
         return NeverWorse(prefer=request.param)
 

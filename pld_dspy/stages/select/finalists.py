@@ -57,14 +57,22 @@ def pick_finalists(
     known = worth.best_known
     ranked = sorted(candidates, key=lambda c: (-known[c.id], len(c.prompt), c.id))
     finalists = ranked[:count]
-    if prefer != "best":
+    best = ranked[: max(1, count - count // 2)]
+    if prefer == "rules-within-noise":
+        telling = sorted(ranked, key=lambda c: -len(answered(c)))
+        finalists = list({c.id: c for c in (*best, *telling)}.values())[:count]
+    if prefer == "shortest-within-noise":
         by_id = {c.id: c for c in ranked}
         points = [Point(c.id, known[c.id], val[c.id].prompt_tokens) for c in ranked]
         # From the best of the front down: short lists far below the best are not useful.
         front = [by_id[point.candidate_id] for point in reversed(pareto(points))]
-        best = ranked[: max(1, count - count // 2)]
         finalists = list({c.id: c for c in (*best, *front, *ranked)}.values())[:count]
     return finalists + [c for c in _bare(candidates, finalists) if c not in finalists]
+
+
+def answered(candidate: Candidate) -> frozenset[str]:
+    """Return the labels that a rule of the candidate answers."""
+    return frozenset(rule.main_label for rule in candidate.rules)
 
 
 def in_order(

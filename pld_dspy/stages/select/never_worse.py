@@ -9,9 +9,8 @@ from pld_dspy.config.optimizer import PLDConfig, Prefer
 from pld_dspy.errors import ConfigError, nearest
 from pld_dspy.records import Candidate, Evaluation, Interval
 from pld_dspy.scoring.decisions.likelihood import likelier
-from pld_dspy.scoring.evaluator import Evaluator
 from pld_dspy.scoring.statistics import PairedResult
-from pld_dspy.stages.select.finalists import Worth, in_order, pick_finalists
+from pld_dspy.stages.select.finalists import Worth, answered, in_order, pick_finalists
 from pld_dspy.stages.select.selector import SelectContext, Selector, Verdict
 
 _STRICTER = 5.0
@@ -25,8 +24,8 @@ def resolve_selector(given: str | Selector | None, config: PLDConfig) -> Selecto
     """Return the selector for `given`.
 
     Args:
-        given: `best` or `shortest-within-noise`, the modes of `NeverWorse`; a selector; or None for
-            the mode `config.prefer`.
+        given: `best`, `shortest-within-noise` or `rules-within-noise`, the modes of `NeverWorse`; a
+            selector; or None for the mode `config.prefer`.
         config: Settings of `NeverWorse`.
 
     Raises:
@@ -55,9 +54,11 @@ class NeverWorse:
     max_p_worse: float = 0.25
     """Maximum probability of being worse than the student as given, in [0, 1]."""
     prefer: Prefer = "best"
-    """`shortest-within-noise` chooses the finalist with the fewest tokens that is not significantly
-    worse than the best one (paired 95% interval) and beats the student as given by the same test;
-    half of the finalists then come from the Pareto front of score and tokens."""
+    """Of the finalists that are not significantly worse than the best one by score or likelihood (paired
+    95% intervals) and beat the student as given by the same test, `shortest-within-noise` chooses the
+    one with the fewest tokens, and `rules-within-noise` the one whose rules answer the most labels.
+    Half of the finalists then come from the Pareto front of score and tokens, or are those whose rules
+    answer the most labels."""
 
     def __call__(self, context: SelectContext) -> Verdict:
         """Return the best finalist, if it beats the student as given on the selection examples.
@@ -87,11 +88,13 @@ class NeverWorse:
                 else f"the student stays as given: no rule list takes at most {limit} tokens per call"
             )
             return Verdict(chosen=as_given, evaluations=evaluations, reason=reason)
+        order = in_order(context, ranked, evaluations, worth)
         finals = [
             _Final(context, as_given, ranked, evaluations, place, self.max_p_worse)
-            for place in in_order(context, ranked, evaluations, worth)
+            for place in order
         ]
-        return next((final for final in finals if final.helps), finals[0]).verdict(self.prefer)
+        best = next((final for final in finals if final.helps), finals[0])
+        return best.verdict(self.prefer, order)
 
 
 def _fits(context: SelectContext, candidate: Candidate) -> bool:
@@ -150,11 +153,15 @@ class _Final(NamedTuple):
             and (self.surer is not None or self.together.p_worse <= strict)
         )
 
-    def verdict(self, prefer: Prefer) -> Verdict:
-        """Return the finalist, a shorter one, or the student as given."""
+    def verdict(self, prefer: Prefer, order: Sequence[int]) -> Verdict:
+        """Return the finalist, one within noise of it that is preferred, or the student as given.
+
+        Args:
+            prefer: What is preferred within noise.
+            order: All finalists by their places, the best first.
+        """
         evaluator, val = self.context.evaluator, self.context.val
-        baseline, *results = self.evaluations
-        delta = self.change.delta
+        baseline, delta = self.evaluations[0], self.change.delta
         if not self.helps:
             doubt = ", which may be noise" if delta.estimate > 0 else ""
             reason = (
@@ -163,10 +170,8 @@ class _Final(NamedTuple):
                 f"{_signed(delta)}{doubt}"
             )
             return Verdict(chosen=self.as_given, evaluations=self.evaluations, reason=reason)
-        if prefer == "shortest-within-noise":
-            short = _shortest(self.best, results, baseline, evaluator, self.max_p_worse)
-            if short != self.best:
-                return self._shorter(short)
+        if (other := self._preferred(prefer, order)) != self.best:
+            return self._instead(other, prefer)
         reason = (
             f"best of {len(self.ranked)} finalists on {len(baseline.answers)} selection examples: "
             f"{evaluator.metric_name} {_signed(delta)} against the student as given"
@@ -181,21 +186,45 @@ class _Final(NamedTuple):
         chosen = self.ranked[self.best]
         return Verdict(chosen=chosen, evaluations=self.evaluations, delta=delta, reason=reason)
 
-    def _shorter(self, short: int) -> Verdict:
-        """Return the verdict for a finalist that is shorter than the best one."""
-        evaluator = self.context.evaluator
+    def _preferred(self, prefer: Prefer, order: Sequence[int]) -> int:
+        """Return the place of the finalist that is preferred within noise of this one."""
+        if prefer == "best":
+            return self.best
+        tokens = [result.prompt_tokens for result in self.evaluations[1:]]
+        labels = [len(answered(candidate)) for candidate in self.ranked]
+        shortest = prefer == "shortest-within-noise"
+        ways = sorted(order, key=lambda i: tokens[i] if shortest else -labels[i])
+        before = ways[: ways.index(self.best)]
+        return next((place for place in before if self._is_as_good(place)), self.best)
+
+    def _is_as_good(self, place: int) -> bool:
+        """Return whether another finalist is within noise of this one, and beats the student as given."""
+        evaluator, other = self.context.evaluator, self.evaluations[1 + place]
+        likely = likelier(evaluator, self.scored, other)
+        lost = [evaluator.compare(self.scored, other), *([] if likely is None else [likely])]
+        gain = evaluator.compare(self.evaluations[0], other)
+        within = all(change.delta.high >= 0 for change in lost)
+        return within and gain.delta.estimate > 0 and gain.p_worse <= self.max_p_worse
+
+    def _instead(self, place: int, prefer: Prefer) -> Verdict:
+        """Return the verdict for a finalist that is preferred to this one."""
+        evaluator, chosen = self.context.evaluator, self.ranked[place]
         baseline, *results = self.evaluations
-        delta = evaluator.compare(baseline, results[short]).delta
-        lost = evaluator.compare(results[self.best], results[short]).delta
+        delta = evaluator.compare(baseline, results[place]).delta
+        lost = evaluator.compare(self.scored, results[place]).delta
+        what, how = f"rules for most labels ({len(answered(chosen))})", ""
+        if prefer == "shortest-within-noise":
+            what = "shortest"
+            how = (
+                f", at {results[place].prompt_tokens:.0f} instead of "
+                f"{self.scored.prompt_tokens:.0f} tokens per call"
+            )
         reason = (
-            f"shortest of {len(self.ranked)} finalists within noise of the best on "
+            f"{what} of {len(self.ranked)} finalists within noise of the best on "
             f"{len(baseline.answers)} selection examples: {evaluator.metric_name} "
-            f"{_signed(lost)} against the best, at {results[short].prompt_tokens:.0f} instead of "
-            f"{results[self.best].prompt_tokens:.0f} tokens per call"
+            f"{_signed(lost)} against the best{how}"
         )
-        return Verdict(
-            chosen=self.ranked[short], evaluations=self.evaluations, delta=delta, reason=reason
-        )
+        return Verdict(chosen=chosen, evaluations=self.evaluations, delta=delta, reason=reason)
 
 
 def _signed(change: Interval) -> str:
@@ -204,23 +233,3 @@ def _signed(change: Interval) -> str:
 
 def _joined(first: Evaluation, second: Evaluation) -> Evaluation:
     return replace(second, answers=(*first.answers, *second.answers))
-
-
-def _shortest(
-    best: int,
-    results: Sequence[Evaluation],
-    baseline: Evaluation,
-    evaluator: Evaluator,
-    max_p_worse: float,
-) -> int:
-    """Return the finalist with the fewest tokens that is not significantly worse than the best."""
-    for i in sorted(range(len(results)), key=lambda i: results[i].prompt_tokens):
-        if i == best:
-            break
-        against_best = evaluator.compare(results[best], results[i]).delta
-        against_given = evaluator.compare(baseline, results[i])
-        if against_best.high < 0:
-            continue
-        if against_given.delta.estimate > 0 and against_given.p_worse <= max_p_worse:
-            return i
-    return best
