@@ -109,6 +109,8 @@ class BenchConfig(Settings):
     """Page of the report in `experiments`; configs without one have theirs in `results`."""
     place: str = ""
     """Name of the places `<!-- NAME:start -->` in README and docs that get the report's summary."""
+    earlier: tuple[str, ...] = ()
+    """Files in `experiments/results` with lines of earlier versions of the same cells."""
     pld: dict[str, Any] = Field(default={})
     """Settings of PLD in every cell."""
     variants: dict[str, Variant] = Field(default={})

@@ -5,6 +5,7 @@ bytes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from os.path import relpath
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +15,7 @@ import typer
 from experiments.bench.configs import HERE, BenchConfig, cells_of, read_bench, results_file
 from experiments.bench.forecast import read_forecasts
 from experiments.bench.lines import Results, read_lines
-from experiments.report import pictures
+from experiments.report import critics, pictures
 from experiments.report.page import (
     KINDS,
     Comparison,
@@ -96,6 +97,13 @@ def _report(
     # Only the config's own lines and page are what README and docs tell of.
     place = "" if any(others) else config.place
     write_report(comparison, target, folder, earlier=earlier, place=place)
+    if comparison is not None and place:
+        before = [
+            line for name in config.earlier for line in read_lines(HERE / "results" / name).lines
+        ]
+        for name, text in critics.PLACES.items():
+            made = text(comparison, before)
+            fill_places(f"{place}-{name}", lambda _, made=made: made)
     if comparison is not None and uri is not None:
         typer.echo(
             f"MLflow run {log_report(comparison, target, folder, tracking_uri=uri)} in {uri}"
@@ -103,6 +111,15 @@ def _report(
     told = [] if comparison is None else headline(comparison)
     for line in (*found.broken, *told, target):
         typer.echo(str(line))
+
+
+def _tell(comparison: Comparison, config: BenchConfig, place: str) -> None:
+    """Put the tables of the grid into README and docs."""
+    files = (HERE / "results" / name for name in config.earlier)
+    before = [line for file in files for line in read_lines(file).lines]
+    for name, make in critics.PLACES.items():
+        text = make(comparison, before)
+        fill_places(f"{place}-{name}", partial(_same, text))
 
 
 def write_report(
@@ -163,6 +180,11 @@ def fill_places(name: str, text: Callable[[Path], str]) -> None:
         _, ended, tail = rest.partition(end)
         if begun and ended:
             other.write_text(f"{head}{start}\n{text(other)}\n{end}{tail}", encoding="utf-8")
+
+
+def _same(text: str, _: Path) -> str:
+    """Return the text, which is the same on every page."""
+    return text
 
 
 def _draw(comparison: Comparison, folder: Path) -> dict[str, Path]:

@@ -67,7 +67,7 @@ def knowledge_table(found: Sequence[Standing]) -> str:
             [
                 name(standing.optimizer),
                 interval(standing.score),
-                _decided(lines),
+                decided(lines),
                 signed(layer_gain(lines)),
                 signed(_against(ours, standing)),
                 *[_number(mean_of(line.greedy_score for line in lines), ".3f")] * read,
@@ -113,7 +113,7 @@ def separability_gain(lines: Iterable[Line]) -> Interval | None:
     return Interval(estimate=middle, low=middle - reach, high=middle + reach)
 
 
-def _decided(lines: Sequence[Line]) -> str:
+def decided(lines: Sequence[Line]) -> str:
     own = [line for line in lines if line.decided_said]
     if not own:
         return NONE
