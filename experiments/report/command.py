@@ -98,12 +98,7 @@ def _report(
     place = "" if any(others) else config.place
     write_report(comparison, target, folder, earlier=earlier, place=place)
     if comparison is not None and place:
-        before = [
-            line for name in config.earlier for line in read_lines(HERE / "results" / name).lines
-        ]
-        for name, text in critics.PLACES.items():
-            made = text(comparison, before)
-            fill_places(f"{place}-{name}", lambda _, made=made: made)
+        _tell(comparison, config, place)
     if comparison is not None and uri is not None:
         typer.echo(
             f"MLflow run {log_report(comparison, target, folder, tracking_uri=uri)} in {uri}"
