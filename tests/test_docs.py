@@ -479,6 +479,30 @@ def test_what_is_said_of_the_demo_s_rules_is_what_they_were_judged():
         assert {word["label"]: word["word"] for word in judged["words"]} == demo(name)["words"]
 
 
+def test_what_is_said_of_the_demo_with_rules_preferred_is_in_its_report():
+    report, told = demo("demo_queues_preferred.json"), demo("demo_queues_preferred_rules.json")
+    page, readme = (
+        " ".join((ROOT / name).read_text(encoding="utf-8").split())
+        for name in ("docs/results.md", "README.md")
+    )
+    plain = demo(DEMOS[0])
+    score, tokens = cell(report["compiled"], report["compiled_ci95"]), report["prompt_tokens"]
+    assert report["split"]["digests"] == plain["split"]["digests"]
+    assert f"has {score} on test at {tokens:.0f} tokens, instead of {plain['compiled']:.3f}" in page
+    assert f"for {score} at {tokens:.0f} tokens" in readme
+    level = re.search(r"macro_f1 (\+0\.\d+ \[.*?\]) against the best", report["reason"])[1]
+    assert f"level on selection ({level})" in page
+    truths = [rule["truth"] for rule in told["rules"]]
+    assert len(truths) == report["rules"] == 4
+    assert {truth["answer"] for truth in truths} == {"alpha", "beta", "gamma"}
+    assert all(truth["right"] == truth["holds"] for truth in truths)
+    assert {(truth["right"], truth["labelled"]) for truth in truths} == {(3, 6), (4, 6)}
+    # Each rule's gain: the list minus itself without the rule.
+    assert all(
+        low <= gain <= 0 <= high for gain, low, high in (r["left_out"] for r in told["rules"])
+    )
+
+
 def test_the_results_tell_of_the_false_rules():
     text = " ".join((ROOT / "docs/results.md").read_text(encoding="utf-8").split())
     for name in DEMOS[3:5]:
