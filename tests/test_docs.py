@@ -602,6 +602,23 @@ def test_a_bag_of_words_is_behind_on_unseen_targets_and_ahead_on_contract_nli():
     assert ahead == {"contract_nli-topics"}
 
 
+def test_the_rivals_on_the_queues_are_as_told():
+    lines = lines_by_row()
+    gepa = lines["stereoset-queues", "1.5B", "gepa"]
+    for word in ("schoolboys", "musicians"):
+        assert word in gepa["program"]["instructions"]
+    for line in (gepa, lines["stereoset-queues", "1.5B", "mipro-instructions"]):
+        assert line["decided_score"] == line["score"]
+        assert line["ci95"][1] < lines["stereoset-queues", "1.5B", "pld-rules"]["ci95"][0]
+
+
+def test_other_machines_gave_what_is_told():
+    [other] = results("knowledge_machines.jsonl")
+    [here] = [w for w in results("knowledge.jsonl") if w["cell"] == other["cell"]]
+    words, others = (line["program"]["words"]["religion"] for line in (here, other))
+    assert (words, others) == ("religion", "religion / belief / faith")
+
+
 def test_no_list_but_those_told_has_rules():
     runs = [w for w in results("knowledge.jsonl") if w["optimizer"] == "pld-rules"]
     with_rules = [w for w in runs if ", answer " in w["program"]["instructions"]]
