@@ -640,6 +640,18 @@ def test_sixteen_examples_are_level_with_pld():
             apart.append(difference(second.metric, [answers]).delta)
     assert len(apart) >= 4
     assert all(delta.low <= 0 <= delta.high for delta in apart)
+    others = {
+        (w["task"], w["seed"]): w
+        for w in results("knowledge.jsonl")
+        if w["optimizer"] == "labeled-more-shots" and w["seed"]
+    }
+    assert list(others) == [("stereoset-queues", 2)]
+    [ours] = (
+        w
+        for w in results("knowledge.jsonl")
+        if (w["task"], w["seed"], w["optimizer"]) == ("stereoset-queues", 2, "pld-rules")
+    )
+    assert ours["ci95"][0] > others["stereoset-queues", 2]["decided_ci95"][1]
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/results.md", "docs/limits.md"])
