@@ -85,8 +85,7 @@ class PLD(dspy.teleprompt.Teleprompter):
             refiner: Improves the best rule list: `edits`, `none`, settings of the edits, or a
                 `Refiner`; None uses `config.refine`.
             selector: Makes the final choice: `best`, `shortest-within-noise`, `rules-within-noise`, or a
-                `Selector`; None
-                uses `config.prefer`.
+                `Selector`; None uses `config.prefer`.
             prompts: Prompts of the teacher; None uses the built-in ones.
             config: Settings of the stages.
             tracker: Logs the run: `mlflow`, `none`, or a `Tracker`; None is `none`.

@@ -591,6 +591,16 @@ def test_what_is_said_beside_the_tables_of_the_grid_is_in_its_lines():
     assert lines["stereoset", "1.5B", "labeled-more-shots"]["program"]["demos"] == 16
 
 
+def test_what_a_bag_of_words_has_on_random_sentences_is_in_its_file():
+    [bag] = (
+        w
+        for w in results("bag_of_words.jsonl")
+        if (w["task"], w["split_by"], w["seed"]) == ("stereoset", "item", 0)
+    )
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"random StereoSet sentences ({cell(bag['score'], bag['ci95'])})" in readme
+
+
 def test_a_bag_of_words_is_behind_on_unseen_targets_and_ahead_on_contract_nli():
     runs = [w for w in results("knowledge.jsonl") if w["optimizer"] in {"pld-rules", "pld-guides"}]
     bags = {
@@ -623,6 +633,8 @@ def test_no_list_but_those_told_has_rules():
     runs = [w for w in results("knowledge.jsonl") if w["optimizer"] == "pld-rules"]
     with_rules = [w for w in runs if ", answer " in w["program"]["instructions"]]
     numbers = {2: "two", 3: "three", 4: "four"}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"on StereoSet only {numbers[len(with_rules)]} runs chose rules" in readme
     told = f"In all runs but {numbers[len(with_rules)]} no list with rules did better"
     assert told in " ".join((ROOT / "docs/results.md").read_text(encoding="utf-8").split())
 
