@@ -20,8 +20,9 @@ from pld_dspy.models.student import DirectStudent
 from pld_dspy.records import LabelWord, Trace
 from pld_dspy.stages.common.problem import Target
 from pld_dspy.stages.common.rule_text import make_rule
-from pld_dspy.stages.label_words.measure import LEAST, assignments, in_rounds, with_more, with_rest
+from pld_dspy.stages.label_words.measure import LEAST, in_rounds
 from pld_dspy.stages.label_words.propose import Proposals, Sources, read_names
+from pld_dspy.stages.label_words.sets import assignments, with_more, with_rest
 from pld_dspy.stages.label_words.stage import _sets
 from queues import (
     KIND_OF,
@@ -186,7 +187,7 @@ def test_a_label_that_two_words_cover_is_shown_by_both():
 
 def test_further_words_tell_their_own_label_best_and_are_nobodys_name():
     def word(label, text, own, other=0.5):
-        return LabelWord(label=label, word=text, separates=own, confused=other, named=2)
+        return LabelWord(label=label, word=text, separates=own, confused=other, named=2, groups=2)
 
     compared = [
         word("a", "food", 0.95),
@@ -208,6 +209,38 @@ def test_further_words_tell_their_own_label_best_and_are_nobodys_name():
     assert with_more(forms, {"a": "food"}, 3) is None
     once = [replace(found, named=1) for found in compared[:3]]
     assert with_more(once, {"a": "food"}, 3) is None
+
+
+def trees(**changes):
+    """Words for two labels: "tree" with "oak" behind it, and "tool"."""
+    oak = LabelWord(label="a", word="oak", separates=0.8, confused=0.4, trace_ids=("1", "2", "3"))
+    return [
+        LabelWord(label="a", word="tree", separates=0.9, confused=0.4, named=2),
+        replace(oak, **{"groups": 2} | changes),
+        LabelWord(label="b", word="tool", separates=0.9, confused=0.4, named=2),
+    ]
+
+
+@pytest.mark.parametrize(("elsewhere", "more"), [(0, True), (1, True), (2, False), (9, False)])
+def test_a_word_that_explanations_of_other_labels_name_as_well_is_no_further_word(elsewhere, more):
+    found = with_more(trees(elsewhere=elsewhere), {"a": "tree", "b": "tool"}, 3)
+    assert found == ({"a": "tree / oak", "b": "tool"} if more else None)
+
+
+@pytest.mark.parametrize(
+    ("groups", "alone", "more"), [(1, 0.96, False), (2, 0.96, True), (1, 0.94, True)]
+)
+def test_beside_a_word_that_tells_its_label_a_further_one_is_of_two_groups(groups, alone, more):
+    words = [*trees(groups=groups), LabelWord(label="a", word="a", separates=0.6)]
+    # Among other words, the name had little probability.
+    named = with_more(words, {"a": "a", "b": "b"}, 2, {"a": alone, "b": 0.5})
+    assert named == {
+        "a": "a / tree" if alone < 0.95 else ("a / oak" if more else "a"),
+        "b": "b / tool",
+    }
+    words[0] = replace(words[0], separates=alone)
+    found = with_more(words, {"a": "tree", "b": "tool"}, 3)
+    assert found == ({"a": "tree / oak", "b": "tool"} if more else None)
 
 
 @pytest.mark.parametrize("rest", ["", "tool"])
@@ -380,6 +413,26 @@ def test_kinds_of_many_groups_come_before_those_that_one_group_repeats():
     groups = dict(zip("abcde", ("m", "m", "m", "n", "o"), strict=True))
     found = flat(Proposals(target, WordsConfig(), groups).of(Sources(traces), {}))
     assert [word.word for word in found] == ["race", "job", "worker", "musician"]
+    assert {word.word: word.groups for word in found if word.label != word.word} == {
+        "worker": 2,
+        "musician": 1,
+    }
+
+
+def test_words_tell_how_often_explanations_and_names_of_other_labels_have_them():
+    target = Target(path="p", signature=SIGNATURE, label_key="label", labels=("race", "job"))
+    traces = [
+        Trace(id=f"t{n}", example_id=f"e{n}", label=label, rationale="", rule="", kinds=(kind,))
+        for n, (label, kind) in enumerate(
+            [("race", "a person"), ("job", "a person"), ("job", "a person"), ("job", "a worker")]
+        )
+    ]
+    names = {"race": ["Person"], "job": ["worker", "person", "person"]}
+    found = flat(Proposals(target, WordsConfig()).of(Sources(traces), names))
+    elsewhere = {(word.label, word.word): word.elsewhere for word in found}
+    assert elsewhere[("race", "person")] == 4  # two explanations and two names
+    assert elsewhere[("job", "person")] == 2
+    assert elsewhere[("job", "worker")] == 0
 
 
 @pytest.mark.parametrize(
@@ -540,7 +593,8 @@ def test_names_that_tell_their_labels_are_tried_with_further_words(named):
         LabelWord(label="law", word="law", separates=0.9, confused=0.3),
         LabelWord(label="law", word="court", named=2, separates=0.85, confused=0.2),
     )
-    _, sets = _sets(compared, ("art", "law"), WordsConfig(rest=""), named=named)
+    told = {"art": 0.8, "law": 0.8 if named else 0.7}
+    _, sets = _sets(compared, ("art", "law"), WordsConfig(rest=""), told)
 
     beside = {"art": "art / painting", "law": "law / court"}
     assert (beside in sets) == named

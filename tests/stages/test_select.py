@@ -458,3 +458,47 @@ def test_a_finalist_that_helps_is_chosen_behind_a_likelier_one_that_scores_lower
 
     assert found.chosen is B
     assert found.delta.estimate == pytest.approx(0.25)
+
+
+def moved(scored, by):
+    """The same number of right answers, `by` of them to other examples."""
+    right = [answer.answer == answer.gold for answer in scored.answers]
+    right = right[-by:] + right[:-by]
+    answers = zip(scored.answers, right, strict=True)
+    told = (replace(a, answer=a.gold if is_right else "other") for a, is_right in answers)
+    return replace(scored, answers=tuple(told))
+
+
+def unsure_of(scored, places):
+    """The same answers, with probabilities that favour the gold label but at `places`."""
+    both = ("red", "blue")
+    told = (
+        replace(
+            answer,
+            read=answer.answer,
+            probabilities={
+                label: 0.7 if (label == answer.gold) != (place in places) else 0.3 for label in both
+            },
+        )
+        for place, answer in enumerate(scored.answers)
+    )
+    return replace(scored, answers=tuple(told))
+
+
+@pytest.mark.parametrize(("right", "chosen"), [(21, A), (20, AS_GIVEN), (19, AS_GIVEN)])
+def test_a_score_and_a_likelihood_that_are_each_unsure_are_enough_together(right, chosen):
+    # Four of the right answers are to other examples: +1 of 40 is worse with p 0.39, by likelihood 0.16.
+    ten, six = ({(7 * n + first) % 40 for n in range(m)} for first, m in ((3, 10), (4, 6)))
+    scored = {
+        AS_GIVEN.id: unsure_of(evaluation(AS_GIVEN, 20), ten),
+        A.id: unsure_of(moved(evaluation(A, right), 4), six),
+    }
+    found = select(
+        [AS_GIVEN, A],
+        {key: unsure_of(evaluation(listed(key), 20), ten) for key in scored},
+        run=lambda candidate: scored[candidate.id],
+        evaluator=replace(EVALUATOR, decide="calibrated"),
+    )
+
+    assert found.chosen is chosen
+    assert ("nats of the likelihood" in found.reason) == (chosen is A)

@@ -1,4 +1,4 @@
-"""Measures how well words tell their labels from the others, and gives each label one."""
+"""Measures how well words tell their labels from the others."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,14 +7,12 @@ from typing import Any, Literal
 
 import dspy
 import numpy as np
-import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import roc_auc_score
 
 from pld_dspy.config.optimizer import WordsConfig
 from pld_dspy.data.examples import example_id
 from pld_dspy.errors import ConfigError, PLDError
-from pld_dspy.models.reading.label_words import BETWEEN, LabelWords
+from pld_dspy.models.reading.label_words import LabelWords
 from pld_dspy.models.reading.values import label_text
 from pld_dspy.records import Answer, Event, LabelWord
 from pld_dspy.scoring.evaluator import Evaluator
@@ -26,11 +24,8 @@ from pld_dspy.stages.label_words.propose import STAGE
 
 logger = logging.getLogger(__name__)
 
-Floats = npt.NDArray[np.float64]
-
 _FLOOR = 1e-9
 _TIE = 1e-4
-_STEM = 4
 LEAST = 0.7
 """Minimum area under the curve of a word that tells its label; also of a further word for it."""
 _KEPT = 2
@@ -86,7 +81,7 @@ def measured(
     evaluator: Evaluator,
 ) -> tuple[LabelWord, ...]:
     """Return the words with their areas under the curve, from one answer to each example."""
-    pool = _readable(word.word for word in proposed)
+    pool = readable(word.word for word in proposed)
     asked = _asking_for(program, target, pool)
     examples, sides = _measured_on(target, problem)
     fresh = replace(
@@ -123,7 +118,7 @@ def measured(
 
 
 def _best_first(words: Iterable[LabelWord]) -> list[LabelWord]:
-    return sorted(words, key=lambda word: (-_worth(word), word.word))
+    return sorted(words, key=lambda word: (-worth(word), word.word))
 
 
 def _measured_on(
@@ -146,7 +141,7 @@ def _with_areas(
     return replace(word, separates=area(word.word, word.label), confused=confused)
 
 
-def _readable(words: Iterable[str]) -> tuple[str, ...]:
+def readable(words: Iterable[str]) -> tuple[str, ...]:
     """Return the different words that can be read back from an answer, the first ones kept."""
     kept: list[str] = []
     for word in dict.fromkeys(words):
@@ -188,111 +183,12 @@ def _mean_area(
     return sum(areas) / len(areas) if areas else None
 
 
-def assignments(
-    compared: Sequence[LabelWord], labels: Sequence[str], count: int
-) -> list[dict[str, str]]:
-    """Return the best assignments of a word to each label; none that leaves all labels their names.
-
-    The first has the largest sum of areas; each other one is the best without one label's word in it.
-    """
-    if any(not [w for w in compared if w.label == label and w.separates] for label in labels):
-        return []
-    first = _assignment(compared, labels)
-    if first is None:
-        return []
-    rests = (
-        [w for w in compared if (w.label, w.word) != (label, first[1][label])] for label in labels
-    )
-    others = [found for rest in rests if (found := _assignment(rest, labels)) is not None]
-    ranked = [first, *sorted(others, key=lambda pair: -pair[0])]
-    distinct: list[dict[str, str]] = []
-    for _, words in ranked:
-        if words not in distinct and any(label != word for label, word in words.items()):
-            distinct.append(words)
-    return distinct[:count]
-
-
-def with_more(
-    compared: Sequence[LabelWord], words: Mapping[str, str], most: int
-) -> dict[str, str] | None:
-    """Return the words with up to `most` for each label, those first that separate it best.
-
-    The probability of a label is then the sum of its words', which depends less on any one of them
-    (knowledgeable prompt-tuning, Hu et al., ACL 2022). A further word is no label's name and no form of a
-    word that is there, was proposed at least twice, and has an area of at least `LEAST`, which is none
-    smaller than the one with which it tells another label. None if no label has one.
-    """
-    names, chosen = {word.label for word in compared}, set(words.values())
-    found: dict[str, str] = {}
-    for label, first in words.items():
-        fitting = [
-            word
-            for word in compared
-            # A name with the separator in it can stand only alone.
-            if word.label == label
-            and BETWEEN not in first
-            and word.word not in names | chosen
-            and _behind(word) > 1
-            and (word.separates or 0.0) >= max(LEAST, word.confused or 0.0)
-        ]
-        own = [first]
-        for word in sorted(fitting, key=lambda word: (-_worth(word), word.word)):
-            if len(own) < most and not any(_near(word.word, other) for other in (*chosen, *own)):
-                own.append(word.word)
-        chosen |= set(own)
-        found[label] = BETWEEN.join(own)
-    return None if found == words else found
-
-
-def _near(one: str, two: str) -> bool:
-    """Return whether two words share a word or a stem, as "profession" and "professional role".
-
-    >>> _near("country", "countries"), _near("family member", "family"), _near("job", "jockey")
-    (True, True, False)
-    """
-    pairs = ((a, b) for a in one.casefold().split() for b in two.casefold().split())
-    stems = ((a, b, max(_STEM, min(len(a), len(b)) - 2)) for a, b in pairs)
-    return any(a[:stem] == b[:stem] for a, b, stem in stems)
-
-
-def with_rest(
-    compared: Sequence[LabelWord], words: Mapping[str, str], rest: str
-) -> tuple[LabelWord, dict[str, str]] | None:
-    """Return the words with `rest` for the label that its own word separates least, as a default.
-
-    None if `rest` is empty or would be read as another word.
-    """
-    area = {word.label: _worth(word) for word in compared if words[word.label] == word.word}
-    label = min(area, key=area.__getitem__)
-    found = {**words, label: rest}
-    if not rest or len(_readable(found.values())) < len(words):
-        return None
-    return LabelWord(label=label, word=rest), found
-
-
-def _assignment(
-    compared: Sequence[LabelWord], labels: Sequence[str]
-) -> tuple[float, dict[str, str]] | None:
-    """Return the sum of areas and the words of the best assignment; None if there is none."""
-    pool = list(dict.fromkeys(word.word for word in compared))
-    worth: Floats = np.full((len(labels), len(pool)), -float(len(labels)))
-    for word in compared:
-        worth[labels.index(word.label), pool.index(word.word)] = _worth(word)
-    if len(pool) < len(labels):
-        return None
-    rows, columns = linear_sum_assignment(worth, maximize=True)
-    total = float(worth[rows, columns].sum())
-    if worth[rows, columns].min() < 0:
-        return None
-    return total, {labels[r]: pool[c] for r, c in zip(rows, columns, strict=True)}
-
-
-def _worth(word: LabelWord) -> float:
+def worth(word: LabelWord) -> float:
     """Return the area under the curve; of equal ones, that of a word with more behind it is larger."""
-    behind = _behind(word)
-    return (word.separates or 0.0) + _TIE * behind / (behind + 1)
+    count = behind(word)
+    return (word.separates or 0.0) + _TIE * count / (count + 1)
 
 
-def _behind(word: LabelWord) -> int:
+def behind(word: LabelWord) -> int:
     """Return how many rules, traces and titles name the word."""
     return word.named + len(word.trace_ids) + len(word.rule_ids)

@@ -103,22 +103,26 @@ class Proposals:
         traces = sources.traces
         place = {trace.id: self.groups.get(trace.example_id, trace.example_id) for trace in traces}
         every = self._by_kind(traces)
+        said = {
+            label: Counter(word for title in names.get(label, ()) for word in self._said(title))
+            for label in self.target.labels
+        }
+        titled = sum(said.values(), Counter[str]())
         proposed: dict[str, tuple[LabelWord, ...]] = {}
         for label in self.target.labels:
             kinds = self._by_kind([trace for trace in traces if trace.label == label])
+            of = {word: len({place[key] for key in ids}) for word, ids in kinds.items()}
             # A kind of many groups is a general one; one that only this label's traces name counts in
             # full.
-            worth = {
-                word: len({place[key] for key in ids}) ** 2
-                / len({place[key] for key in every[word]})
-                for word, ids in kinds.items()
+            value = {
+                word: count**2 / len({place[key] for key in every[word]})
+                for word, count in of.items()
             }
-            ranked = sorted(kinds, key=worth.__getitem__, reverse=True)
-            said = Counter(word for title in names.get(label, ()) for word in self._said(title))
+            ranked = sorted(kinds, key=value.__getitem__, reverse=True)
             ruled = self._in_rules(sources.rules, label)
             # A word decides like a rule about it.
             untrue = set(self._in_rules(sources.false, label, most=1)) - set(ruled)
-            queues = [list(ruled), [word for word, _ in said.most_common()], ranked]
+            queues = [list(ruled), [word for word, _ in said[label].most_common()], ranked]
             words = [word for word in dict.fromkeys(in_turns(queues)) if word not in untrue]
             proposed[label] = (
                 LabelWord(label=label, word=label),
@@ -127,8 +131,10 @@ class Proposals:
                         label=label,
                         word=word,
                         rule_ids=ruled.get(word, ()),
-                        trace_ids=kinds.get(word, ()),
-                        named=said[word],
+                        trace_ids=(ids := kinds.get(word, ())),
+                        named=(own := said[label][word]),
+                        groups=of.get(word, 0),
+                        elsewhere=len(every.get(word, ())) - len(ids) + titled[word] - own,
                     )
                     for word in words
                 ),

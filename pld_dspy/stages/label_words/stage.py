@@ -13,18 +13,13 @@ from pld_dspy.models.teacher import Teacher
 from pld_dspy.records import LabelWord
 from pld_dspy.scoring.decisions.likelihood import compared_with
 from pld_dspy.scoring.evaluator import Evaluator
-from pld_dspy.scoring.separability import separability
+from pld_dspy.scoring.separability import separabilities
 from pld_dspy.stages.common.candidates import Leaderboard
 from pld_dspy.stages.common.problem import Problem, Target
 from pld_dspy.stages.common.prompt import make_candidate
-from pld_dspy.stages.label_words.measure import (
-    assignments,
-    in_rounds,
-    measured,
-    with_more,
-    with_rest,
-)
+from pld_dspy.stages.label_words.measure import in_rounds, measured
 from pld_dspy.stages.label_words.propose import Proposals, Sources, names_for
+from pld_dspy.stages.label_words.sets import assignments, with_more, with_rest
 
 logger = logging.getLogger(__name__)
 
@@ -107,8 +102,8 @@ def choose_words(
 
     compared = in_rounds(proposed, measure, config)
     # Names that tell nothing take probability from the words beside them.
-    told = (separability(given.answers, target.labels) or 0.0) >= _TOLD
-    compared, sets = _sets(compared, target.labels, config, named=told)
+    told = separabilities(given.answers, target.labels)
+    compared, sets = _sets(compared, target.labels, config, told)
     candidates = [
         make_candidate(problem.task, (), origin="label words", words=words) for words in sets
     ]
@@ -123,17 +118,22 @@ def choose_words(
 
 
 def _sets(
-    compared: tuple[LabelWord, ...], labels: Sequence[str], config: WordsConfig, *, named: bool
+    compared: tuple[LabelWord, ...],
+    labels: Sequence[str],
+    config: WordsConfig,
+    told: Mapping[str, float],
 ) -> tuple[tuple[LabelWord, ...], list[dict[str, str]]]:
     """Return the words that were compared, with the rest if a set has it, and the sets to be scored.
 
-    If `named`, one more set has further words beside the labels' names.
+    One more set has further words beside the labels' names, if these tell the labels; `told` is the area
+    of each when only the names were shown.
     """
     sets = assignments(compared, labels, config.sets)
     if not sets:
         return compared, []
+    named = bool(told) and sum(told.values()) / len(told) >= _TOLD
     for first in (sets[0], *([{label: label for label in labels}] if named else [])):
-        several = with_more(compared, first, config.most)
+        several = with_more(compared, first, config.most, told)
         if several and several not in sets:
             sets.append(several)
     if found := with_rest(compared, sets[0], config.rest):

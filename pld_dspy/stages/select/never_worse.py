@@ -14,7 +14,8 @@ from pld_dspy.stages.select.finalists import Worth, answered, in_order, pick_fin
 from pld_dspy.stages.select.selector import SelectContext, Selector, Verdict
 
 _STRICTER = 5.0
-"""Factor by which `max_p_worse` is divided for a test that includes validation examples."""
+"""Factor by which `max_p_worse` is divided where the score on selection examples is no higher, or the test
+includes validation examples."""
 
 
 NAMES = get_args(Prefer)
@@ -68,9 +69,10 @@ class NeverWorse:
         them with the student as given. Both go by the likelihood of the gold labels where labels are
         chosen by a fitted decision (`likelier`), else by score. The first one is chosen that
         is better on the selection examples with a paired probability of being worse of at most
-        `max_p_worse`. As few selection examples have little power, so is one whose score is not
-        lower there, if the same probability is at most `max_p_worse / 5` by likelihood there, or by
-        score over validation and selection examples together.
+        `max_p_worse`, by score or, where its score is higher at all, by likelihood. As few selection
+        examples have little power, so is one whose score is not lower there, if the same probability
+        is at most `max_p_worse / 5` by likelihood there, or by score over validation and selection
+        examples together.
         """
         as_given, *others = {c.id: c for c in context.candidates}.values()
         val = context.val
@@ -139,10 +141,14 @@ class _Final(NamedTuple):
 
     @property
     def surer(self) -> Interval | None:
-        """By how much it is likelier on the selection examples, where that is beyond doubt."""
+        """By how much it is likelier on the selection examples, where that is sure enough.
+
+        A score that is higher, by however little, and the likelihood speak for each other.
+        """
         likely = likelier(self.context.evaluator, self.evaluations[0], self.scored)
-        sure = likely is not None and likely.p_worse <= self.max_p_worse / _STRICTER
-        return likely.delta if likely is not None and sure else None
+        higher = self.change.delta.estimate > 0
+        limit = self.max_p_worse if higher else self.max_p_worse / _STRICTER
+        return likely.delta if likely is not None and likely.p_worse <= limit else None
 
     @property
     def helps(self) -> bool:
