@@ -185,6 +185,10 @@ def test_a_label_that_two_words_cover_is_shown_by_both():
     assert score(program, Narrow()) > score(single, Narrow()) + 0.1
 
 
+def most(number):
+    return WordsConfig(most=number)
+
+
 def test_further_words_tell_their_own_label_best_and_are_nobodys_name():
     def word(label, text, own, other=0.5):
         return LabelWord(label=label, word=text, separates=own, confused=other, named=2, groups=2)
@@ -201,14 +205,14 @@ def test_further_words_tell_their_own_label_best_and_are_nobodys_name():
         word("b", "axe", 0.69),
     ]
     first = {"a": "food", "b": "tool"}
-    assert with_more(compared, first, 3) == {"a": "food / bread / soup", "b": "tool"}
-    assert with_more(compared, first, 2) == {"a": "food / bread", "b": "tool"}
-    assert with_more(compared, first, 1) is None
-    assert with_more(compared[6:], {"b": "tool"}, 3) == {"b": "tool / bread"}
+    assert with_more(compared, first, most(3)) == {"a": "food / bread / soup", "b": "tool"}
+    assert with_more(compared, first, most(2)) == {"a": "food / bread", "b": "tool"}
+    assert with_more(compared, first, most(1)) is None
+    assert with_more(compared[6:], {"b": "tool"}, most(3)) == {"b": "tool / bread"}
     forms = [word("a", "food", 0.9), word("a", "foods", 0.9), word("a", "good food", 0.9)]
-    assert with_more(forms, {"a": "food"}, 3) is None
+    assert with_more(forms, {"a": "food"}, most(3)) is None
     once = [replace(found, named=1) for found in compared[:3]]
-    assert with_more(once, {"a": "food"}, 3) is None
+    assert with_more(once, {"a": "food"}, most(3)) is None
 
 
 def trees(**changes):
@@ -223,23 +227,26 @@ def trees(**changes):
 
 @pytest.mark.parametrize(("elsewhere", "more"), [(0, True), (1, True), (2, False), (9, False)])
 def test_a_word_that_explanations_of_other_labels_name_as_well_is_no_further_word(elsewhere, more):
-    found = with_more(trees(elsewhere=elsewhere), {"a": "tree", "b": "tool"}, 3)
+    found = with_more(trees(elsewhere=elsewhere), {"a": "tree", "b": "tool"}, most(3))
     assert found == ({"a": "tree / oak", "b": "tool"} if more else None)
 
 
 @pytest.mark.parametrize(
-    ("groups", "alone", "more"), [(1, 0.96, False), (2, 0.96, True), (1, 0.94, True)]
+    ("groups", "named", "alone", "more"),
+    [(1, 2, 0.96, False), (2, 0, 0.96, True), (1, 3, 0.96, True), (1, 0, 0.94, True)],
 )
-def test_beside_a_word_that_tells_its_label_a_further_one_is_of_two_groups(groups, alone, more):
-    words = [*trees(groups=groups), LabelWord(label="a", word="a", separates=0.6)]
+def test_beside_a_word_that_tells_its_label_a_further_one_is_of_two_groups_or_most_titles(
+    groups, named, alone, more
+):
+    words = [*trees(groups=groups, named=named), LabelWord(label="a", word="a", separates=0.6)]
     # Among other words, the name had little probability.
-    named = with_more(words, {"a": "a", "b": "b"}, 2, {"a": alone, "b": 0.5})
-    assert named == {
+    beside = with_more(words, {"a": "a", "b": "b"}, most(2), {"a": alone, "b": 0.5})
+    assert beside == {
         "a": "a / tree" if alone < 0.95 else ("a / oak" if more else "a"),
         "b": "b / tool",
     }
     words[0] = replace(words[0], separates=alone)
-    found = with_more(words, {"a": "tree", "b": "tool"}, 3)
+    found = with_more(words, {"a": "tree", "b": "tool"}, most(3))
     assert found == ({"a": "tree / oak", "b": "tool"} if more else None)
 
 

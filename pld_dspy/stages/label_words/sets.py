@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
+from pld_dspy.config.optimizer import WordsConfig
 from pld_dspy.models.reading.label_words import BETWEEN
 from pld_dspy.records import LabelWord
 from pld_dspy.stages.label_words.measure import LEAST, behind, readable, worth
@@ -14,7 +15,7 @@ Floats = npt.NDArray[np.float64]
 
 _STEM = 4
 _SURE = 0.95
-"""Area of a first word beside which a further one must be named by traces of two groups."""
+"""Area of a first word beside which a further one must be named by traces of two groups or most titles."""
 _ELSEWHERE = 0.25
 """Maximum share of other labels in the traces and titles that name a further word."""
 
@@ -46,7 +47,7 @@ def assignments(
 def with_more(
     compared: Sequence[LabelWord],
     words: Mapping[str, str],
-    most: int,
+    config: WordsConfig,
     told: Mapping[str, float] | None = None,
 ) -> dict[str, str] | None:
     """Return the words with up to `most` for each label, those first that separate it best.
@@ -56,13 +57,13 @@ def with_more(
     word that is there, was proposed at least twice, and has an area of at least `LEAST`, which is none
     smaller than the one with which it tells another label. At most a quarter of the traces and titles
     that name it are of other labels: a general word, such as "person", tells any. Where the first word
-    of a label has an area of 0.95, traces of two groups must name a further one: those of one group are
-    about that group. None if no label has one.
+    of a label has an area of 0.95, traces of two groups or most titles must name a further one: traces
+    of one group are about that group. None if no label has one.
 
     Args:
         compared: The words, with their areas.
         words: The first word of each label.
-        most: Maximum number for each label.
+        config: Maximum number for each label, and of titles.
         told: Area of each label's name when only the names were shown; among other words, names take
             little probability. By default that of `compared`.
     """
@@ -71,7 +72,7 @@ def with_more(
     area |= {(label, label): alone for label, alone in (told or {}).items()}
     found: dict[str, str] = {}
     for label, first in words.items():
-        groups = 2 if area.get((label, first), 0.0) >= _SURE else 0
+        tells = area.get((label, first), 0.0) >= _SURE
         fitting = [
             word
             for word in compared
@@ -80,13 +81,15 @@ def with_more(
             and BETWEEN not in first
             and word.word not in names | chosen
             and behind(word) > 1
-            and word.groups >= groups
+            and (not tells or word.groups > 1 or 2 * word.named > config.drafts)
             and word.elsewhere <= _ELSEWHERE * (word.elsewhere + len(word.trace_ids) + word.named)
             and (word.separates or 0.0) >= max(LEAST, word.confused or 0.0)
         ]
         own = [first]
         for word in sorted(fitting, key=lambda word: (-worth(word), word.word)):
-            if len(own) < most and not any(_near(word.word, other) for other in (*chosen, *own)):
+            if len(own) < config.most and not any(
+                _near(word.word, other) for other in (*chosen, *own)
+            ):
                 own.append(word.word)
         chosen |= set(own)
         found[label] = BETWEEN.join(own)

@@ -133,7 +133,7 @@ def _sets(
         return compared, []
     named = bool(told) and sum(told.values()) / len(told) >= _TOLD
     for first in (sets[0], *([{label: label for label in labels}] if named else [])):
-        several = with_more(compared, first, config.most, told)
+        several = with_more(compared, first, config, told)
         if several and several not in sets:
             sets.append(several)
     if found := with_rest(compared, sets[0], config.rest):
