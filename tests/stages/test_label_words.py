@@ -592,6 +592,32 @@ def test_each_set_has_one_word_a_label_and_the_first_is_the_best_of_all(table, c
         assert sums[1:] == sorted(sums[1:], reverse=True)
 
 
+@pytest.mark.parametrize(("faith", "first"), [(0.96, "faith"), (0.94, "bible"), (None, "bible")])
+def test_a_name_that_tells_its_label_is_kept(faith, first):
+    compared = [
+        LabelWord(label="race", word="country", separates=0.9),
+        LabelWord(label="race", word="race", separates=0.6),
+        LabelWord(label="faith", word="bible", separates=0.99),
+        LabelWord(label="faith", word="faith", separates=0.6),  # among the other words
+    ]
+    told = {} if faith is None else {"race": 0.8, "faith": faith}
+    sets = assignments(compared, ("race", "faith"), 3, told)
+    assert sets[0] == {"race": "country", "faith": first}
+    assert ({"bible"} & {words["faith"] for words in sets} == set()) == (first == "faith")
+
+
+@pytest.mark.parametrize("rest", ["", "something else"])
+def test_where_all_names_are_kept_further_words_stand_beside_them(rest):
+    compared = (
+        LabelWord(label="art", word="art", separates=0.6),
+        LabelWord(label="art", word="painting", named=3, groups=2, separates=0.9, confused=0.4),
+        LabelWord(label="law", word="law", separates=0.6),
+    )
+    told = {"art": 0.97, "law": 0.99}
+    found = _sets(compared, ("art", "law"), WordsConfig(rest=rest), told)
+    assert found == (compared, [{"art": "art / painting", "law": "law"}])
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_names_that_tell_their_labels_are_tried_with_further_words(named):
     compared = (

@@ -15,18 +15,26 @@ Floats = npt.NDArray[np.float64]
 
 _STEM = 4
 _SURE = 0.95
-"""Area of a first word beside which a further one must be named by traces of two groups or most titles."""
+"""Area of a name that is kept, and of a first word beside which a further one must be named by traces of two
+groups or most titles."""
 _ELSEWHERE = 0.25
 """Maximum share of other labels in the traces and titles that name a further word."""
 
 
 def assignments(
-    compared: Sequence[LabelWord], labels: Sequence[str], count: int
+    compared: Sequence[LabelWord],
+    labels: Sequence[str],
+    count: int,
+    told: Mapping[str, float] | None = None,
 ) -> list[dict[str, str]]:
     """Return the best assignments of a word to each label; none that leaves all labels their names.
 
-    The first has the largest sum of areas; each other one is the best without one label's word in it.
+    The first has the largest sum of areas; each other one is the best without one label's word in it. A
+    label that its name tells by an area of 0.95, as `told` has it, keeps the name: another word may tell
+    the few groups of these examples as well, such as "bible" for religion, and no others.
     """
+    kept = {label for label, area in (told or {}).items() if area >= _SURE}
+    compared = [w for w in compared if w.label not in kept or w.word == w.label]
     if any(not [w for w in compared if w.label == label and w.separates] for label in labels):
         return []
     first = _assignment(compared, labels)

@@ -63,7 +63,8 @@ def choose_words(
     each label gets the word whose probability separates it best from the others, no word twice. Where
     none of a label's words tells it, its next ones are compared in a further round. One more set has
     several words for each label; one, if the names tell the labels (separability of 0.8), further words
-    beside the names; and one has "something else" for the label that no word fits well. The sets are
+    beside the names; and one has "something else" for the label that no word fits well. Where the names tell the labels
+    (as above), a name that tells its own by 0.95 is kept. The sets are
     compared on validation by likelihood where labels are chosen by a fitted decision (`likelier`), else
     by the metric, and must be ahead of the names by 0.05 at least. Not in the paper; search for label
     words is that of PETAL (Schick et al., COLING 2020), which has no teacher to propose them.
@@ -125,18 +126,18 @@ def _sets(
 ) -> tuple[tuple[LabelWord, ...], list[dict[str, str]]]:
     """Return the words that were compared, with the rest if a set has it, and the sets to be scored.
 
-    One more set has further words beside the labels' names, if these tell the labels; `told` is the area
-    of each when only the names were shown.
+    `told` is the area of each label when only the names were shown. If the names tell the labels, those
+    that tell theirs by 0.95 are kept, and one more set has further words beside the names.
     """
-    sets = assignments(compared, labels, config.sets)
-    if not sets:
-        return compared, []
     named = bool(told) and sum(told.values()) / len(told) >= _TOLD
-    for first in (sets[0], *([{label: label for label in labels}] if named else [])):
+    names = [{label: label for label in labels}] if named else []
+    single = assignments(compared, labels, config.sets, told if named else {})
+    sets = list(single)
+    for first in (*single[:1], *names):
         several = with_more(compared, first, config, told)
         if several and several not in sets:
             sets.append(several)
-    if found := with_rest(compared, sets[0], config.rest):
+    if single and (found := with_rest(compared, single[0], config.rest)):
         compared, sets = (*compared, found[0]), [*sets, found[1]]
     return compared, sets
 
