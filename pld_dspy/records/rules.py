@@ -229,8 +229,6 @@ class LabelWord:
     """Traces of the label that name it as a kind of thing."""
     named: int = 0
     """Number of the teacher's answers that give it as the name of the label's examples."""
-    groups: int = 0
-    """Number of groups of examples whose traces name it; an example without a group is one by itself."""
     elsewhere: int = 0
     """Number of traces and of the teacher's names of other labels that name it."""
     separates: float | None = None

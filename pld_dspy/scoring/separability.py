@@ -48,26 +48,6 @@ def separability(answers: Sequence[Answer], labels: Sequence[str]) -> float | No
     return None if scored is None else _area(scored.gold, scored.scores)
 
 
-def separabilities(answers: Sequence[Answer], labels: Sequence[str]) -> dict[str, float]:
-    """Return the area of each label that some but not all of the answers have; `separability` is the mean.
-
-    Empty where that is None.
-
-    >>> said = [{"a": 0.9, "b": 0.1}, {"a": 0.7, "b": 0.3}]
-    >>> answers = [
-    ...     Answer(example_id=str(n), gold=gold, answer="a", probabilities=p)
-    ...     for n, (gold, p) in enumerate(zip("ab", said))
-    ... ]
-    >>> separabilities(answers, ["a", "b", "c"])
-    {'a': 1.0, 'b': 1.0}
-    """
-    scored = _scored(answers, labels)
-    if scored is None:
-        return {}
-    areas = _areas(scored.gold, scored.scores)
-    return {labels[place]: area for place, area in areas.items()}
-
-
 def separability_change(
     first: Sequence[Answer],
     second: Sequence[Answer],
@@ -111,18 +91,14 @@ def _scored(answers: Sequence[Answer], labels: Sequence[str]) -> _Scored | None:
 
 
 def _area(gold: npt.NDArray[np.int64], scores: npt.NDArray[np.float64]) -> float:
-    return float(np.mean(list(_areas(gold, scores).values())))
-
-
-def _areas(gold: npt.NDArray[np.int64], scores: npt.NDArray[np.float64]) -> dict[int, float]:
-    """Return the area by index of each label that some but not all rows have (Mann-Whitney)."""
+    """Return the mean area over the labels that some but not all rows have (Mann-Whitney)."""
     ranks = rankdata(scores, axis=0)
-    areas = {}
+    areas = []
     for label in range(scores.shape[1]):
         inside = gold == label
         positive = int(inside.sum())
         negative = len(gold) - positive
         if positive and negative:
             above = float(ranks[inside, label].sum()) - positive * (positive + 1) / 2
-            areas[label] = above / (positive * negative)
-    return areas
+            areas.append(above / (positive * negative))
+    return float(np.mean(areas))

@@ -18,12 +18,12 @@ from pld_dspy import PLD, PLDConfig, macro_f1
 from pld_dspy.config.optimizer import WordsConfig
 from pld_dspy.models.student import DirectStudent
 from pld_dspy.records import LabelWord, Trace
-from pld_dspy.stages.common.problem import Target
+from pld_dspy.stages.common.problem import Problem, Target
 from pld_dspy.stages.common.rule_text import make_rule
 from pld_dspy.stages.label_words.measure import LEAST, in_rounds
 from pld_dspy.stages.label_words.propose import Proposals, Sources, read_names
 from pld_dspy.stages.label_words.sets import assignments, with_more, with_rest
-from pld_dspy.stages.label_words.stage import _sets
+from pld_dspy.stages.label_words.stage import _sets, _unchecked
 from queues import (
     KIND_OF,
     KINDS,
@@ -185,13 +185,9 @@ def test_a_label_that_two_words_cover_is_shown_by_both():
     assert score(program, Narrow()) > score(single, Narrow()) + 0.1
 
 
-def most(number):
-    return WordsConfig(most=number)
-
-
 def test_further_words_tell_their_own_label_best_and_are_nobodys_name():
     def word(label, text, own, other=0.5):
-        return LabelWord(label=label, word=text, separates=own, confused=other, named=2, groups=2)
+        return LabelWord(label=label, word=text, separates=own, confused=other, named=2)
 
     compared = [
         word("a", "food", 0.95),
@@ -205,14 +201,14 @@ def test_further_words_tell_their_own_label_best_and_are_nobodys_name():
         word("b", "axe", 0.69),
     ]
     first = {"a": "food", "b": "tool"}
-    assert with_more(compared, first, most(3)) == {"a": "food / bread / soup", "b": "tool"}
-    assert with_more(compared, first, most(2)) == {"a": "food / bread", "b": "tool"}
-    assert with_more(compared, first, most(1)) is None
-    assert with_more(compared[6:], {"b": "tool"}, most(3)) == {"b": "tool / bread"}
+    assert with_more(compared, first, 3) == {"a": "food / bread / soup", "b": "tool"}
+    assert with_more(compared, first, 2) == {"a": "food / bread", "b": "tool"}
+    assert with_more(compared, first, 1) is None
+    assert with_more(compared[6:], {"b": "tool"}, 3) == {"b": "tool / bread"}
     forms = [word("a", "food", 0.9), word("a", "foods", 0.9), word("a", "good food", 0.9)]
-    assert with_more(forms, {"a": "food"}, most(3)) is None
+    assert with_more(forms, {"a": "food"}, 3) is None
     once = [replace(found, named=1) for found in compared[:3]]
-    assert with_more(once, {"a": "food"}, most(3)) is None
+    assert with_more(once, {"a": "food"}, 3) is None
 
 
 def trees(**changes):
@@ -220,33 +216,14 @@ def trees(**changes):
     oak = LabelWord(label="a", word="oak", separates=0.8, confused=0.4, trace_ids=("1", "2", "3"))
     return [
         LabelWord(label="a", word="tree", separates=0.9, confused=0.4, named=2),
-        replace(oak, **{"groups": 2} | changes),
+        replace(oak, **changes),
         LabelWord(label="b", word="tool", separates=0.9, confused=0.4, named=2),
     ]
 
 
 @pytest.mark.parametrize(("elsewhere", "more"), [(0, True), (1, True), (2, False), (9, False)])
 def test_a_word_that_explanations_of_other_labels_name_as_well_is_no_further_word(elsewhere, more):
-    found = with_more(trees(elsewhere=elsewhere), {"a": "tree", "b": "tool"}, most(3))
-    assert found == ({"a": "tree / oak", "b": "tool"} if more else None)
-
-
-@pytest.mark.parametrize(
-    ("groups", "named", "alone", "more"),
-    [(1, 2, 0.96, False), (2, 0, 0.96, True), (1, 3, 0.96, True), (1, 0, 0.94, True)],
-)
-def test_beside_a_word_that_tells_its_label_a_further_one_is_of_two_groups_or_most_titles(
-    groups, named, alone, more
-):
-    words = [*trees(groups=groups, named=named), LabelWord(label="a", word="a", separates=0.6)]
-    # Among other words, the name had little probability.
-    beside = with_more(words, {"a": "a", "b": "b"}, most(2), {"a": alone, "b": 0.5})
-    assert beside == {
-        "a": "a / tree" if alone < 0.95 else ("a / oak" if more else "a"),
-        "b": "b / tool",
-    }
-    words[0] = replace(words[0], separates=alone)
-    found = with_more(words, {"a": "tree", "b": "tool"}, most(3))
+    found = with_more(trees(elsewhere=elsewhere), {"a": "tree", "b": "tool"}, 3)
     assert found == ({"a": "tree / oak", "b": "tool"} if more else None)
 
 
@@ -420,10 +397,6 @@ def test_kinds_of_many_groups_come_before_those_that_one_group_repeats():
     groups = dict(zip("abcde", ("m", "m", "m", "n", "o"), strict=True))
     found = flat(Proposals(target, WordsConfig(), groups).of(Sources(traces), {}))
     assert [word.word for word in found] == ["race", "job", "worker", "musician"]
-    assert {word.word: word.groups for word in found if word.label != word.word} == {
-        "worker": 2,
-        "musician": 1,
-    }
 
 
 def test_words_tell_how_often_explanations_and_names_of_other_labels_have_them():
@@ -592,30 +565,60 @@ def test_each_set_has_one_word_a_label_and_the_first_is_the_best_of_all(table, c
         assert sums[1:] == sorted(sums[1:], reverse=True)
 
 
-@pytest.mark.parametrize(("faith", "first"), [(0.96, "faith"), (0.94, "bible"), (None, "bible")])
-def test_a_name_that_tells_its_label_is_kept(faith, first):
-    compared = [
-        LabelWord(label="race", word="country", separates=0.9),
-        LabelWord(label="race", word="race", separates=0.6),
-        LabelWord(label="faith", word="bible", separates=0.99),
-        LabelWord(label="faith", word="faith", separates=0.6),  # among the other words
-    ]
-    told = {} if faith is None else {"race": 0.8, "faith": faith}
-    sets = assignments(compared, ("race", "faith"), 3, told)
-    assert sets[0] == {"race": "country", "faith": first}
-    assert ({"bible"} & {words["faith"] for words in sets} == set()) == (first == "faith")
-
-
-@pytest.mark.parametrize("rest", ["", "something else"])
-def test_where_all_names_are_kept_further_words_stand_beside_them(rest):
+@pytest.mark.parametrize(("kept", "first"), [({"faith"}, "faith"), ((), "bible")])
+def test_a_name_that_is_kept_has_no_other_word_in_any_set(kept, first):
     compared = (
+        LabelWord(label="race", word="country", named=2, separates=0.9),
+        LabelWord(label="race", word="race", separates=0.6),
+        LabelWord(label="faith", word="bible", named=2, separates=0.99),
+        LabelWord(label="faith", word="faith", separates=0.6),
+    )
+    found, sets = _sets(
+        compared, ("race", "faith"), WordsConfig(rest=""), named=True, kept=frozenset(kept)
+    )
+    assert found == compared  # all of them are told
+    assert sets[0] == {"race": "country", "faith": first}
+    assert {"race": "race / country", "faith": "faith" if kept else "faith / bible"} in sets
+    assert any("bible" in words["faith"] for words in sets) == (not kept)
+
+
+def test_where_all_names_are_kept_there_is_no_set():
+    compared = (
+        LabelWord(label="art", word="painting", named=3, separates=0.9),
         LabelWord(label="art", word="art", separates=0.6),
-        LabelWord(label="art", word="painting", named=3, groups=2, separates=0.9, confused=0.4),
         LabelWord(label="law", word="law", separates=0.6),
     )
-    told = {"art": 0.97, "law": 0.99}
-    found = _sets(compared, ("art", "law"), WordsConfig(rest=rest), told)
-    assert found == (compared, [{"art": "art / painting", "law": "law"}])
+    every = frozenset({"art", "law"})
+    assert _sets(compared, ("art", "law"), WordsConfig(), named=True, kept=every) == (compared, [])
+
+
+@pytest.mark.parametrize(
+    ("val", "unchecked"),
+    [
+        ([("a", 1), ("b", 2)], {"a"}),
+        ([("a", 1), ("a", 3), ("b", 1)], {"b"}),
+        ([("a", None), ("b", None)], set()),
+        ([("b", 2)], set()),
+    ],
+)
+def test_labels_are_unchecked_where_validation_has_no_groups_of_its_own(val, unchecked):
+    def example(label, group, n):
+        made = dspy.Example(text=f"{label}{group}{n}", label=label, pld_group=group)
+        return made.with_inputs("text")
+
+    train = [example("a", 1, 1), example("b", 1, 2), example("a", None, 3)]
+    problem = Problem(
+        task="Name it.",
+        signature=SIGNATURE,
+        labels=("a", "b"),
+        build=lambda _: DirectStudent(SIGNATURE),
+        train=train,
+        val=[example(label, group, 9) for label, group in val],
+        select=(),
+        seed=0,
+    )
+    target = Target(path="p", signature=SIGNATURE, label_key="label", labels=("a", "b"))
+    assert _unchecked(problem, target) == unchecked
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -626,8 +629,7 @@ def test_names_that_tell_their_labels_are_tried_with_further_words(named):
         LabelWord(label="law", word="law", separates=0.9, confused=0.3),
         LabelWord(label="law", word="court", named=2, separates=0.85, confused=0.2),
     )
-    told = {"art": 0.8, "law": 0.8 if named else 0.7}
-    _, sets = _sets(compared, ("art", "law"), WordsConfig(rest=""), told)
+    _, sets = _sets(compared, ("art", "law"), WordsConfig(rest=""), named=named)
 
     beside = {"art": "art / painting", "law": "law / court"}
     assert (beside in sets) == named

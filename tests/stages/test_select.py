@@ -502,3 +502,32 @@ def test_a_score_and_a_likelihood_that_are_each_unsure_are_enough_together(right
 
     assert found.chosen is chosen
     assert ("nats of the likelihood" in found.reason) == (chosen is A)
+
+
+@pytest.mark.parametrize(
+    ("val", "select_right", "margin", "chosen"),
+    [
+        (22, 19, 0.4, A),  # likelier on both, and ahead by one of 80
+        (20, 19, 0.4, AS_GIVEN),  # behind by one of 80
+        (22, 19, 0.05, AS_GIVEN),  # less likely on the selection examples
+    ],
+)
+def test_validation_and_selection_together_tell_what_each_is_too_small_for(
+    val, select_right, margin, chosen
+):
+    on_val = {AS_GIVEN.id: (20, 0.1), A.id: (val, 0.4)}
+    on_select = {AS_GIVEN.id: (20, 0.1), A.id: (select_right, margin)}
+    both = {
+        key: replace(e, answers=tuple(replace(a, example_id=f"v{a.example_id}") for a in e.answers))
+        for key, (right, m) in on_val.items()
+        for e in [sure(evaluation(listed(key), right), m)]
+    }
+    found = select(
+        [AS_GIVEN, A],
+        both,
+        run=lambda c: sure(evaluation(c, on_select[c.id][0]), on_select[c.id][1]),
+        evaluator=replace(EVALUATOR, decide="calibrated"),
+    )
+
+    assert found.chosen is chosen
+    assert ("gold labels together with the 40 validation" in found.reason) == (chosen is A)

@@ -111,14 +111,14 @@ class Proposals:
         proposed: dict[str, tuple[LabelWord, ...]] = {}
         for label in self.target.labels:
             kinds = self._by_kind([trace for trace in traces if trace.label == label])
-            of = {word: len({place[key] for key in ids}) for word, ids in kinds.items()}
             # A kind of many groups is a general one; one that only this label's traces name counts in
             # full.
-            value = {
-                word: count**2 / len({place[key] for key in every[word]})
-                for word, count in of.items()
+            worth = {
+                word: len({place[key] for key in ids}) ** 2
+                / len({place[key] for key in every[word]})
+                for word, ids in kinds.items()
             }
-            ranked = sorted(kinds, key=value.__getitem__, reverse=True)
+            ranked = sorted(kinds, key=worth.__getitem__, reverse=True)
             ruled = self._in_rules(sources.rules, label)
             # A word decides like a rule about it.
             untrue = set(self._in_rules(sources.false, label, most=1)) - set(ruled)
@@ -133,7 +133,6 @@ class Proposals:
                         rule_ids=ruled.get(word, ()),
                         trace_ids=(ids := kinds.get(word, ())),
                         named=(own := said[label][word]),
-                        groups=of.get(word, 0),
                         elsewhere=len(every.get(word, ())) - len(ids) + titled[word] - own,
                     )
                     for word in words

@@ -1,19 +1,20 @@
 """Label words stage: proposes words, measures them, and scores the best sets on validation."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import NamedTuple
 
 import dspy
 
 from pld_dspy.config.optimizer import WordsConfig
 from pld_dspy.data.examples import example_id
+from pld_dspy.models.reading.values import label_text
 from pld_dspy.models.student import DirectStudent
 from pld_dspy.models.teacher import Teacher
 from pld_dspy.records import LabelWord
 from pld_dspy.scoring.decisions.likelihood import compared_with
 from pld_dspy.scoring.evaluator import Evaluator
-from pld_dspy.scoring.separability import separabilities
+from pld_dspy.scoring.separability import separability
 from pld_dspy.stages.common.candidates import Leaderboard
 from pld_dspy.stages.common.problem import Problem, Target
 from pld_dspy.stages.common.prompt import make_candidate
@@ -63,11 +64,12 @@ def choose_words(
     each label gets the word whose probability separates it best from the others, no word twice. Where
     none of a label's words tells it, its next ones are compared in a further round. One more set has
     several words for each label; one, if the names tell the labels (separability of 0.8), further words
-    beside the names; and one has "something else" for the label that no word fits well. Where the names tell the labels
-    (as above), a name that tells its own by 0.95 is kept. The sets are
-    compared on validation by likelihood where labels are chosen by a fitted decision (`likelier`), else
-    by the metric, and must be ahead of the names by 0.05 at least. Not in the paper; search for label
-    words is that of PETAL (Schick et al., COLING 2020), which has no teacher to propose them.
+    beside the names; and one has "something else" for the label that no word fits well. Where the names
+    tell the labels, a label keeps its name if validation has no group of it that training has not: a word
+    for it may tell no other group, as "bible" tells one religion. The sets are compared on validation by
+    likelihood where labels are chosen by a fitted decision (`likelier`), else by the metric, and must be
+    ahead of the names by 0.05 at least. Not in the paper; search for label words is that of PETAL (Schick
+    et al., COLING 2020), which has no teacher to propose them.
 
     Args:
         target: The predictor.
@@ -103,8 +105,9 @@ def choose_words(
 
     compared = in_rounds(proposed, measure, config)
     # Names that tell nothing take probability from the words beside them.
-    told = separabilities(given.answers, target.labels)
-    compared, sets = _sets(compared, target.labels, config, told)
+    told = (separability(given.answers, target.labels) or 0.0) >= _TOLD
+    kept = _unchecked(problem, target) if told else frozenset[str]()
+    compared, sets = _sets(compared, target.labels, config, named=told, kept=kept)
     candidates = [
         make_candidate(problem.task, (), origin="label words", words=words) for words in sets
     ]
@@ -118,26 +121,48 @@ def choose_words(
     return Chosen(best.words, compared)
 
 
+def _unchecked(problem: Problem, target: Target) -> frozenset[str]:
+    """Return the labels of which validation has no group that training has not.
+
+    What training says of them can only be checked on the groups that it comes from.
+    """
+
+    def groups(examples: Sequence[dspy.Example], label: str) -> set[object]:
+        own = (e for e in examples if label_text(e[target.label_key]) == label)
+        return {e.get("pld_group") for e in own}
+
+    val = {example_id(example) for example in problem.val}
+    train = [example for example in problem.train if example_id(example) not in val]
+    unchecked = set()
+    for label in target.labels:
+        found = groups(problem.val, label)
+        if found and None not in found and found <= groups(train, label):
+            unchecked.add(label)
+    return frozenset(unchecked)
+
+
 def _sets(
     compared: tuple[LabelWord, ...],
     labels: Sequence[str],
     config: WordsConfig,
-    told: Mapping[str, float],
+    *,
+    named: bool,
+    kept: Set[str] = frozenset(),
 ) -> tuple[tuple[LabelWord, ...], list[dict[str, str]]]:
     """Return the words that were compared, with the rest if a set has it, and the sets to be scored.
 
-    `told` is the area of each label when only the names were shown. If the names tell the labels, those
-    that tell theirs by 0.95 are kept, and one more set has further words beside the names.
+    If `named`, one more set has further words beside the labels' names. Labels in `kept` have no word but
+    their names.
     """
-    named = bool(told) and sum(told.values()) / len(told) >= _TOLD
-    names = [{label: label for label in labels}] if named else []
-    single = assignments(compared, labels, config.sets, told if named else {})
+    usable = [word for word in compared if word.label not in kept or word.word == word.label]
+    single = assignments(usable, labels, config.sets)
     sets = list(single)
+    names = [{label: label for label in labels}] if named else []
     for first in (*single[:1], *names):
-        several = with_more(compared, first, config, told)
+        several = with_more(usable, first, config.most)
         if several and several not in sets:
             sets.append(several)
-    if single and (found := with_rest(compared, single[0], config.rest)):
+    if single and (found := with_rest(usable, single[0], config.rest)):
         compared, sets = (*compared, found[0]), [*sets, found[1]]
     return compared, sets
 

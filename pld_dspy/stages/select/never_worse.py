@@ -72,7 +72,8 @@ class NeverWorse:
         `max_p_worse`, by score or, where its score is higher at all, by likelihood. As few selection
         examples have little power, so is one whose score is not lower there, if the same probability
         is at most `max_p_worse / 5` by likelihood there, or by score over validation and selection
-        examples together.
+        examples together; and one whose score is not lower over both together, if it is likelier on the
+        selection examples, and with a probability of being worse of at most `max_p_worse / 5` on both.
         """
         as_given, *others = {c.id: c for c in context.candidates}.values()
         val = context.val
@@ -126,13 +127,18 @@ class _Final(NamedTuple):
         return self.context.evaluator.compare(self.evaluations[0], self.scored)
 
     @property
-    def together(self) -> PairedResult:
-        """The same over validation and selection examples together."""
+    def pooled(self) -> tuple[Evaluation, Evaluation]:
+        """The student as given and the finalist on validation and selection examples together."""
         val, chosen = self.context.val, self.ranked[self.best]
-        return self.context.evaluator.compare(
+        return (
             _joined(val[self.as_given.id], self.evaluations[0]),
             _joined(val[chosen.id], self.scored),
         )
+
+    @property
+    def together(self) -> PairedResult:
+        """The change of the score there."""
+        return self.context.evaluator.compare(*self.pooled)
 
     @property
     def alone(self) -> bool:
@@ -151,13 +157,26 @@ class _Final(NamedTuple):
         return likely.delta if likely is not None and likely.p_worse <= limit else None
 
     @property
+    def surer_together(self) -> Interval | None:
+        """By how much it is likelier on validation and selection examples together, where that is sure.
+
+        None where its score is lower there, or it is less likely on the selection examples.
+        """
+        evaluator = self.context.evaluator
+        chosen_by = likelier(evaluator, self.evaluations[0], self.scored)
+        likely = likelier(evaluator, *self.pooled)
+        if chosen_by is None or likely is None or self.together.delta.estimate < 0:
+            return None
+        sure = chosen_by.delta.estimate > 0 and likely.p_worse <= self.max_p_worse / _STRICTER
+        return likely.delta if sure else None
+
+    @property
     def helps(self) -> bool:
         """Whether it is better than the student as given."""
-        strict = self.max_p_worse / _STRICTER
-        return self.alone or (
-            self.change.delta.estimate >= 0
-            and (self.surer is not None or self.together.p_worse <= strict)
-        )
+        if self.alone or self.surer_together is not None:
+            return True
+        sure = self.surer is not None or self.together.p_worse <= self.max_p_worse / _STRICTER
+        return sure and self.change.delta.estimate >= 0
 
     def verdict(self, prefer: Prefer, order: Sequence[int]) -> Verdict:
         """Return the finalist, one within noise of it that is preferred, or the student as given.
@@ -166,7 +185,7 @@ class _Final(NamedTuple):
             prefer: What is preferred within noise.
             order: All finalists by their places, the best first.
         """
-        evaluator, val = self.context.evaluator, self.context.val
+        evaluator = self.context.evaluator
         baseline, delta = self.evaluations[0], self.change.delta
         if not self.helps:
             doubt = ", which may be noise" if delta.estimate > 0 else ""
@@ -178,19 +197,26 @@ class _Final(NamedTuple):
             return Verdict(chosen=self.as_given, evaluations=self.evaluations, reason=reason)
         if (other := self._preferred(prefer, order)) != self.best:
             return self._instead(other, prefer)
+        chosen, reason = self.ranked[self.best], self._why()
+        return Verdict(chosen=chosen, evaluations=self.evaluations, delta=delta, reason=reason)
+
+    def _why(self) -> str:
+        """Return what speaks for the finalist."""
+        evaluator, val = self.context.evaluator, self.context.val
+        baseline, delta = self.evaluations[0], self.change.delta
         reason = (
             f"best of {len(self.ranked)} finalists on {len(baseline.answers)} selection examples: "
             f"{evaluator.metric_name} {_signed(delta)} against the student as given"
         )
-        if not self.alone and self.surer is not None:
-            reason += f", and {_signed(self.surer)} nats of the likelihood of the gold labels"
-        elif not self.alone:
-            reason += (
-                f", and {_signed(self.together.delta)} together with the "
-                f"{len(val[self.as_given.id].answers)} validation examples"
-            )
-        chosen = self.ranked[self.best]
-        return Verdict(chosen=chosen, evaluations=self.evaluations, delta=delta, reason=reason)
+        nats = "nats of the likelihood of the gold labels"
+        both = f"together with the {len(val[self.as_given.id].answers)} validation examples"
+        if self.alone:
+            return reason
+        if delta.estimate >= 0 and self.surer is not None:
+            return f"{reason}, and {_signed(self.surer)} {nats}"
+        if self.surer_together is not None:
+            return f"{reason}, and {_signed(self.surer_together)} {nats} {both}"
+        return f"{reason}, and {_signed(self.together.delta)} {both}"
 
     def _preferred(self, prefer: Prefer, order: Sequence[int]) -> int:
         """Return the place of the finalist that is preferred within noise of this one."""
