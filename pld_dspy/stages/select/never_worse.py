@@ -65,15 +65,18 @@ class NeverWorse:
         """Return the best finalist, if it beats the student as given on the selection examples.
 
         The best validation score of many lists is optimistic by several points. So validation picks
-        the finalists, has half the weight of selection in ranking them, and is not used to compare
+        the finalists, has half the weight of selection in ranking them, and does not alone compare
         them with the student as given. Both go by the likelihood of the gold labels where labels are
-        chosen by a fitted decision (`likelier`), else by score. The first one is chosen that
-        is better on the selection examples with a paired probability of being worse of at most
-        `max_p_worse`, by score or, where its score is higher at all, by likelihood. As few selection
-        examples have little power, so is one whose score is not lower there, if the same probability
-        is at most `max_p_worse / 5` by likelihood there, or by score over validation and selection
-        examples together; and one whose score is not lower over both together, if it is likelier on the
-        selection examples, and with a probability of being worse of at most `max_p_worse / 5` on both.
+        chosen by a fitted decision (`likelier`), else by score. As some 40 selection examples have
+        little power, the first finalist is chosen for which one of these holds, with p the paired
+        probability of being worse than the student as given:
+
+        - its score on the selection examples is higher, and p is at most `max_p_worse` by score or
+          by likelihood;
+        - its score is no lower there, and p is at most `max_p_worse / 5` by likelihood there, or by
+          score over validation and selection examples together;
+        - its score is no lower over both together, p is at most `max_p_worse / 5` by likelihood over
+          both, and it is likelier on the selection examples.
         """
         as_given, *others = {c.id: c for c in context.candidates}.values()
         val = context.val
