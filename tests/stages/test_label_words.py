@@ -582,6 +582,17 @@ def test_a_name_that_is_kept_has_no_other_word_in_any_set(kept, first):
     assert any("bible" in words["faith"] for words in sets) == (not kept)
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_where_the_names_tell_their_labels_none_is_what_is_left(named):
+    compared = (
+        LabelWord(label="art", word="painting", separates=0.9),
+        LabelWord(label="law", word="law", separates=0.6),
+    )
+    found, sets = _sets(compared, ("art", "law"), WordsConfig(), named=named)
+    rests = [words for words in sets if "something else" in words.values()]
+    assert bool(rests) == (len(found) > len(compared)) == (not named)
+
+
 def test_where_all_names_are_kept_there_is_no_set():
     compared = (
         LabelWord(label="art", word="painting", named=3, separates=0.9),

@@ -63,8 +63,8 @@ def choose_words(
     The student is then asked once about each of some examples with all the words to choose from, and
     each label gets the word whose probability separates it best from the others, no word twice. Where
     none of a label's words tells it, its next ones are compared in a further round. One more set has
-    several words for each label; one, if the names tell the labels (separability of 0.8), further words
-    beside the names; and one has "something else" for the label that no word fits well. Where the names
+    several words for each label; and one, if the names tell the labels (separability of 0.8), has further
+    words beside the names, else "something else" for the label that no word fits well. Where the names
     tell the labels, a label keeps its name if validation has no group of it that training has not: a word
     for it may tell no other group, as "bible" tells one religion. The sets are compared on validation by
     likelihood where labels are chosen by a fitted decision (`likelier`), else by the metric, and must be
@@ -151,8 +151,8 @@ def _sets(
 ) -> tuple[tuple[LabelWord, ...], list[dict[str, str]]]:
     """Return the words that were compared, with the rest if a set has it, and the sets to be scored.
 
-    If `named`, one more set has further words beside the labels' names. Labels in `kept` have no word but
-    their names.
+    If the names tell the labels (`named`), one more set has further words beside them, and no label needs
+    a default. Labels in `kept` have no word but their names.
     """
     usable = [word for word in compared if word.label not in kept or word.word == word.label]
     single = assignments(usable, labels, config.sets)
@@ -162,7 +162,7 @@ def _sets(
         several = with_more(usable, first, config.most)
         if several and several not in sets:
             sets.append(several)
-    if single and (found := with_rest(usable, single[0], config.rest)):
+    if single and not named and (found := with_rest(usable, single[0], config.rest)):
         compared, sets = (*compared, found[0]), [*sets, found[1]]
     return compared, sets
 
