@@ -130,6 +130,11 @@ class _Final(NamedTuple):
         return self.context.evaluator.compare(self.evaluations[0], self.scored)
 
     @property
+    def likely(self) -> PairedResult | None:
+        """By how much it is likelier there; None where likelihoods are unknown."""
+        return likelier(self.context.evaluator, self.evaluations[0], self.scored)
+
+    @property
     def pooled(self) -> tuple[Evaluation, Evaluation]:
         """The student as given and the finalist on validation and selection examples together."""
         val, chosen = self.context.val, self.ranked[self.best]
@@ -154,8 +159,7 @@ class _Final(NamedTuple):
 
         A score that is higher, by however little, and the likelihood speak for each other.
         """
-        likely = likelier(self.context.evaluator, self.evaluations[0], self.scored)
-        higher = self.change.delta.estimate > 0
+        likely, higher = self.likely, self.change.delta.estimate > 0
         limit = self.max_p_worse if higher else self.max_p_worse / _STRICTER
         return likely.delta if likely is not None and likely.p_worse <= limit else None
 
@@ -165,13 +169,11 @@ class _Final(NamedTuple):
 
         None where its score is lower there, or it is less likely on the selection examples.
         """
-        evaluator = self.context.evaluator
-        chosen_by = likelier(evaluator, self.evaluations[0], self.scored)
-        likely = likelier(evaluator, *self.pooled)
-        if chosen_by is None or likely is None or self.together.delta.estimate < 0:
+        alone, both = self.likely, likelier(self.context.evaluator, *self.pooled)
+        if alone is None or both is None or self.together.delta.estimate < 0:
             return None
-        sure = chosen_by.delta.estimate > 0 and likely.p_worse <= self.max_p_worse / _STRICTER
-        return likely.delta if sure else None
+        sure = alone.delta.estimate > 0 and both.p_worse <= self.max_p_worse / _STRICTER
+        return both.delta if sure else None
 
     @property
     def helps(self) -> bool:
