@@ -118,6 +118,7 @@ def test_without_log_probabilities_all_is_as_with_greedy():
     calibrated = compiled(silent[0])
     greedy = compiled(silent[1], decide="greedy")
     assert calibrated.decision is None
+    assert silent[0].calls == silent[1].calls
     assert calibrated.predict.signature.instructions == greedy.predict.signature.instructions
 
 

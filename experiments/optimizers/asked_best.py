@@ -7,11 +7,12 @@ from pld_dspy.stages.wording import WORDINGS, compare_forms
 
 
 def asked_best(job: Job) -> Found:
-    """Return the student in its best form, with a decision fitted to its validation answers.
+    """Return the student in its best form, with a decision fitted to all labelled examples.
 
     The wordings compete, then names and the task's words for the labels in the best of them, by the
     score and the gold probabilities of the answers on the validation examples, each answer decided by
-    a fit to others of them. A form in which no answer can be read is out.
+    a fit to others of them. A form in which no answer can be read is out. Where label shares of topics
+    count, which are those of the training examples, the decision is fitted to validation alone.
 
     Raises:
         PLDError: No answer can be read in any form.
@@ -22,11 +23,12 @@ def asked_best(job: Job) -> Found:
     student = job.student()
     choice = compare_forms(student, job.valset, evaluator, wordings=WORDINGS, labels_as=ways)
     program = student.asked(choice.best)
-    decision = evaluator.fit(program, job.valset)
+    known = job.valset if job.layer.priors else job.pool
+    decision = evaluator.fit(program, known, split="train")
     kind = "greedy" if decision is None else decision.kind
     told = ", ".join(map(_said, choice.tried))
     note = f"asked as {choice.best.name!r} ({told} on validation), decision: {kind}"
-    return Found(with_decision(program, decision), note, labelled=len(job.valset))
+    return Found(with_decision(program, decision), note, labelled=len(known))
 
 
 def _said(tried: TriedForm) -> str:

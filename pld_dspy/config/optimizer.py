@@ -276,8 +276,9 @@ class PLDConfig(Settings):
     decide: Decide = "calibrated"
     """How labels are chosen, for a `DirectStudent` with a closed label set and a corpus metric whose
     endpoint returns log-probabilities: `greedy` reads the answer, `probable` takes the most probable
-    label, `calibrated` corrects the probabilities first, by a fit to validation answers. No call and
-    no token more. Other programs are always greedy."""
+    label, `calibrated` corrects the probabilities first, by a fit to labelled answers. No token more a
+    call, and at most one call more for each validation and selection example. Other programs are
+    always greedy."""
     finalists: int = Field(default=3, ge=1)
     """Candidates scored on the selection split, besides the unmodified student."""
     max_p_worse: float = Field(default=0.25, gt=0, le=0.5)

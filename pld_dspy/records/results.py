@@ -75,7 +75,8 @@ class PredictorResult:
     """None if there was nothing to search."""
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     """By candidate id, for the student as given, words and demos alone, and the selected candidate: how labels are
-    chosen, fitted to validation and selection; a candidate whose answers are taken as read has none."""
+    chosen, fitted to validation and selection, and to training where nothing was made of it; a candidate whose
+    answers are taken as read has none."""
     words: tuple[LabelWord, ...] = ()
     """Words for the labels that were compared, by label, the ones that tell it best first."""
     left_out: Mapping[str, Interval] = field(default_factory=dict)

@@ -5,10 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+import dspy
+
 from pld_dspy.ledger.tracker import Tracker
 from pld_dspy.records import Candidate, Decision, Evaluation, Rule
 from pld_dspy.scoring.evaluator import Evaluator, with_decision
 from pld_dspy.stages.common.problem import Problem
+from pld_dspy.stages.common.targets import in_turn
 
 
 class Leaderboard:
@@ -29,6 +32,7 @@ class Leaderboard:
         self.predictor = predictor
         self._build = problem.build
         self._examples = {"val": problem.val, "select": problem.select}
+        self._train = problem.train
         self._curves = re.sub(r"[^\w./-]+", "_", f"{predictor}/") if predictor else ""
         self._evaluator = evaluator
         self._tracker = tracker
@@ -77,8 +81,11 @@ class Leaderboard:
     def decisions(self, chosen: Candidate) -> dict[str, Decision]:
         """Return by id how labels are chosen, for `chosen`, its words and demos alone, and as given.
 
-        Fitted to the validation and selection answers of each; whose answers are taken as read is left
-        out. Only what the candidate was scored on counts, so nothing is asked.
+        Fitted to the answers of each to validation and selection examples that it was scored on; without
+        rules and demos, also to as many training examples at most, for which it may be asked now: a
+        decision needs examples of many groups. Rules and demos are made of training examples, so with
+        them the student is surer of these than of new ones. Nor do they count where label shares of
+        topics do, which are theirs. A candidate whose answers are taken as read is left out.
         """
         bare = [
             c
@@ -87,12 +94,21 @@ class Leaderboard:
         ]
         found: dict[str, Decision] = {}
         for candidate in (*bare, chosen):
-            scored = [split for split in ("val", "select") if candidate.id in self.scores[split]]
-            examples = [example for split in scored for example in self._examples[split]]
-            fit = self._evaluator.fit(self._build(candidate), examples) if examples else None
+            program = self._build(candidate)
+            fit = self._evaluator.fit(program, self._labelled(candidate), split="train")
             if fit is not None and fit.kind != "greedy":
                 found[candidate.id] = fit
         return found
+
+    def _labelled(self, candidate: Candidate) -> list[dspy.Example]:
+        """Return the examples that the decision for the candidate is fitted to."""
+        scored = [split for split in ("val", "select") if candidate.id in self.scores[split]]
+        known = [example for split in scored for example in self._examples[split]]
+        answers = (a for split in scored for a in self.scores[split][candidate.id].answers)
+        fits = self._evaluator.decide == "calibrated" and any(a.probabilities for a in answers)
+        if not fits or candidate.rules or candidate.demos or self._evaluator.priors:
+            return known
+        return [*known, *in_turn(self._train, self._evaluator.label_key, len(known))]
 
     def keep(self, path: Path) -> None:
         """Log a file as an artifact of the run."""
