@@ -1,9 +1,10 @@
 """Which words for the labels tell the labels of targets that the decision was not fitted to.
 
-`python -m experiments transfer` reads `results/transfer.jsonl`: label probabilities of the 0.5B student for 206
-StereoSet sentences about targets that no test sentence of seed 0 has, asked with several sets of words. In each draw
-a decision is fitted to sentences about half of the targets of each label, and decides those about the others. It takes
-half a minute, and no model.
+`python -m experiments transfer` reads label probabilities of students for 206 StereoSet sentences about targets that no
+test sentence of seed 0 has, asked with several sets of words. In each draw a decision is fitted to sentences about half
+of the targets of each label, and decides those about the others. And it is fitted to some of the targets of a third, as
+validation and selection have, and to some of another third as well, as training has, and decides the last third. It
+takes two minutes, and no model.
 """
 
 import json
@@ -23,6 +24,11 @@ from pld_dspy.scoring.decisions.calibration import Calibrator, decided
 from pld_dspy.scoring.metrics import macro_f1
 
 FILE = HERE / "results" / "transfer.jsonl"
+FILES = {"0.5B": FILE, "1.5B": HERE / "results" / "transfer_large.jsonl"}
+"""Answers of each student."""
+
+VALIDATION, TRAINING = 19, 12
+"""Sentences of each label that a decision is fitted to, about as many as in the comparison."""
 
 
 def transfer(
@@ -30,15 +36,23 @@ def transfer(
     size: Annotated[int, typer.Option(min=8, help="Sentences that a decision is fitted to.")] = 76,
 ) -> None:
     """Print how well a decision for each set of words does on targets that it was not fitted to."""
-    rows = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
-    table = Table("words for the labels", "macro-F1, other targets", "lowest tenth", *LABELS)
-    for words in rows[0]["asked"]:
-        answers = [_answer(row, words) for row in rows]
-        scores = [_score(answers, rows, size, np.random.default_rng(draw)) for draw in range(draws)]
-        areas = (_area(answers, label) for label in LABELS)
-        figures = (float(np.mean(scores)), float(np.quantile(scores, 0.1)), *areas)
-        table.add_row(words, *(f"{figure:.3f}" for figure in figures))
-    Console().print(table)
+    for student, file in FILES.items():
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        half, thirds = (
+            ("macro-F1, other targets", "lowest tenth"),
+            ("of a third", "of another as well"),
+        )
+        table = Table("words for the labels", *half, *LABELS, *thirds, title=student)
+        for words in rows[0]["asked"]:
+            answers = [_answer(row, words) for row in rows]
+            rngs = [np.random.default_rng(draw) for draw in range(draws)]
+            scores = [_score(answers, rows, size, rng) for rng in rngs]
+            areas = (_area(answers, label) for label in LABELS)
+            rngs = [np.random.default_rng(draw) for draw in range(draws)]
+            more = np.mean([_with_more(answers, rows, rng) for rng in rngs], axis=0)
+            figures = (float(np.mean(scores)), float(np.quantile(scores, 0.1)), *areas, *more)
+            table.add_row(words, *(f"{figure:.3f}" for figure in figures))
+        Console().print(table)
 
 
 def _answer(row: Any, words: str) -> Answer:
@@ -65,6 +79,36 @@ def _score(
         fitting = [answer for target, answer in own if target in seen]
         known += [fitting[i] for i in rng.permutation(len(fitting))[: size // len(LABELS)]]
         others += [answer for target, answer in own if target not in seen]
+    return _decided(known, others)
+
+
+def _with_more(
+    answers: Sequence[Answer], rows: Sequence[Any], rng: np.random.Generator
+) -> tuple[float, float]:
+    """Return the scores on a third of the targets, of decisions fitted to one and to both of the others.
+
+    The sentences of a label with one target are parted instead.
+    """
+    validation: list[Answer] = []
+    training: list[Answer] = []
+    others: list[Answer] = []
+    for label in LABELS:
+        own = [(row["target"], a) for row, a in zip(rows, answers, strict=True) if a.gold == label]
+        if len({target for target, _ in own}) == 1:
+            own = [(str(place), answer) for place, (_, answer) in enumerate(own)]
+        targets = rng.permutation(sorted({target for target, _ in own})).tolist()
+        third = max(1, round(0.3 * len(targets)))
+        parts = targets[:third], targets[third : 2 * third], targets[2 * third :]
+        for part, into, most in zip(
+            parts, (validation, training, others), (VALIDATION, TRAINING, len(own)), strict=True
+        ):
+            of_part = [answer for target, answer in own if target in part]
+            into += [of_part[i] for i in rng.permutation(len(of_part))[:most]]
+    return _decided(validation, others), _decided([*validation, *training], others)
+
+
+def _decided(known: Sequence[Answer], others: Sequence[Answer]) -> float:
+    """Return the score of the others under a decision fitted to the known ones."""
     decision = Calibrator(labels=LABELS, metric=macro_f1).fit(known)
     said = [decided(answer, decision).answer for answer in others]
     return float(macro_f1([answer.gold for answer in others], said))
