@@ -2,6 +2,8 @@
 
 import json
 import re
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -31,21 +33,40 @@ def test_the_sentences_and_three_of_the_sets_are_those_of_the_other_bench(rows):
         assert stored[:3] == [other[name] for name in ("names", "country", "two words")]
 
 
-def test_the_page_has_what_the_command_prints(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "300")
-    transfer.transfer(draws=60, size=76)
-    printed = [
-        [cell.strip() for cell in line.split("│")[1:-1]]
-        for line in capsys.readouterr().out.splitlines()
-        if "│" in line
-    ]
+@pytest.fixture(scope="module")
+def printed():
+    """The cells of the tables that the command prints, row by row."""
+    with pytest.MonkeyPatch.context() as patch, StringIO() as out:
+        patch.setenv("COLUMNS", "300")
+        with redirect_stdout(out):
+            transfer.transfer(draws=60, size=76)
+        lines = out.getvalue().splitlines()
+    return [[c.strip() for c in line.split("│")[1:-1]] for line in lines if "│" in line]
+
+
+def test_the_page_has_what_the_command_prints(printed):
     page = (ROOT / "docs/method.md").read_text(encoding="utf-8")
     shown = [
         [cell.strip() for cell in row.strip("|").split("|")]
         for row in page.splitlines()
         if re.match(r"\| (the names|gender)", row)
     ]
-    for cells, (words, score, lowest, *areas) in zip(shown, printed, strict=True):
+    for cells, (words, score, lowest, *figures) in zip(shown, printed, strict=True):
         assert words in {cells[0], "gender, profession, race, religion"}
         assert cells[1:3] == [score, lowest]
-        assert cells[3] == ", ".join(areas)
+        assert cells[3] == ", ".join(figures[:4])
+        assert cells[4] == ", ".join(figures[4:])
+
+
+def test_the_page_tells_what_the_targets_of_training_bring_the_smaller_student(printed):
+    gains = [float(both) - float(one) for *_, one, both in printed[:9]]
+    page = (ROOT / "docs/method.md").read_text(encoding="utf-8")
+    assert min(gains) > 0
+    assert f"every set of words, {sum(gains) / len(gains):.3f} on average" in page
+
+
+def test_both_students_answered_the_same_sentences(rows):
+    lines = transfer.FILES["1.5B"].read_text(encoding="utf-8").splitlines()
+    others = [json.loads(line) for line in lines]
+    keys = ("id", "target", "gold")
+    assert [[row[k] for k in keys] for row in rows] == [[row[k] for k in keys] for row in others]
