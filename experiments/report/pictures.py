@@ -131,7 +131,7 @@ def curves(panels: Sequence[Panel], title: str) -> Figure:
 def tokens(panels: Sequence[Panel], title: str) -> Figure:
     """Return score against prompt tokens, and the front that no other optimizer beats in both.
 
-    Answers with reasoning are left out: their cost is not in the prompt.
+    A mark is hollow where it stands for fewer seeds than another one of the panel. Answers with reasoning are left out: their cost is not in the prompt.
     """
     reasoned = set(REFERENCES) - {GIVEN}
     panels = [
@@ -139,6 +139,7 @@ def tokens(panels: Sequence[Panel], title: str) -> Figure:
     ]
     look = looks(panels)
     figure, grid = _grid(panels, height=3.1, legend=len(look))
+    few = False
     for axes, panel in grid:
         known = {s.optimizer: s for s in panel.standings if _tokens(s) is not None}
         points = [Point(n, s.score.estimate, _tokens(s) or 0.0) for n, s in known.items()]
@@ -146,24 +147,28 @@ def tokens(panels: Sequence[Panel], title: str) -> Figure:
             _nothing(axes, "no prompt tokens")
             continue
         front = pareto(points)
+        most = max(len(standing.lines) for standing in panel.standings)
         xs = [*(p.tokens for p in front), max(p.tokens for p in points)]
         ys = [*(p.score for p in front), front[-1].score]
         axes.step(xs, ys, where="post", color=GREY, lw=1.2, zorder=1)
         for point in points:
             style, score = look[point.candidate_id], known[point.candidate_id].score
+            hollow = len(known[point.candidate_id].lines) < most
+            few = few or hollow
+            face, edge = ("white", style.colour) if hollow else (style.colour, "white")
             axes.plot(
                 [point.tokens] * 2, [score.low, score.high], color=style.colour, lw=1, alpha=0.5
             )
             axes.scatter(
-                point.tokens, point.score, s=95 if point.candidate_id == OURS else 48, color=style.colour, marker=style.marker, zorder=4 if point.candidate_id == OURS else 3,
-                edgecolors="white", linewidths=0.6,
+                point.tokens, point.score, s=95 if point.candidate_id == OURS else 48, color=face, marker=style.marker, zorder=4 if point.candidate_id == OURS else 3,
+                edgecolors=edge, linewidths=1.2 if hollow else 0.6,
             )  # fmt: skip
         axes.set_xlabel("mean input tokens of a test call")
         axes.set_ylabel(f"{_metric(panel)} on test")
         axes.margins(x=0.08)
         axes.grid()
     shown = {s.optimizer for p in panels for s in p.standings if _tokens(s) is not None}
-    _legend(figure, {n: v for n, v in look.items() if n in shown}, lines=False)
+    _legend(figure, {n: v for n, v in look.items() if n in shown}, lines=False, few=few)
     _title(figure, title)
     return figure
 
@@ -276,7 +281,7 @@ def _nothing(axes: Axes, words: str) -> None:
     axes.tick_params(left=False, bottom=False, labelleft=False, labelbottom=False)
 
 
-def _legend(figure: Figure, look: dict[str, Look], *, lines: bool) -> None:
+def _legend(figure: Figure, look: dict[str, Look], *, lines: bool, few: bool = False) -> None:
     handles = [
         Line2D([], [], color=v.colour, marker=v.marker, ls=v.dash if lines else "", markersize=7)
         for v in look.values()
@@ -285,4 +290,7 @@ def _legend(figure: Figure, look: dict[str, Look], *, lines: bool) -> None:
     if not lines:
         handles.append(Line2D([], [], color=GREY, lw=1.2))
         names.append("front: no other scores as\nhigh with as few tokens")
+    if few:
+        handles.append(Line2D([], [], color=GREY, mfc="white", marker="o", ls="", markersize=7))
+        names.append("hollow: fewer seeds than\nothers of the panel")
     figure.legend(handles, names, loc="outside right center", fontsize=9)

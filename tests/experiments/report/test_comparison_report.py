@@ -6,6 +6,7 @@ import json
 import mlflow
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from typer.testing import CliRunner
 
 from comparison_lines import LABELS, cell, failed, line, write
@@ -17,7 +18,7 @@ from experiments.report.coverage import gaps, tables_of
 from experiments.report.findings import budget_shares, reasons
 from experiments.report.looks import Panel, looks
 from experiments.report.page import compare, headline, page, views
-from experiments.report.pictures import bars, latency, mean_curve
+from experiments.report.pictures import bars, latency, mean_curve, tokens
 from experiments.report.statistics import GIVEN, OURS, TEACHER
 from experiments.report.tracked import EXPERIMENT, log_report
 
@@ -424,6 +425,20 @@ def test_bars_tell_the_score_with_the_layer_and_a_row_of_fewer_seeds():
     assert sum("seeds" in text for text in texts) == 1
     rings = [drawn for drawn in axes.lines if drawn.get_marker() == "o"]
     assert [float(ring.get_xdata()[0]) for ring in rings] == [0.125]
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_a_mark_of_fewer_seeds_is_hollow_in_the_picture_of_tokens(seeds):
+    ours = [line(OURS, seed=seed, prompt_tokens=90.0) for seed in (0, 1)]
+    rivals = [line("gepa", seed=seed, prompt_tokens=120.0) for seed in seeds]
+    (panel,) = [Panel(s, own) for s, own in compared(*ours, *rivals).found.items()]
+    figure = tokens([panel], "Score and tokens")
+    (axes,) = [axes for axes in figure.axes if axes.get_visible()]
+    hollow = [to_hex(mark.get_facecolor()[0]) == "#ffffff" for mark in axes.collections]
+    legend = " ".join(text.get_text() for text in figure.legends[0].get_texts())
+
+    assert sorted(hollow) == [False, len(seeds) == 1]
+    assert ("hollow" in legend) == (len(seeds) == 1)
 
 
 def test_a_budget_that_another_run_of_ours_had_set_is_told():
