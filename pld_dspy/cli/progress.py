@@ -33,9 +33,10 @@ _PHASES = {
     "val": 3,
     "search": 3,
     "select": 4,
-    "left out": 4,
+    "decision": 5,
+    "left out": 5,
 }
-_BEFORE, _AFTER = 0, 5
+_BEFORE, _AFTER = 0, 6
 """Phases of the two scores on test."""
 _TITLES = {
     "wording": "forms of asking on val",
@@ -49,6 +50,7 @@ _TITLES = {
     "val": "lists on val",
     "search": "searched lists on val",
     "select": "finalists on select",
+    "decision": "training answers to decide by",
     "left out": "rules left out",
 }
 _LISTS = frozenset({"wording", "val", "search", "select", "left out"})

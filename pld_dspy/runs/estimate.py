@@ -23,6 +23,7 @@ from pld_dspy.records import Role
 from pld_dspy.runs.lengths import mean_tokens, tokens
 from pld_dspy.runs.setup import Loaded, check_rules, load
 from pld_dspy.runs.wording import most_forms
+from pld_dspy.stages.common.candidates import STAGE as DECIDED
 from pld_dspy.stages.label_words.propose import TEXTS
 from pld_dspy.stages.label_words.stage import MOST_LABELS as MOST_WORDED
 from pld_dspy.stages.merge.side_by_side import MOST_LABELS, notes_a_label
@@ -227,6 +228,9 @@ def _student_stages(config: RunConfig, loaded: Loaded, *, by_topic: bool) -> lis
     shown = [_student("worked examples", "val", draws * val, ruled)]
     left_out = (1 + _LIST_RULES) * (val + select)
     measured = [_student("rules left out", LEFT_OUT, left_out, ruled)]
+    # The student as given, and with words for the labels.
+    decided = min(len(splits.train), val + select) * (1 + _tries_words(config, loaded))
+    decides = pld.decide == "calibrated" and not by_topic
     # Of the waterfall, the words for labels alone, and with worked examples.
     between = test * (_tries_words(config, loaded) + bool(draws))
     steps = replace(_student("test, steps", "test", between, ruled), item=STEPS)
@@ -240,6 +244,7 @@ def _student_stages(config: RunConfig, loaded: Loaded, *, by_topic: bool) -> lis
         _student("refinement", "val", edits, ruled),
         _student("search", "search", pld.search.trials * val, ruled),
         _student("selection", "select", finalists * select, ruled),
+        *([_student("training answers to decide by", DECIDED, decided, bare)] if decides else ()),
         *(measured if pld.verify.enabled and pld.verify.leave_out else ()),
         replace(compiled, item=COMPILED),
         *([steps] if between else ()),

@@ -173,7 +173,12 @@ class Evaluator:
         return self.calibrator.crossfit(answers, topics)
 
     def fit(
-        self, program: dspy.Module, examples: Sequence[dspy.Example], *, split: Split = "val"
+        self,
+        program: dspy.Module,
+        examples: Sequence[dspy.Example],
+        *,
+        split: Split = "val",
+        progress: Progress | None = None,
     ) -> Decision | None:
         """Return the decision for the program, fitted to its answers; None if none can be fitted.
 
@@ -181,7 +186,9 @@ class Evaluator:
         """
         if not self.decides(program):
             return None
-        answers = self.answers(program, examples, candidate_id="decision", split=split)
+        answers = self.answers(
+            program, examples, candidate_id="decision", split=split, progress=progress
+        )
         if self.decide == "probable":
             known = any(answer.probabilities for answer in answers)
             return Decision(kind="probable" if known else "greedy")

@@ -2,16 +2,20 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import dspy
 
 from pld_dspy.ledger.tracker import Tracker
-from pld_dspy.records import Candidate, Decision, Evaluation, Rule
+from pld_dspy.records import Candidate, Decision, Evaluation, Event, Rule
 from pld_dspy.scoring.evaluator import Evaluator, with_decision
 from pld_dspy.stages.common.problem import Problem
 from pld_dspy.stages.common.targets import in_turn
+
+STAGE = "decision"
+"""Stage of the progress events of training answers that decisions are fitted to."""
 
 
 class Leaderboard:
@@ -95,10 +99,14 @@ class Leaderboard:
         found: dict[str, Decision] = {}
         for candidate in (*bare, chosen):
             program = self._build(candidate)
-            fit = self._evaluator.fit(program, self._labelled(candidate), split="train")
+            known = self._labelled(candidate)
+            fit = self._evaluator.fit(program, known, split="train", progress=self._report)
             if fit is not None and fit.kind != "greedy":
                 found[candidate.id] = fit
         return found
+
+    def _report(self, event: Event) -> None:
+        self._evaluator.progress(replace(event, stage=STAGE))
 
     def _labelled(self, candidate: Candidate) -> list[dspy.Example]:
         """Return the examples that the decision for the candidate is fitted to."""
