@@ -365,8 +365,9 @@ def as_read(step):
 def test_the_readme_has_the_figures_of_the_demos():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     now, before = (demo(name) for name in DEMOS[:2])
-    given, words = now["steps"]
-    assert [given["name"], words["name"], now["rules"]] == ["as given", "label words", 0]
+    given, decision, words = now["steps"]
+    assert [step["name"] for step in now["steps"]] == ["as given", "decision", "label words"]
+    assert now["rules"] == 0
     majority = next(r for r in now["references"] if r["name"] == "majority")
     bag = bag_of_words(now)
     table = text.partition("| program |")[2].partition("\n\n")[0]
@@ -375,6 +376,7 @@ def test_the_readme_has_the_figures_of_the_demos():
         [cell(step["score"], step["ci95"]), f"{tokens:.0f}" if tokens else "-"]
         for step, tokens in (
             (given, given["prompt_tokens"]),
+            (decision, decision["prompt_tokens"]),
             (majority, None),
             (bag, None),
             (words, words["prompt_tokens"]),
