@@ -219,18 +219,12 @@ def _student_stages(config: RunConfig, loaded: Loaded, *, by_topic: bool) -> lis
     finalists = 1 + pld.finalists + bool(draws)
     given = _student("test, as given", "test", test, bare)
     forms = most_forms(config, loaded.task)
-    asked = _student("test, as asked best", "test", test, bare)
     compared = [
         _student("forms of asking", "wording", forms * val, bare),
-        replace(asked, item=ASKED),
+        replace(_student("test, as asked best", "test", test, bare), item=ASKED),
     ]
     compiled = _student("test, compiled", "test", test, ruled)
     shown = [_student("worked examples", "val", draws * val, ruled)]
-    left_out = (1 + _LIST_RULES) * (val + select)
-    measured = [_student("rules left out", LEFT_OUT, left_out, ruled)]
-    # The student as given, and with words for the labels.
-    decided = min(len(splits.train), val + select) * (1 + _tries_words(config, loaded))
-    decides = pld.decide == "calibrated" and not by_topic
     # Of the waterfall, the words for labels alone, and with worked examples.
     between = test * (_tries_words(config, loaded) + bool(draws))
     steps = replace(_student("test, steps", "test", between, ruled), item=STEPS)
@@ -244,10 +238,23 @@ def _student_stages(config: RunConfig, loaded: Loaded, *, by_topic: bool) -> lis
         _student("refinement", "val", edits, ruled),
         _student("search", "search", pld.search.trials * val, ruled),
         _student("selection", "select", finalists * select, ruled),
-        *([_student("training answers to decide by", DECIDED, decided, bare)] if decides else ()),
-        *(measured if pld.verify.enabled and pld.verify.leave_out else ()),
+        *(() if by_topic else _measured(config, loaded, bare, ruled)),
         replace(compiled, item=COMPILED),
         *([steps] if between else ()),
+    ]
+
+
+def _measured(config: RunConfig, loaded: Loaded, bare: int, ruled: int) -> list[PlannedStage]:
+    """Return the calls about what was selected; none are made for rules by topic."""
+    pld, splits = config.pld, loaded.splits
+    held_out = len(splits.val) + len(splits.select)
+    # The student as given, and with words for the labels.
+    decided = min(len(splits.train), held_out) * (1 + _tries_words(config, loaded))
+    left_out = (1 + _LIST_RULES) * held_out
+    decides, verifies = pld.decide == "calibrated", pld.verify.enabled and pld.verify.leave_out
+    return [
+        *([_student("training answers to decide by", DECIDED, decided, bare)] if decides else ()),
+        *([_student("rules left out", LEFT_OUT, left_out, ruled)] if verifies else ()),
     ]
 
 
