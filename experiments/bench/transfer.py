@@ -38,10 +38,8 @@ def transfer(
     """Print how well a decision for each set of words does on targets that it was not fitted to."""
     for student, file in FILES.items():
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-        half, thirds = (
-            ("macro-F1, other targets", "lowest tenth"),
-            ("of a third", "of another as well"),
-        )
+        half = ("macro-F1, other targets", "lowest tenth")
+        thirds = ("fitted to a third", "to two thirds")
         table = Table("words for the labels", *half, *LABELS, *thirds, title=student)
         for words in rows[0]["asked"]:
             answers = [_answer(row, words) for row in rows]

@@ -12,7 +12,7 @@ def asked_best(job: Job) -> Found:
     The wordings compete, then names and the task's words for the labels in the best of them, by the
     score and the gold probabilities of the answers on the validation examples, each answer decided by
     a fit to others of them. A form in which no answer can be read is out. Where label shares of topics
-    count, which are those of the training examples, the decision is fitted to validation alone.
+    count, which are those of the training examples, the decision is fitted to the others alone.
 
     Raises:
         PLDError: No answer can be read in any form.

@@ -131,7 +131,8 @@ def curves(panels: Sequence[Panel], title: str) -> Figure:
 def tokens(panels: Sequence[Panel], title: str) -> Figure:
     """Return score against prompt tokens, and the front that no other optimizer beats in both.
 
-    A mark is hollow where it stands for fewer seeds than another one of the panel. Answers with reasoning are left out: their cost is not in the prompt.
+    A mark is hollow where it stands for fewer seeds than another one of the panel. Answers with
+    reasoning are left out: their cost is not in the prompt.
     """
     reasoned = set(REFERENCES) - {GIVEN}
     panels = [

@@ -277,8 +277,8 @@ class PLDConfig(Settings):
     """How labels are chosen, for a `DirectStudent` with a closed label set and a corpus metric whose
     endpoint returns log-probabilities: `greedy` reads the answer, `probable` takes the most probable
     label, `calibrated` corrects the probabilities first, by a fit to labelled answers. No token more a
-    call, and at most one call more for each validation and selection example. Other programs are
-    always greedy."""
+    call; but the student as given, and with words for the labels, answers training examples too, each
+    at most as many as there are validation and selection examples. Other programs are always greedy."""
     finalists: int = Field(default=3, ge=1)
     """Candidates scored on the selection split, besides the unmodified student."""
     max_p_worse: float = Field(default=0.25, gt=0, le=0.5)

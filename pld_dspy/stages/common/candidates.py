@@ -85,11 +85,11 @@ class Leaderboard:
     def decisions(self, chosen: Candidate) -> dict[str, Decision]:
         """Return by id how labels are chosen, for `chosen`, its words and demos alone, and as given.
 
-        Fitted to the answers of each to validation and selection examples that it was scored on; without
-        rules and demos, also to as many training examples at most, for which it may be asked now: a
-        decision needs examples of many groups. Rules and demos are made of training examples, so with
-        them the student is surer of these than of new ones. Nor do they count where label shares of
-        topics do, which are theirs. A candidate whose answers are taken as read is left out.
+        Each is fitted to the answers to the validation and selection examples that the candidate was
+        scored on, and without rules and demos to at most as many training examples, which are of other
+        groups and are asked about now. Rules and demos are made of training examples, so with them the
+        student is surer of these than of new ones; and the label shares of topics are those of training,
+        so with topics they do not count either. A candidate whose answers are taken as read is left out.
         """
         bare = [
             c
