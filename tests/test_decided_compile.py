@@ -29,12 +29,13 @@ class Wrapped(dspy.Module):
 TRAIN, VAL, SELECT, TEST = (TASK.examples[a:b] for a, b in ((0, 30), (30, 60), (60, 90), (90, 150)))
 
 
-def compiled(engine, *, metric=macro_f1, student=None, **config):
+def compiled(engine, *, metric=macro_f1, student=None, progress=None, **config):
     settings = {"search": {"trials": 4}, "refine": {"rounds": 1}, **config}
     optimizer = PLD(
         metric=metric,
         teacher_lm=fake_lm(FakeTeacher(explain_in_sections), name="fake/teacher"),
         config=PLDConfig(**settings),
+        progress=progress,
     )
     with dspy.context(lm=fake_lm(engine)):
         return optimizer.compile(
@@ -93,6 +94,15 @@ def test_a_resumed_compile_asks_nothing_again(tmp_path):
         results.append((made.decision, made.predict.signature.instructions))
         assert calls is None or engine.calls == calls
     assert results[0] == results[1]
+
+
+def test_rules_are_left_out_before_training_answers_are_asked_for():
+    """So the time left counts no rules to be left out once the decision is made."""
+    heard = []
+    compiled(BiasedFollower(TASK, BIAS), progress=heard.append)
+    stages = [event.stage for event in heard]
+    assert {"left out", "decision"} < set(stages)
+    assert stages.index("decision") > len(stages) - 1 - stages[::-1].index("left out")
 
 
 def test_a_stopped_trial_and_a_full_one_are_decided_alike(tmp_path):

@@ -33,10 +33,10 @@ _PHASES = {
     "val": 3,
     "search": 3,
     "select": 4,
-    "decision": 5,
     "left out": 5,
+    "decision": 6,
 }
-_BEFORE, _AFTER = 0, 6
+_BEFORE, _AFTER = 0, 7
 """Phases of the two scores on test."""
 _TITLES = {
     "wording": "forms of asking on val",
@@ -50,8 +50,8 @@ _TITLES = {
     "val": "lists on val",
     "search": "searched lists on val",
     "select": "finalists on select",
-    "decision": "training answers to decide by",
     "left out": "rules left out",
+    "decision": "training answers to decide by",
 }
 _LISTS = frozenset({"wording", "val", "search", "select", "left out"})
 """Stages that score one list after the other."""

@@ -16,8 +16,9 @@ class Event:
     """
 
     stage: str
-    """Teacher: `traces`, `rules`, `refine`. Student: the split it is scored on (`train`, `val`,
-    `select`, `test`), `wording`, or `search`. Embedding model: `clusters`. File: `download`, `check`."""
+    """Teacher: `traces`, `rules`, `judgements`, `words`, `refine`. Student: the split it is scored on
+    (`train`, `val`, `select`, `test`), `wording`, `search`, `left out`, or `decision`. Embedding model:
+    `clusters`. File: `download`, `check`."""
     role: Role
     """The model that is called; empty for a file."""
     done: int

@@ -253,8 +253,8 @@ def _measured(config: RunConfig, loaded: Loaded, bare: int, ruled: int) -> list[
     left_out = (1 + _LIST_RULES) * held_out
     decides, verifies = pld.decide == "calibrated", pld.verify.enabled and pld.verify.leave_out
     return [
-        *([_student("training answers to decide by", DECIDED, decided, bare)] if decides else ()),
         *([_student("rules left out", LEFT_OUT, left_out, ruled)] if verifies else ()),
+        *([_student("training answers to decide by", DECIDED, decided, bare)] if decides else ()),
     ]
 
 

@@ -181,9 +181,9 @@ class Pipeline:
             select_delta=verdict.delta,
             reason=verdict.reason,
             search=record,
+            left_out=leave_out(verdict.chosen, board, problem, self.evaluator, verifies),
             decisions=board.decisions(verdict.chosen),
             words=worded.compared,
-            left_out=leave_out(verdict.chosen, board, problem, self.evaluator, verifies),
             warnings=warnings_of(sifted, verdict.chosen, target, problem.train, verifies),
         )
 

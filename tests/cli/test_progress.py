@@ -76,6 +76,13 @@ def test_calls_that_turned_out_needless_are_not_waited_for():
     assert progress_lines(stages, events)[-1].endswith("whole run: at most about 40 s left")
 
 
+def test_a_list_without_rules_has_none_to_leave_out():
+    stages = [planned("left out", "student", 100), planned("decision", "student", 10)]
+    events = [(10 * n, Event("decision", "student", n, 10)) for n in range(1, 6)]
+
+    assert progress_lines(stages, events)[-1].endswith("whole run: at most about 50 s left")
+
+
 def test_a_short_call_is_not_taken_for_a_long_one():
     stages = [
         planned("traces", "teacher", 2, tokens=(100, 25)),

@@ -97,7 +97,7 @@ class Leaderboard:
             if not c.rules and c.demos in ((), chosen.demos) and c.words in ({}, chosen.words)
         ]
         found: dict[str, Decision] = {}
-        for candidate in (*bare, chosen):
+        for candidate in {c.id: c for c in (*bare, chosen)}.values():
             program = self._build(candidate)
             known = self._labelled(candidate)
             fit = self._evaluator.fit(program, known, split="train", progress=self._report)
