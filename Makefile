@@ -9,8 +9,10 @@ VENV ?= .venv
 # Holds the lowest versions, for `make test-lowest`.
 LOWEST ?= .venv-lowest
 CONFIG ?= experiments/configs/demo.toml
-# Passed on to pytest, for instance: make test ARGS="tests/test_data.py -x"
+# Passed on to pytest, for instance: make test JOBS=0 ARGS="tests/test_data.py -x"
 ARGS ?=
+# Processes of `make test`: one for each core, or 0 for none but its own.
+JOBS ?= auto
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -qq
@@ -30,7 +32,7 @@ demo: $(INSTALLED) ## Distil a small local model (CONFIG=experiments/configs/dem
 	$(VENV)/bin/pld distill $(CONFIG)
 
 test: $(INSTALLED) ## Run the tests: no model, no network (ARGS=... goes to pytest)
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 # Deprecations that old versions of others warn of are not ours.
 test-lowest: $(INSTALLED) ## Run the fast tests on the lowest versions that pyproject.toml allows
@@ -39,7 +41,8 @@ test-lowest: $(INSTALLED) ## Run the fast tests on the lowest versions that pypr
 	@$(VENV)/bin/uv venv --quiet --allow-existing --python $(PY) $(LOWEST)
 	@$(VENV)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct \
 		-e '.[local,postgres]' --group dev
-	$(LOWEST)/bin/python -m pytest -m "not live and not long and not slow" -W ignore::DeprecationWarning $(ARGS)
+	$(LOWEST)/bin/python -m pytest -n $(JOBS) --dist loadfile -m "not live and not long and not slow" \
+		-W ignore::DeprecationWarning $(ARGS)
 
 check: $(INSTALLED) ## Lint, formatting, types, and the layers of the package
 	$(PY) -m ruff check

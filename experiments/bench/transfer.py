@@ -3,8 +3,9 @@
 `python -m experiments transfer` reads label probabilities of students for 206 StereoSet sentences about targets that no
 test sentence of seed 0 has, asked with several sets of words. In each draw a decision is fitted to sentences about half
 of the targets of each label, and decides those about the others. And it is fitted to some of the targets of a third, as
-validation and selection have, and to some of another third as well, as training has, and decides the last third. It
-takes two minutes, and no model.
+validation and selection have, and to some of another third as well, as training has, and decides the last third. The
+last two columns say how far a decision can go: one that is fitted to the sentences about all other targets decides
+those about each, and one that is fitted to all sentences decides the same ones. It takes two minutes, and no model.
 """
 
 import json
@@ -19,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 
 from experiments.bench.configs import HERE
 from experiments.bench.likelihood import LABELS
-from pld_dspy.records import Answer
+from pld_dspy.records import Answer, Decision
 from pld_dspy.scoring.decisions.calibration import Calibrator, decided
 from pld_dspy.scoring.metrics import macro_f1
 
@@ -27,6 +28,9 @@ FILE = HERE / "results" / "transfer.jsonl"
 FILES = {"0.5B": FILE, "1.5B": HERE / "results" / "transfer_large.jsonl"}
 """Answers of each student."""
 
+CAPTION = """\
+Macro-F1 of a decision fitted to half of the targets, on the others (and its lowest tenth of draws); to a third, two \
+thirds, or all others; to all, on the same ones. Labels: separability."""
 VALIDATION, TRAINING = 19, 12
 """Sentences of each label that a decision is fitted to, about as many as in the comparison."""
 
@@ -38,19 +42,32 @@ def transfer(
     """Print how well a decision for each set of words does on targets that it was not fitted to."""
     for student, file in FILES.items():
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-        half = ("macro-F1, other targets", "lowest tenth")
-        thirds = ("fitted to a third", "to two thirds")
-        table = Table("words for the labels", *half, *LABELS, *thirds, title=student)
-        for words in rows[0]["asked"]:
-            answers = [_answer(row, words) for row in rows]
-            rngs = [np.random.default_rng(draw) for draw in range(draws)]
-            scores = [_score(answers, rows, size, rng) for rng in rngs]
-            areas = (_area(answers, label) for label in LABELS)
-            rngs = [np.random.default_rng(draw) for draw in range(draws)]
-            more = np.mean([_with_more(answers, rows, rng) for rng in rngs], axis=0)
-            figures = (float(np.mean(scores)), float(np.quantile(scores, 0.1)), *areas, *more)
-            table.add_row(words, *(f"{figure:.3f}" for figure in figures))
-        Console().print(table)
+        labels = (label[:6] for label in LABELS)
+        columns = ("half", "tenth", *labels, "third", "2/3", "others", "all")
+        table = Table("", *columns, title=student, padding=0, caption=CAPTION)
+        for number, words in enumerate(rows[0]["asked"], 1):
+            figures = _figures([_answer(row, words) for row in rows], rows, draws, size)
+            table.add_row(str(number), *(f"{figure:.3f}" for figure in figures))
+        console = Console()
+        console.print(table)
+        for number, words in enumerate(rows[0]["asked"], 1):
+            console.print(f"{number:2} {words}", soft_wrap=True, highlight=False)
+
+
+def _figures(
+    answers: Sequence[Answer], rows: Sequence[Any], draws: int, size: int
+) -> tuple[float, ...]:
+    """Return the figures of a row of the table, in its order."""
+    scores = [_score(answers, rows, size, np.random.default_rng(draw)) for draw in range(draws)]
+    thirds = [_with_more(answers, rows, np.random.default_rng(draw)) for draw in range(draws)]
+    return (
+        float(np.mean(scores)),
+        float(np.quantile(scores, 0.1)),
+        *(_area(answers, label) for label in LABELS),
+        *map(float, np.mean(thirds, axis=0)),
+        _all_others(answers, rows),
+        _decided(answers, answers),
+    )
 
 
 def _answer(row: Any, words: str) -> Answer:
@@ -105,11 +122,33 @@ def _with_more(
     return _decided(validation, others), _decided([*validation, *training], others)
 
 
+def _all_others(answers: Sequence[Answer], rows: Sequence[Any]) -> float:
+    """Return the score where each target is decided by what fits the sentences about all others.
+
+    A label with one target is fitted to it as well.
+    """
+    about = [(row["gold"], row["target"]) for row in rows]
+    several = {label for label in LABELS if len({a for a in about if a[0] == label}) > 1}
+    golds: list[str] = []
+    said: list[str | None] = []
+    for target in dict.fromkeys(about):
+        known = [a for a, of in zip(answers, about, strict=True) if of != target]
+        decision = _fitted(known if target[0] in several else answers)
+        own = [a for a, of in zip(answers, about, strict=True) if of == target]
+        said += [decided(answer, decision).answer for answer in own]
+        golds += [answer.gold for answer in own]
+    return float(macro_f1(golds, said))
+
+
 def _decided(known: Sequence[Answer], others: Sequence[Answer]) -> float:
     """Return the score of the others under a decision fitted to the known ones."""
-    decision = Calibrator(labels=LABELS, metric=macro_f1).fit(known)
+    decision = _fitted(known)
     said = [decided(answer, decision).answer for answer in others]
     return float(macro_f1([answer.gold for answer in others], said))
+
+
+def _fitted(known: Sequence[Answer]) -> Decision:
+    return Calibrator(labels=LABELS, metric=macro_f1).fit(known)
 
 
 def _area(answers: Sequence[Answer], label: str) -> float:

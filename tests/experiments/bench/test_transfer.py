@@ -35,13 +35,13 @@ def test_the_sentences_and_three_of_the_sets_are_those_of_the_other_bench(rows):
 
 @pytest.fixture(scope="module")
 def printed():
-    """The cells of the tables that the command prints, row by row."""
+    """The figures that the command prints, row by row."""
     with pytest.MonkeyPatch.context() as patch, StringIO() as out:
         patch.setenv("COLUMNS", "300")
         with redirect_stdout(out):
             transfer.transfer(draws=60, size=76)
         lines = out.getvalue().splitlines()
-    return [[c.strip() for c in line.split("│")[1:-1]] for line in lines if "│" in line]
+    return [[c.strip() for c in line.split("│")[2:-1]] for line in lines if "│" in line]
 
 
 def test_the_page_has_what_the_command_prints(printed):
@@ -51,18 +51,27 @@ def test_the_page_has_what_the_command_prints(printed):
         for row in page.splitlines()
         if re.match(r"\| (the names|gender)", row)
     ]
-    for cells, (words, score, lowest, *figures) in zip(shown, printed, strict=True):
+    files = (file.read_text(encoding="utf-8").splitlines() for file in transfer.FILES.values())
+    sets = [words for lines in files for words in json.loads(lines[0])["asked"]]
+    for cells, words, (score, lowest, *figures) in zip(shown, sets, printed, strict=True):
         assert words in {cells[0], "gender, profession, race, religion"}
         assert cells[1:3] == [score, lowest]
         assert cells[3] == ", ".join(figures[:4])
-        assert cells[4] == ", ".join(figures[4:])
+        assert cells[4] == ", ".join(figures[4:6])
+        assert cells[5] == ", ".join(figures[6:])
 
 
 def test_the_page_tells_what_the_targets_of_training_bring_the_smaller_student(printed):
-    gains = [float(both) - float(one) for *_, one, both in printed[:9]]
+    gains = [float(both) - float(one) for *_, one, both, _, _ in printed[:9]]
     page = (ROOT / "docs/method.md").read_text(encoding="utf-8")
     assert min(gains) > 0
     assert f"every set of words, {sum(gains) / len(gains):.3f} on average" in page
+
+
+def test_the_page_tells_how_far_a_decision_can_go(printed):
+    others, same = zip(*((float(row[-2]), float(row[-1])) for row in printed), strict=True)
+    assert 0.89 < max(others) <= 0.90
+    assert 0.93 < max(same) <= 0.94
 
 
 def test_both_students_answered_the_same_sentences(rows):
