@@ -255,7 +255,9 @@ def test_predictors_without_an_lm_are_asked_on_the_outer_one_not_on_their_neighb
     assert {p.user.count("Kind:") for p in own.prompts} == {0}
 
 
-@pytest.mark.parametrize("metric", [accuracy, macro_f1, exact], ids=["accuracy", "macro-F1", "exact"])
+@pytest.mark.parametrize(
+    "metric", [accuracy, macro_f1, exact], ids=["accuracy", "macro-F1", "exact"]
+)
 def test_corpus_and_example_metrics(metric):
     program = compiled(*engines(), metric=metric, config=SMALL)
 

@@ -209,19 +209,23 @@ def _same(one: Cell, other: Cell) -> bool:
 
 
 def _best(line: Line | None) -> float | None:
-    """Return the score with the decision layer, or as shipped where there is none."""
-    if line is None:
-        return None
-    return line.score if line.decided_score is None else line.decided_score
+    return None if line is None else _with_decision(line).score
 
 
 def _against(ours: Line, other: Line | None) -> str:
     """Return the score of another row, with a decision, and by how much PLD's differs from it."""
     if other is None:
         return NONE
-    answers = SeedAnswers(ours.gold, other.decided_said or other.said, ours.said)
+    answers = SeedAnswers(ours.gold, _with_decision(other).said, ours.said)
     found = difference(ours.metric, [answers])
     return f"{_score(_best(other))}; {signed(None if found is None else found.delta)}"
+
+
+def _with_decision(line: Line) -> Line:
+    """Return the line as shipped if that has a decision, else with the layer where there is one."""
+    if line.greedy_score is not None or line.decided_score is None:
+        return line
+    return line.model_copy(update={"score": line.decided_score, "said": line.decided_said})
 
 
 def _rules(line: Line) -> str:

@@ -15,10 +15,10 @@ NOTHING = "nothing"
 STEPS: Mapping[str, str] = {
     "wording": "asked-best",
     "calibration": "asked-best",
-    "examples": "labeled-few-shot",
+    "examples": "labeled-more-shots",
     "rules": "pld-rules",
 }
-"""By step, from cheap to dear, the optimizer that took it."""
+"""By step, from cheap to dear, the optimizer that took it; the forecast has four examples of each label, too."""
 
 
 class Outcome(NamedTuple):
@@ -107,7 +107,7 @@ def section(forecasts: Sequence[Forecast], lines: Iterable[Line]) -> str:
         "## What `pld diagnose` foretold\n\n"
         "Before anything was distilled, some labelled examples of train and validation were answered as "
         "`pld diagnose` asks, and it said what to do first. On test the steps are: the student in its best "
-        "wording, as read; the same with a decision; worked examples drawn at random, with the layer; and "
+        "wording, as read; the same with a decision; 16 worked examples drawn at random, with the layer; and "
         "rules, as PLD ships them. What gained most is the dearest step that is ahead of the cheaper ones by "
         "more than noise. A forecast of a stronger model is right where no step gains."
     )

@@ -95,6 +95,20 @@ def test_a_run_stands_beside_the_rows_of_its_own_test_examples():
     assert cells[10] == "0.125"
 
 
+def test_a_row_that_ships_with_a_decision_stands_there_as_it_ships():
+    ours = with_ci("pld-rules")
+    best = layered(with_ci("asked-best", budget="own"), 0.95)
+    own = best.model_copy(update={"greedy_score": 0.3})
+    assert best.decided_score != pytest.approx(best.score, abs=0.01)
+    for other, score in ((best, best.decided_score), (own, best.score)):
+        told, _, change = rows_of(runs(compared(ours, other)))["stereoset, 0.5B, 0"][7].partition(
+            "; "
+        )
+        assert told == f"{score:.3f}"
+        assert float(change.split()[0]) == pytest.approx(ours.score - score, abs=0.001)
+        assert rows_of(short_runs(compared(ours, other)))["stereoset, 0.5B, 0"][1] == told
+
+
 def test_rules_by_topic_are_counted_by_topic():
     rule = "If so, answer race.\n"
     note = ProgramNote(instructions=rule, topics={"a": rule * 2, "b": rule * 4})

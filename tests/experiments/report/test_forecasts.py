@@ -44,7 +44,7 @@ def measured(wording=0.4, calibration=0.4, examples=0.4, rules=0.4, *, given=0.4
     greedy = {"greedy_score": wording, "greedy_said": right_in(wording, gold)}
     return [
         one("asked-best", calibration, **greedy),
-        one("labeled-few-shot", 0.1, decided_said=right_in(examples, gold)),
+        one("labeled-more-shots", 0.1, decided_said=right_in(examples, gold)),
         one("pld-rules", rules),
     ]
 
