@@ -624,6 +624,14 @@ def test_the_rivals_on_the_queues_are_as_told():
         assert line["ci95"][1] < lines["stereoset-queues", "1.5B", "pld-rules"]["ci95"][0]
 
 
+def test_what_diagnose_foretold_is_told():
+    made = (ROOT / "experiments/results/knowledge.md").read_text(encoding="utf-8")
+    right, measured = re.search(r"Right in (\d+) of (\d+) settings", made).groups()
+    numbers = {"2": "two", "3": "three", "4": "four"}
+    page = " ".join((ROOT / "docs/results.md").read_text(encoding="utf-8").split())
+    assert f"foretold {numbers[right]} of the {numbers[measured]} settings" in page
+
+
 def test_other_machines_gave_what_is_told():
     [other] = results("knowledge_machines.jsonl")
     [here] = [w for w in results("knowledge.jsonl") if w["cell"] == other["cell"]]
