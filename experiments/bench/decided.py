@@ -73,10 +73,20 @@ class Layer:
 
     def fit(self, answers: Sequence[Answer], examples: Sequence[dspy.Example]) -> Decision:
         """Return the decision fitted to the answers."""
-        calibrator = Calibrator(
+        topics = [_topic(self.topic, example) for example in examples]
+        return self._calibrator.fit(answers, topics)
+
+    @property
+    def _calibrator(self) -> Calibrator:
+        return Calibrator(
             labels=self.labels, metric=self.metric, topic_field=self.topic, priors=self.priors
         )
-        return calibrator.fit(answers, [_topic(self.topic, example) for example in examples])
+
+    def hindsight(self, answers: Sequence[Answer], examples: Sequence[dspy.Example]) -> float:
+        """Return the best score of a decision that is fitted to these very answers."""
+        topics = [_topic(self.topic, example) for example in examples]
+        decisions = self._calibrator.every(answers, topics)
+        return max(self.score(decide_all(answers, examples, decision)) for decision in decisions)
 
     def score(self, answers: Sequence[Answer]) -> float:
         """Return the metric over the answers."""
@@ -125,6 +135,7 @@ class Layer:
             "decided_ci95": (found.low, found.high),
             "decided_said": tuple(counted),
             "decision": decision.to_dict(),
+            "hindsight_score": self.hindsight(after.answers, test),
         }
 
     def of_its_own(

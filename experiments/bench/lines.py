@@ -140,6 +140,9 @@ class Line(Record):
     """Labels that this decision chooses, in the order of `gold`."""
     decision: dict[str, Any] | None = None
     """Kind, offsets and temperature of this decision, as in `Decision.to_dict`."""
+    hindsight_score: float | None = None
+    """Best score of such a decision that is fitted to the test answers themselves: no result, but about
+    as far as a decision can go. Newer lines have it."""
     decision_calls: int | None = None
     """Requests for the answers to which it was fitted; in no other count and in no budget."""
     separability: float | None = None

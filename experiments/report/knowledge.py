@@ -24,6 +24,10 @@ from pld_dspy.records import Interval
 from pld_dspy.scoring.metrics import corpus_metric_by_name
 
 _NORMAL = 1.96
+_HINDSIGHT = (
+    " *In hindsight* is the best score of a decision that is fitted to the test answers themselves: no "
+    "result, but about as far as a decision can take this program."
+)
 
 
 def known(lines: Iterable[Line]) -> bool:
@@ -42,7 +46,8 @@ def section(found: Sequence[Standing]) -> str:
     parts = [
         "What the programs know: *with the layer* is the same program with labels chosen from its label "
         "probabilities by a decision fitted to its answers on `val` and `select`; *separability* is the mean "
-        "area under the ROC curve of each label against the rest, which no bias changes (0.5 is nothing).",
+        "area under the ROC curve of each label against the rest, which no bias changes (0.5 is nothing)."
+        + (_HINDSIGHT if _in_hindsight(found) else ""),
         knowledge_table(found),
     ]
     told = [*_without_gain(found), *_without_probabilities(found)]
@@ -51,11 +56,17 @@ def section(found: Sequence[Standing]) -> str:
     return "\n\n".join(parts)
 
 
+def _in_hindsight(found: Sequence[Standing]) -> bool:
+    return any(line.hindsight_score is not None for s in found for line in s.lines)
+
+
 def knowledge_table(found: Sequence[Standing]) -> str:
     """Return one row an optimizer, in the order of the standings; means are over the seeds."""
     ours = next((s.lines for s in found if s.optimizer == OURS), ())
     read = any(line.greedy_score is not None for s in found for line in s.lines)
+    hindsight = _in_hindsight(found)
     head = ["optimizer", "as shipped [95%]", "with the layer [95%]", "the layer's gain [95%]"]
+    head += ["in hindsight"] * hindsight
     head += ["minus PLD searched, both with it [95%]"]
     head += ["as shipped, without its own decision"] * read
     head += ["separability as given", "separability", "gain [95%]"]
@@ -69,6 +80,7 @@ def knowledge_table(found: Sequence[Standing]) -> str:
                 interval(standing.score),
                 decided(lines),
                 signed(layer_gain(lines)),
+                *[_of_seeds([line.hindsight_score for line in lines])] * hindsight,
                 signed(_against(ours, standing)),
                 *[_number(mean_of(line.greedy_score for line in lines), ".3f")] * read,
                 _number(mean_of(line.baseline_separability for line in lines), ".3f"),
@@ -120,6 +132,13 @@ def decided(lines: Sequence[Line]) -> str:
     runs = [SeedAnswers(line.gold, line.decided_said, line.decided_said) for line in own]
     found = interval(interval_over_seeds(corpus_metric_by_name(own[0].metric), runs))
     return found if len(own) == len(lines) else f"{found} ({len(own)} of {len(lines)} seeds)"
+
+
+def _of_seeds(values: Sequence[float | None]) -> str:
+    """Return the mean of the known values, with their number where some are not known."""
+    known = [value for value in values if value is not None]
+    few = f" ({len(known)} of {len(values)} seeds)" if 0 < len(known) < len(values) else ""
+    return _number(mean_of(values), ".3f") + few
 
 
 def _against(ours: Sequence[Line], standing: Standing) -> Interval | None:

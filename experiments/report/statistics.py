@@ -261,7 +261,7 @@ _UNKNOWN_OF_GIVEN = (
     "ci95", "val_score", "unparsed_rate", "failures", "student_calls", "teacher_calls",
     "cached_calls", "input_tokens", "output_tokens", "cost_usd", "wall_s", "prompt_tokens",
     "test_latency_s", "program", "greedy_score", "decided_score", "decided_ci95", "decision",
-    "decision_calls", "separability_gain", "separability_gain_ci95", "labelled",
+    "hindsight_score", "decision_calls", "separability_gain", "separability_gain_ci95", "labelled",
 )  # fmt: skip
 
 

@@ -102,6 +102,18 @@ def test_calibration_is_never_worse_than_greedy_over_200_random_students():
     assert min(gains) > -0.02
 
 
+def test_every_kind_of_decision_is_fitted_the_chosen_one_as_alone():
+    seen = answers_of(*draw(np.random.default_rng(0), 80, bias=(6.0, 0.0, -2.0, 1.0)))
+    calibrator = Calibrator(labels=LABELS, metric=macro_f1)
+    every = calibrator.every(seen)
+
+    fitted = ("mean", "offsets", "offsets and temperature")
+    assert tuple(d.kind for d in every) == ("greedy", "probable", *fitted)
+    assert calibrator.fit(seen) in every
+    unknown = [replace(answer, probabilities={}) for answer in seen]
+    assert calibrator.every(unknown) == (Decision(kind="greedy"),)
+
+
 def test_cross_fitted_scores_are_those_of_fresh_examples():
     """The score out of fold is not optimistic: over many students it equals that on fresh answers."""
     gaps = []

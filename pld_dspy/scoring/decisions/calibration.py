@@ -79,6 +79,19 @@ class Calibrator:
         kind = self._choose(rows)[0]
         return self._decision(kind, fit(rows, kind))
 
+    def every(
+        self, answers: Sequence[Answer], topics: Sequence[str | None] = ()
+    ) -> tuple[Decision, ...]:
+        """Return a decision of each kind, fitted to all the answers; one that takes the text is first.
+
+        It is the only one where the answers have too few probabilities, or gold labels of one class.
+        """
+        rows = self._rows(answers, topics)
+        if rows is None:
+            return (Decision(kind="greedy"),)
+        kinds: tuple[Kind, ...] = ("greedy", "probable", *self._fitted_kinds)
+        return tuple(self._decision(kind, fit(rows, kind)) for kind in kinds)
+
     def crossfit(
         self, answers: Sequence[Answer], topics: Sequence[str | None] = ()
     ) -> tuple[Answer, ...]:
@@ -112,12 +125,16 @@ class Calibrator:
         found = likelihoods(rows, held_out(rows, "offsets and temperature", STEADY))
         return {answers[i].example_id: float(x) for i, x in zip(rows.places, found, strict=True)}
 
+    @property
+    def _fitted_kinds(self) -> tuple[Kind, ...]:
+        return tuple(kind for kind in self.kinds if kind != "offsets by topic" or self.priors)
+
     def _rows(self, answers: Sequence[Answer], topics: Sequence[str | None]) -> Rows | None:
         return Rows.of(answers, topics, labels=self.labels, metric=self.metric, priors=self.priors)
 
     def _choose(self, rows: Rows) -> tuple[Kind, Ints]:
         """Return the likeliest kind that is clearly better than the text, else that, and its labels out of fold."""
-        kinds = [kind for kind in self.kinds if kind != "offsets by topic" or self.priors]
+        kinds = self._fitted_kinds
         logits = {kind: held_out(rows, kind) for kind in kinds}
         said: dict[Kind, Ints] = {"greedy": rows.read, "probable": rows.log_p.argmax(axis=1)}
         said |= {kind: of_kind.argmax(axis=1) for kind, of_kind in logits.items()}

@@ -58,6 +58,7 @@ def test_a_biased_student_is_unlocked_by_the_layer_and_gains_no_separability(wor
     assert line.decided_score == 1.0
     assert line.decided_ci95 == (1.0, 1.0)
     assert line.decided_said == line.gold
+    assert line.hindsight_score == 1.0
     assert line.decision["kind"] not in {"greedy", "probable"}
     assert min(line.decision["offsets"], key=line.decision["offsets"].get) == "grey"
     assert line.separability == line.baseline_separability == 1.0
@@ -84,6 +85,40 @@ def test_the_decision_depends_on_the_answers_it_is_fitted_to_alone():
     assert first["decided_score"] > macro_f1([a.gold for a in test], [a.answer for a in test]) + 0.2
     assert second["decided_score"] < first["decided_score"]
     assert first["decided_ci95"][0] <= first["decided_score"] <= first["decided_ci95"][1]
+
+
+def test_hindsight_is_the_best_decision_that_saw_the_very_answers():
+    layer = Layer(labels=LABELS, label_key="label", metric=macro_f1, priors={})
+    asked = [dspy.Example(text=str(n)).with_inputs("text") for n in range(90)]
+    unlocked, blind, given = [], [], []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        biased, chance = answers(rng, 2.0, bias=(4, 0, 0)), answers(rng, 0.0)
+        given.append(layer.score(biased))
+        unlocked.append(layer.hindsight(biased, asked))
+        blind.append(layer.hindsight(chance, asked))
+        assert unlocked[-1] >= given[-1]
+
+    assert np.mean(unlocked) > np.mean(given) + 0.2
+    assert np.mean(blind) < 0.4  # chance is 1 / 3: a decision makes no knowledge
+
+
+def test_hindsight_knows_the_topics_as_the_layer_does():
+    priors = {"x": {"a": 3.0}, "y": {"b": 3.0}, "z": {"c": 3.0}}
+    layer = Layer(labels=LABELS, label_key="label", metric=macro_f1, topic="topic", priors=priors)
+    asked = [dspy.Example(topic="xyz"[n % 3]).with_inputs("topic") for n in range(90)]
+    ignorant = answers(np.random.default_rng(0), 0.0)
+
+    assert layer.hindsight(ignorant, asked) == 1.0
+    assert replace(layer, priors={}).hindsight(ignorant, asked) < 0.5
+
+
+def test_hindsight_without_probabilities_is_the_score_as_read():
+    layer = Layer(labels=LABELS, label_key="label", metric=macro_f1, priors={})
+    bare = [replace(a, probabilities={}) for a in answers(np.random.default_rng(1), 1.0)]
+    asked = [dspy.Example(text=str(n)).with_inputs("text") for n in range(90)]
+
+    assert layer.hindsight(bare, asked) == layer.score(bare)
 
 
 def test_knowledge_that_a_program_adds_is_separability(tmp_path, monkeypatch):
@@ -135,7 +170,7 @@ def test_a_topic_is_used_by_the_layer_of_every_row(world):
 def test_without_log_probabilities_nothing_is_asked_for_the_layer(tmp_path, monkeypatch):
     world = World(tmp_path, monkeypatch, student=BiasedStudent(tells=False))
     line = world.run("zero-shot")
-    fields = ("decided_score", "decided_ci95", "decision", "decision_calls", "separability",
+    fields = ("decided_score", "decided_ci95", "decision", "decision_calls", "hindsight_score", "separability",
               "baseline_separability", "separability_gain", "greedy_score")  # fmt: skip
 
     assert line.status == "done", line.error

@@ -138,6 +138,19 @@ def test_some_seeds_without_the_layer_are_counted():
     assert layer_gain(lines[2:]) is None
 
 
+def test_how_far_a_decision_could_go_is_shown_where_it_is_known():
+    lines = [told(OURS), told("gepa", seed=0), told("gepa", seed=1)]
+    assert "in hindsight" not in section(standings(lines)).lower()
+
+    lines[1] = lines[1].model_copy(update={"hindsight_score": 0.75})
+    rows = table_of(lines)
+
+    assert "fitted to the test answers themselves: no result" in section(standings(lines))
+    assert rows["gepa"]["in hindsight"] == "0.750 (1 of 2 seeds)"
+    assert rows["pld-searched"]["in hindsight"] == "-"
+    assert rows["student as given"]["in hindsight"] == "-"
+
+
 def test_the_student_as_given_of_other_lines_has_its_separability_alone():
     row = table_of([told(OURS, 0.2)])["student as given"]
 
