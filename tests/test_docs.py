@@ -580,12 +580,16 @@ def test_what_is_said_beside_the_tables_of_the_grid_is_in_its_lines():
     assert told in readme
     low, high = pairs["pld-guides"]["separability_gain_ci95"]
     assert low < 0 < high  # "no separability beyond noise"
-    [logiqa] = (
-        w
-        for w in results("first.jsonl")
-        if (w["task"], w["traces"]) == ("logiqa", "teacher") and "1.5b" in w["student"]
-    )
-    assert f"LogiQA stayed at {logiqa['score']:.3f}" in readme
+    logiqa = {w["optimizer"]: w for w in results("knowledge.jsonl") if w["task"] == "logiqa"}
+    kept = logiqa["pld-rules"]
+    assert kept["said"] == logiqa["asked-best"]["said"]  # no list was taken
+    assert kept["unparsed_rate"] == 0.0
+    assert f"decision: accuracy {cell(kept['score'], kept['ci95'])}, and no answer" in page
+    assert f"(separability {kept['separability']:.3f})" in page
+    text = logiqa["zero-shot"]
+    assert f"({text['unparsed_rate']:.0%} of the text's are, which has {text['score']:.3f})" in page
+    for told in (page, readme):
+        assert f"test answers themselves has {kept['hindsight_score']:.3f}" in told
     for name, labelled in (("stereoset-queues", "132 for"), ("stereoset", "124 labelled")):
         count = lines[name, "1.5B", "bag-of-words"]["labelled"]
         assert str(count) == labelled.split()[0]
@@ -601,6 +605,30 @@ def test_what_a_bag_of_words_has_on_random_sentences_is_in_its_file():
     )
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert f"random StereoSet sentences ({cell(bag['score'], bag['ci95'])})" in readme
+
+
+def test_how_far_a_decision_could_go_is_as_in_the_lines():
+    page = " ".join((ROOT / "docs/results.md").read_text(encoding="utf-8").split())
+    found = {
+        (w["student"][-4:], w["optimizer"], w["seed"]): w["hindsight_score"]
+        for w in results("knowledge.jsonl")
+        if (w["task"], w["split_by"]) == ("stereoset", "group") and w.get("hindsight_score")
+    }
+
+    def over(student, optimizer, seeds=(0, 1, 2)):
+        return [found[student, optimizer, seed] for seed in seeds]
+
+    def listed(values):
+        *first, last = (f"{value:.3f}" for value in values)
+        return f"{', '.join(first)} and {last}"
+
+    small, large = over("0.5b", "zero-shot"), over("1.5b", "zero-shot")
+    words = over("0.5b", "pld-rules")
+    assert f"as given to {listed(small)} on the three draws" in page
+    assert f"PLD's words to {listed(words)} ({sum(words) / 3:.3f} in the mean" in page
+    assert f"as given could have {listed(large)} ({sum(large) / 3:.3f})" in page
+    assert f"16 examples {listed(over('1.5b', 'labeled-more-shots', (1, 2)))} on seeds 1" in page
+    assert f"words {found['1.5b', 'pld-rules', 0]:.3f} on seed 0" in page
 
 
 def test_a_bag_of_words_is_behind_on_unseen_targets_and_ahead_on_contract_nli():
@@ -640,7 +668,11 @@ def test_other_machines_gave_what_is_told():
 
 
 def test_no_list_but_those_told_has_rules():
-    runs = [w for w in results("knowledge.jsonl") if w["optimizer"] == "pld-rules"]
+    runs = [
+        w
+        for w in results("knowledge.jsonl")
+        if w["optimizer"] == "pld-rules" and w["task"].startswith("stereoset")
+    ]
     with_rules = [w for w in runs if ", answer " in w["program"]["instructions"]]
     numbers = {2: "two", 3: "three", 4: "four", 5: "five", 10: "ten"}
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
