@@ -131,14 +131,17 @@ def decided(lines: Sequence[Line]) -> str:
         return NONE
     runs = [SeedAnswers(line.gold, line.decided_said, line.decided_said) for line in own]
     found = interval(interval_over_seeds(corpus_metric_by_name(own[0].metric), runs))
-    return found if len(own) == len(lines) else f"{found} ({len(own)} of {len(lines)} seeds)"
+    return found + _few(len(own), len(lines))
 
 
 def _of_seeds(values: Sequence[float | None]) -> str:
     """Return the mean of the known values, with their number where some are not known."""
-    known = [value for value in values if value is not None]
-    few = f" ({len(known)} of {len(values)} seeds)" if 0 < len(known) < len(values) else ""
-    return _number(mean_of(values), ".3f") + few
+    known = sum(value is not None for value in values)
+    return _number(mean_of(values), ".3f") + (_few(known, len(values)) if known else "")
+
+
+def _few(known: int, seeds: int) -> str:
+    return "" if known == seeds else f" ({known} of {seeds} seeds)"
 
 
 def _against(ours: Sequence[Line], standing: Standing) -> Interval | None:
